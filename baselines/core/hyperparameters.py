@@ -1,0 +1,81 @@
+"""Hyperparameters as data: a default, a search range, the papers' values, a sentence of help."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_META = "baselines.hyper"
+
+
+def hyper(
+    default: Any,
+    help: str,
+    *,
+    search: Sequence[Any] | None = None,
+    paper: Mapping[str, Any] | None = None,
+    choices: Sequence[Any] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
+    """Declare a field of a method's `Hyper` dataclass.
+
+    Args:
+        default: the value used when the user says nothing; its type is the field's type.
+        help: one sentence.
+        search: values worth trying, or a pair (low, high) of floats for a range.
+        paper: data set name -> the paper's value, where it differs or is stated.
+        choices: the allowed values, where they are few.
+        low: the least allowed value.
+        high: the greatest allowed value.
+    """
+    meta = dict(help=help, search=search, paper=paper, choices=choices, low=low, high=high)
+    return dataclasses.field(default=default, metadata={_META: meta})
+
+
+def describe(hyper_class: type) -> list[dict[str, Any]]:
+    """Every hyperparameter of a class with name, default and what `hyper` was told."""
+    return [
+        {"name": f.name, "default": f.default, **f.metadata.get(_META, {"help": ""})}
+        for f in dataclasses.fields(hyper_class)
+    ]
+
+
+def parse(method: str, hyper_class: type, values: Mapping[str, str]) -> Any:
+    """Build a `Hyper` from text values, as in `--set asl.clip=0.1`.
+
+    Raises:
+        ValueError: a name that the method does not have (with the nearest one), a value of the
+            wrong type, or one outside its range.
+    """
+    known = {entry["name"]: entry for entry in describe(hyper_class)}
+    parsed = {}
+    for name, text in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it has {sorted(known) or 'none'}"
+            raise ValueError(f"method '{method}' has no hyperparameter '{name}'; {hint}")
+        parsed[name] = _value(method, known[name], text)
+    return hyper_class(**parsed)
+
+
+def _value(method: str, entry: Mapping[str, Any], text: str) -> Any:
+    default, where = entry["default"], f"{method}.{entry['name']}"
+    try:
+        if isinstance(default, bool):
+            value: Any = {"true": True, "on": True, "1": True}.get(text.lower())
+            if value is None:
+                value = {"false": False, "off": False, "0": False}[text.lower()]
+        else:
+            value = type(default)(text)
+    except (ValueError, KeyError):
+        kind = type(default).__name__
+        raise ValueError(f"{where}={text} is not a value of type {kind}") from None
+    if entry.get("choices") and value not in entry["choices"]:
+        raise ValueError(f"{where}={text} is not one of {list(entry['choices'])}")
+    low, high = entry.get("low"), entry.get("high")
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        raise ValueError(f"{where}={text} is outside [{low}, {high}]")
+    return value

@@ -1,0 +1,44 @@
+"""Pieces that many losses are made of: label codes to masks, stable binary cross-entropy terms.
+
+Label codes: 1 positive (or candidate), 0 negative, -1 unknown. Every paper's code has another
+encoding; a method maps ours to its own through these three masks and nowhere else.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def positives(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 where a label is observed positive, else 0: the target that takes unknown as negative."""
+    return (observed == 1).to(dtype)
+
+
+def negatives(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 where a label is observed negative, else 0."""
+    return (observed == 0).to(dtype)
+
+
+def unknowns(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 where a label is not observed, else 0."""
+    return (observed == -1).to(dtype)
+
+
+def bce_terms(logits: Tensor, target: Tensor) -> Tensor:
+    """softplus(z) - y z for every entry: binary cross-entropy, hard or soft targets, any shape."""
+    return F.softplus(logits) - target * logits
+
+
+def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
+    """The mean of `values` where `mask` is 1; 0 where the mask is empty.
+
+    Args:
+        values: any shape, finite also where the mask is 0.
+        mask: the same shape, 0 or 1.
+        dim: the dimension to reduce; None for all.
+    """
+    if dim is None:
+        return (values * mask).sum() / mask.sum().clamp(min=1.0)
+    return (values * mask).sum(dim) / mask.sum(dim).clamp(min=1.0)

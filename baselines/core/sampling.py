@@ -1,0 +1,78 @@
+"""Row orders of an epoch: shuffling, and class-aware sampling.
+
+Class-aware sampling (Shen, Lin and Huang, ECCV 2016, as in the DB-loss code): classes are visited
+in cycles, each cycle a fresh permutation of the classes that have images; each visit takes the
+next `per_class` images of that class's list, which is itself cycled through fresh permutations.
+Every cycle visits each class once, so the k-th visit of a class falls into cycle k: any stretch of
+the sequence is computed on its own, with no state carried from epoch to epoch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from baselines.core.draw import Draw
+
+
+def epoch_length(counts: Tensor, reduce: int = 4) -> int:
+    """Draws per epoch, max_c n_c * C / reduce, at least 1 (the DB-loss code, reduce = 4)."""
+    return max(1, int(counts.max().item() * counts.numel() / reduce))
+
+
+def _ranked(draw: Draw, stream: str, groups: Tensor, cycles: Tensor, members: Tensor) -> Tensor:
+    """Positions that sort entries by group, and at random inside each group."""
+    by_key = torch.argsort(draw.bits(stream, groups, cycles, members), stable=True)
+    order = torch.argsort(groups[by_key] * (cycles.max() + 1) + cycles[by_key], stable=True)
+    return by_key[order]
+
+
+def class_aware(lists: Tensor, per_class: int, start: int, count: int, draw: Draw) -> Tensor:
+    """Rows `start` .. `start + count` of a run's class-aware sequence.
+
+    Args:
+        lists: bool [N, C], at least one true; a class without images is skipped.
+        per_class: images per visited class.
+        start: a multiple of `per_class`: where in the sequence the epoch begins.
+        count: rows wanted.
+        draw: keyed by the run alone, not by the epoch: the sequence goes on across epochs.
+
+    Returns:
+        int64 [count] rows.
+    """
+    lists = lists.cpu()
+    classes = torch.nonzero(lists.any(0)).flatten()
+    sizes = lists.sum(0)
+    visits = -(-count // per_class)
+    first = start // per_class
+    number = torch.arange(first, first + visits)  # of the visit
+    cycles, places = number // len(classes), number % len(classes)
+    used = torch.unique(cycles)
+    pairs = torch.cartesian_prod(used, torch.arange(len(classes)))
+    order = _ranked(draw, "class-aware/classes", pairs[:, 0], pairs[:, 0] * 0, pairs[:, 1])
+    table = pairs[order, 1].reshape(len(used), len(classes))
+    visited = classes[table[cycles - used[0], places]]  # [visits]
+
+    owner = visited.repeat_interleave(per_class)[:count]
+    place = cycles.repeat_interleave(per_class) * per_class
+    place = (place + torch.arange(per_class).repeat(visits))[:count]  # in the class's endless list
+    round_, offset = place // sizes[owner], place % sizes[owner]
+    return _pick(lists, sizes, owner, round_, offset, draw)
+
+
+def _pick(
+    lists: Tensor, sizes: Tensor, owner: Tensor, round_: Tensor, offset: Tensor, draw: Draw
+) -> Tensor:
+    """The `offset`-th member of class `owner`'s permutation number `round_`, for each entry."""
+    wanted, inverse = torch.unique(torch.stack([owner, round_]), dim=1, return_inverse=True)
+    length = sizes[wanted[0]]
+    begin = torch.cumsum(length, 0) - length
+    pair = torch.repeat_interleave(torch.arange(wanted.shape[1]), length)
+    within = torch.arange(len(pair)) - begin[pair]
+    by_class = torch.nonzero(lists.T)  # [(class, row)], grouped by class, rows ascending
+    class_begin = torch.cumsum(sizes, 0) - sizes
+    member = by_class[class_begin[wanted[0][pair]] + within, 1]
+    keys = draw.bits("class-aware/images", wanted[0][pair], wanted[1][pair], member)
+    by_key = torch.argsort(keys, stable=True)
+    order = by_key[torch.argsort(pair[by_key], stable=True)]
+    return member[order][begin[inverse] + offset]

@@ -1,0 +1,213 @@
+"""Counter-based random numbers, keyed by names: the only place that draws.
+
+A number is a pure function of `(seed, stream, coordinates)`. There is no generator object and no
+order of drawing: an image's mask depends on its id and the class's name, a run's shuffle on its
+own seed, and neither on what else is in the set or runs beside it. NumPy, torch on the CPU and
+torch on CUDA return the same bits, because everything is 64-bit integer arithmetic up to one exact
+multiplication by a power of two.
+
+The mixing function is the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014):
+
+    x += 0x9E3779B97F4A7C15
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9
+    x = (x ^ x >> 27) * 0x94D049BB133111EB
+    mix(x) = x ^ x >> 31                                           (all modulo 2^64)
+
+and a key is `mix(... mix(mix(mix(seed) ^ hash(stream)) ^ c_1) ... ^ c_k)`, names hashed by BLAKE2b.
+
+The generators of published code (CPython's `random.Random`, NumPy's `RandomState`) are offered at
+the bottom, for the compatibility modes that rebuild published lists and for nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random as _python_random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GAMMA, _M1, _M2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_MASK = (1 << 64) - 1
+
+
+def hash_text(text: str) -> int:
+    """A name's 64-bit coordinate: the first eight bytes of its BLAKE2b digest, little-endian."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def hash_texts(texts: Sequence[str] | np.ndarray) -> np.ndarray:
+    """`hash_text` of each name, uint64 [n]."""
+    return np.fromiter((hash_text(str(text)) for text in texts), np.uint64, count=len(texts))
+
+
+# ----------------------------------------------------------------------------- numpy
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = x + np.uint64(_GAMMA)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(_M1)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(_M2)
+    return x ^ (x >> np.uint64(31))
+
+
+def bits(seed: int, stream: str, *coordinates: int | np.ndarray) -> np.ndarray:
+    """Sixty-four random bits per coordinate tuple.
+
+    Args:
+        seed: any integer; taken modulo 2^64.
+        stream: the name of what is drawn; two streams never share numbers.
+        *coordinates: integers or integer arrays, broadcast against one another.
+
+    Returns:
+        uint64 array of the broadcast shape (0-d where every coordinate is a number).
+    """
+    # 1-d inside, because NumPy warns of wrap-around on scalars and wraps silently on arrays.
+    state = _mix(np.array([seed & _MASK], np.uint64))
+    state = _mix(state ^ np.uint64(hash_text(stream)))
+    shape = np.broadcast_shapes(*(np.shape(c) for c in coordinates))
+    for coordinate in coordinates:
+        if isinstance(coordinate, int):
+            words = np.array([coordinate & _MASK], np.uint64)
+        else:
+            words = np.atleast_1d(np.asarray(coordinate).astype(np.uint64, copy=False))
+        state = _mix(state ^ words)
+    return np.broadcast_to(state, shape or (1,)).reshape(shape)
+
+
+def uniform(seed: int, stream: str, *coordinates: int | np.ndarray) -> np.ndarray:
+    """Uniform numbers in [0, 1): the upper 53 of `bits`, times 2^-53, float64."""
+    return (bits(seed, stream, *coordinates) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+Uniform = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def image_class_uniform(
+    seed: int, stream: str, image_ids: Sequence[str] | np.ndarray, class_names: Sequence[str]
+) -> Uniform:
+    """One uniform number per (image, class), bound to names instead of positions.
+
+    Args:
+        seed: the split's seed.
+        stream: what is drawn, for example `"regime"`.
+        image_ids: N names; row i of a label matrix is image `image_ids[i]`.
+        class_names: C names.
+
+    Returns:
+        A function `(rows, columns) -> float64` that broadcasts its two integer index arrays.
+    """
+    images, classes = hash_texts(image_ids), hash_texts(class_names)
+    return lambda rows, columns: uniform(seed, stream, images[rows], classes[columns])
+
+
+def image_uniform(seed: int, stream: str, image_ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    """One uniform number per image, bound to its id: float64 [N]."""
+    return uniform(seed, stream, hash_texts(image_ids))
+
+
+def generator(seed: int, stream: str, *coordinates: int) -> np.random.Generator:
+    """A NumPy generator for work that needs many unnamed numbers inside one keyed unit.
+
+    Used where a unit (one drawn scene, one training batch of glyphs) is itself keyed by name, so
+    that units stay independent of one another.
+    """
+    return np.random.Generator(np.random.Philox(key=int(bits(seed, stream, *coordinates))))
+
+
+# ----------------------------------------------------------------------------- torch
+
+
+def _signed(value: int) -> int:
+    value &= _MASK
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """A logical right shift of int64, which torch does not have."""
+    return (x >> by) & ((1 << (64 - by)) - 1)
+
+
+def _mix_torch(x: Tensor) -> Tensor:
+    x = x + _signed(_GAMMA)
+    x = (x ^ _shift(x, 30)) * _signed(_M1)
+    x = (x ^ _shift(x, 27)) * _signed(_M2)
+    return x ^ _shift(x, 31)
+
+
+class Draw:
+    """The numbers that one training run may draw at one moment, as torch tensors.
+
+    `uniform`, `normal` and `permutation` are keyed by (run seed, moment, stream, position);
+    `row_uniform` by (run seed, epoch, stream, image row, column), so that what is drawn for an
+    image in an epoch does not depend on the batch it falls into. Everything is integer arithmetic
+    on tensors: it runs under `torch.func.vmap` with a seed per run, and on any device.
+    """
+
+    def __init__(self, seed: int | Tensor, device: torch.device | str = "cpu") -> None:
+        """Args: seed: the run's seed, an integer or an int64 scalar tensor."""
+        if isinstance(seed, int):
+            seed = torch.tensor(_signed(seed), dtype=torch.int64, device=device)
+        self._epoch_key = self._key = _mix_torch(seed)
+        self._device = seed.device
+
+    def at(self, stage: int, epoch: int, step: int | None = None) -> Draw:
+        """The numbers of one epoch, or of one step in it."""
+        moment = object.__new__(Draw)
+        moment._device = self._device
+        moment._epoch_key = _mix_torch(_mix_torch(self._epoch_key ^ stage) ^ epoch)
+        moment._key = moment._epoch_key
+        if step is not None:
+            moment._key = _mix_torch(moment._epoch_key ^ _signed(hash_text("step") + step))
+        return moment
+
+    def bits(self, stream: str, *coordinates: Tensor | int) -> Tensor:
+        """Sixty-four random bits per coordinate tuple, int64 (the same bits as `bits`)."""
+        return self._bits(self._key, stream, *coordinates)
+
+    def uniform(self, stream: str, *shape: int) -> Tensor:
+        """Uniform float32 numbers in [0, 1) of a shape: the upper 24 bits, times 2^-24."""
+        count = math.prod(shape)
+        positions = torch.arange(count, device=self._device)
+        return self._to_float(self._bits(self._key, stream, positions)).reshape(shape)
+
+    def row_uniform(self, stream: str, rows: Tensor, width: int) -> Tensor:
+        """Uniform float32 numbers [B, width] keyed by image row and epoch, not by the batch."""
+        columns = torch.arange(width, device=self._device)
+        return self._to_float(self._bits(self._epoch_key, stream, rows[:, None], columns[None, :]))
+
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """Standard normal float32 numbers of a shape, by the Box-Muller transform."""
+        radius = torch.sqrt(-2.0 * torch.log1p(-self.uniform(stream + "/radius", *shape)))
+        return radius * torch.cos(2.0 * math.pi * self.uniform(stream + "/angle", *shape))
+
+    def permutation(self, stream: str, count: int) -> Tensor:
+        """A uniformly random permutation of 0..count-1, int64 [count]."""
+        positions = torch.arange(count, device=self._device)
+        return torch.argsort(self._bits(self._key, stream, positions), stable=True)
+
+    @staticmethod
+    def _bits(key: Tensor, stream: str, *coordinates: Tensor | int) -> Tensor:
+        state = _mix_torch(key ^ _signed(hash_text(stream)))
+        for coordinate in coordinates:
+            state = _mix_torch(state ^ coordinate)
+        return state
+
+    @staticmethod
+    def _to_float(words: Tensor) -> Tensor:
+        return _shift(words, 40).to(torch.float32) * 2.0**-24
+
+
+# ----------------------------------------------------------------------------- compatibility
+
+
+def python_sampler(seed: int) -> Callable[[Sequence[int], int], list[int]]:
+    """CPython's `random.sample` after `random.seed(seed)`, as the published generators used it.
+
+    Only for rebuilding lists that published code drew; nothing else is allowed to depend on the
+    order of drawing.
+    """
+    return _python_random.Random(seed).sample
