@@ -144,40 +144,41 @@ class Draw:
     `uniform`, `normal` and `permutation` are keyed by (run seed, moment, stream, position);
     `row_uniform` by (run seed, epoch, stream, image row, column), so that what is drawn for an
     image in an epoch does not depend on the batch it falls into. Everything is integer arithmetic
-    on tensors: it runs under `torch.func.vmap` with a seed per run, and on any device.
+    on tensors: it runs under `torch.func.vmap` with a seed per run, and on any device. A moment
+    is part of the stream's name, so that numbers which nobody asks for cost nothing.
     """
 
     def __init__(self, seed: int | Tensor, device: torch.device | str = "cpu") -> None:
-        """Args: seed: the run's seed, an integer or an int64 scalar tensor."""
+        """Start from a seed.
+
+        Args:
+            seed: the run's seed, an integer or an int64 scalar tensor.
+            device: where the numbers are made, for an integer seed.
+        """
         if isinstance(seed, int):
             seed = torch.tensor(_signed(seed), dtype=torch.int64, device=device)
-        self._epoch_key = self._key = _mix_torch(seed)
-        self._device = seed.device
+        self._seed, self._epoch, self._moment = seed, "", ""
 
     def at(self, stage: int, epoch: int, step: int | None = None) -> Draw:
         """The numbers of one epoch, or of one step in it."""
-        moment = object.__new__(Draw)
-        moment._device = self._device
-        moment._epoch_key = _mix_torch(_mix_torch(self._epoch_key ^ stage) ^ epoch)
-        moment._key = moment._epoch_key
-        if step is not None:
-            moment._key = _mix_torch(moment._epoch_key ^ _signed(hash_text("step") + step))
+        moment = Draw(self._seed)
+        moment._epoch = f"@{stage}/{epoch}"
+        moment._moment = moment._epoch if step is None else f"{moment._epoch}/{step}"
         return moment
 
     def bits(self, stream: str, *coordinates: Tensor | int) -> Tensor:
         """Sixty-four random bits per coordinate tuple, int64 (the same bits as `bits`)."""
-        return self._bits(self._key, stream, *coordinates)
+        return self._bits(stream + self._moment, *coordinates)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """Uniform float32 numbers in [0, 1) of a shape: the upper 24 bits, times 2^-24."""
-        count = math.prod(shape)
-        positions = torch.arange(count, device=self._device)
-        return self._to_float(self._bits(self._key, stream, positions)).reshape(shape)
+        positions = torch.arange(math.prod(shape), device=self._seed.device)
+        return self._to_float(self.bits(stream, positions)).reshape(shape)
 
     def row_uniform(self, stream: str, rows: Tensor, width: int) -> Tensor:
         """Uniform float32 numbers [B, width] keyed by image row and epoch, not by the batch."""
-        columns = torch.arange(width, device=self._device)
-        return self._to_float(self._bits(self._epoch_key, stream, rows[:, None], columns[None, :]))
+        columns = torch.arange(width, device=self._seed.device)
+        return self._to_float(self._bits(stream + self._epoch, rows[:, None], columns[None, :]))
 
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Standard normal float32 numbers of a shape, by the Box-Muller transform."""
@@ -186,12 +187,11 @@ class Draw:
 
     def permutation(self, stream: str, count: int) -> Tensor:
         """A uniformly random permutation of 0..count-1, int64 [count]."""
-        positions = torch.arange(count, device=self._device)
-        return torch.argsort(self._bits(self._key, stream, positions), stable=True)
+        positions = torch.arange(count, device=self._seed.device)
+        return torch.argsort(self.bits(stream, positions), stable=True)
 
-    @staticmethod
-    def _bits(key: Tensor, stream: str, *coordinates: Tensor | int) -> Tensor:
-        state = _mix_torch(key ^ _signed(hash_text(stream)))
+    def _bits(self, stream: str, *coordinates: Tensor | int) -> Tensor:
+        state = _mix_torch(_mix_torch(self._seed) ^ _signed(hash_text(stream)))
         for coordinate in coordinates:
             state = _mix_torch(state ^ coordinate)
         return state
