@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -63,9 +64,11 @@ def load_plugin(path: Path) -> dict[str, type[Method]]:
     if spec is None or spec.loader is None:
         raise MethodError(f"plugin {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name while it is executed
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         kind = type(error).__name__
         raise MethodError(f"plugin {path} cannot be imported: {kind}: {error}") from error
     found = dict(builtin())

@@ -1,0 +1,399 @@
+"""NDLP: candidate labels disambiguated by a bank of soft labels, trained with the DB loss.
+
+Every training image i has a set S_i of candidates (s_ik = 1) that holds all its true classes and
+some false ones. A bank Q [N, K] keeps a distribution over each image's candidates. A step
+  (1, 2, 3) turns it into binary labels t by a threshold per class,
+  (4) trains on t with the distribution-balanced loss,
+  (5, 6) mixes the images of smallest loss, chosen by a quota per class, and trains on those too,
+  (7) moves the quota, and (8) moves the bank towards the prediction.
+The numbers are those of the functions below, one function each. No paper text was available: the
+steps follow the authors' released code, whose loss and sampler are taken to be those of DB loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from baselines.core import (
+    Batch,
+    ClassAware,
+    Clock,
+    Draw,
+    Method,
+    MethodInfo,
+    Problem,
+    Run,
+    Sampling,
+    Setup,
+    Shuffle,
+    Step,
+    hyper,
+    positives,
+)
+from baselines.core.sampling import epoch_length
+from baselines.core.statistics import class_counts
+from baselines.db_focal import class_bias, distribution_balanced_loss
+
+
+@dataclass(frozen=True)
+class NDLPHyper:
+    """Defaults are those of VOC-LT; COCO-LT's stand beside them."""
+
+    variant: str = hyper(
+        "candidate-faithful",
+        "what sampler and loss see: candidates only, or clean labels as in the released code",
+        choices=("candidate-faithful", "repository"),
+    )
+    prior: str = hyper(
+        "auto",
+        "class counts of the loss: true; inverted candidate counts; pseudo, which are inverted in "
+        "the first epoch and then counts of the binary labels; auto takes what the variant does",
+        choices=("auto", "true", "inverted", "pseudo"),
+    )
+    rho: str = hyper(
+        "estimated",
+        "noise rate of the prior inversion: the smallest candidate frequency, or the true rate",
+        choices=("estimated", "given"),
+    )
+    sharpen: float = hyper(
+        3.0,
+        "exponent that sharpens the soft labels",
+        search=(1.0, 4.0),
+        paper={"voc-lt": 3.0, "coco-lt": 2.0, "nus-wide-lt": 2.0},
+        low=0.1,
+    )
+    bank_rate: float = hyper(
+        0.1, "how far the bank moves towards a prediction", search=(0.02, 0.5), low=0.0, high=1.0
+    )
+    mixup_weight: float = hyper(
+        0.9, "weight that the mixup loss ramps up to", search=(0.3, 1.5), low=0.0
+    )
+    ratio_start: float = hyper(0.4, "share of a batch to select, at first", low=0.0, high=1.0)
+    ratio_end: float = hyper(0.8, "share of a batch to select, in the end", low=0.0, high=1.0)
+    alpha: float = hyper(0.1, "DB loss: least weight", low=0.0)
+    beta: float = hyper(10.0, "DB loss: slope of the weight", low=0.0)
+    mu: float = hyper(
+        0.3,
+        "DB loss: centre of the weight",
+        search=(0.1, 0.5),
+        paper={"voc-lt": 0.3, "coco-lt": 0.2},
+    )
+    neg_scale: float = hyper(
+        5.0,
+        "DB loss: scale of negative logits",
+        search=(1.0, 5.0),
+        paper={"voc-lt": 5.0, "coco-lt": 2.0, "nus-wide-lt": 2.0},
+        low=0.1,
+    )
+    kappa: float = hyper(0.05, "DB loss: size of the class bias", low=0.0)
+    selection: bool = hyper(True, "select images and train on their mixtures, steps (5) and (6)")
+    quota: bool = hyper(True, "adapt the quota, step (7); off keeps it uniform")
+    quota_rule: str = hyper(
+        "product",
+        "the quota as the released running product, or as the inverse of a moving mean (ours)",
+        choices=("product", "inverse-ema"),
+    )
+    per_class: int = hyper(3, "images per drawn class of the sampler", low=1)
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """Relative slack that keeps rounding from deciding what is mathematically a tie."""
+    return 64.0 * torch.finfo(dtype).eps
+
+
+def initial_bank(observed: Tensor) -> Tensor:
+    """Q_ik = s_ik / |S_i|; a row without candidates is zero: int8 [N, K] -> float [N, K]."""
+    candidates = positives(observed)
+    return candidates / candidates.sum(1, keepdim=True).clamp(min=1.0)
+
+
+def class_threshold(bank: Tensor) -> Tensor:
+    """Step (1): phi_k = sum_i Q_ik / #{i : Q_ik != 0}; 0 for a class without candidates.
+
+    Args:
+        bank: Q [N, K], all training rows.
+
+    Returns:
+        [K].
+    """
+    return bank.sum(0) / (bank != 0).sum(0).clamp(min=1)
+
+
+def sharpen(rows: Tensor, gamma: float | Tensor) -> Tensor:
+    """Step (2): qt_ik = Q_ik^gamma / sum_j Q_ij^gamma, [B, K]; a zero row stays zero.
+
+    Rows are divided by their maximum first, which cancels and keeps the powers from vanishing.
+    """
+    tiny = torch.finfo(rows.dtype).tiny
+    powers = (rows / rows.amax(1, keepdim=True).clamp(min=tiny)) ** gamma
+    return powers / powers.sum(1, keepdim=True).clamp(min=tiny)
+
+
+def pseudo_labels(sharp: Tensor, threshold: Tensor) -> Tensor:
+    """Step (3): t_ik = 1[qt_ik > phi_k], bool [B, K]; a row may have none."""
+    return sharp > threshold * (1.0 + _tolerance(sharp.dtype))
+
+
+def select(scores: Tensor, pseudo: Tensor, quota: Tensor, ratio: float | Tensor) -> Tensor:
+    """Step (5): the images of smallest loss of each class, up to the class's quota.
+
+        m_k = max(1, min(ceil(u_k b alpha_e), c_k)),   c_k = #{i : t_ik = 1}
+        C = union over k of the m_k images of smallest l_i among {i : t_ik = 1}
+
+    Args:
+        scores: l [B], one loss per image.
+        pseudo: t, bool [B, K].
+        quota: u [K], sums to 1.
+        ratio: alpha_e.
+
+    Returns:
+        Membership of C, bool [B].
+    """
+    expected = quota * (scores.shape[0] * ratio)
+    wanted = torch.ceil(expected * (1.0 - _tolerance(expected.dtype))).clamp(min=1.0)
+    order = torch.argsort(scores, stable=True)
+    by_loss = pseudo[order]
+    # The running count stops at c_k by itself, so the minimum with c_k needs no line.
+    taken = by_loss & (torch.cumsum(by_loss.to(wanted.dtype), 0) <= wanted)
+    return taken.any(1)[torch.argsort(order)]
+
+
+def pairs(chosen: Tensor, shuffle: Tensor) -> tuple[Tensor, Tensor]:
+    """Step (6): a random permutation of C, in arrays whose shape does not depend on C.
+
+    Args:
+        chosen: membership of C, bool [B].
+        shuffle: a random permutation of 0..B-1.
+
+    Returns:
+        Two permutations of 0..B-1, int64 [B]: the first |C| entries of the one list C in order,
+        those of the other list C at random; what follows is not in C.
+    """
+    first = torch.argsort((~chosen).to(torch.int8), stable=True)
+    second = shuffle[torch.argsort((~chosen[shuffle]).to(torch.int8), stable=True)]
+    return first, second
+
+
+def mixing_share(uniforms: Tensor) -> Tensor:
+    """Lambda, max(b, 1 - b) with b ~ Beta(4, 4): the fourth smallest of seven uniforms."""
+    share = torch.sort(uniforms).values[3]
+    return torch.maximum(share, 1.0 - share)
+
+
+def batch_shares(rows: Tensor) -> Tensor:
+    """eps_k = sum_{i in B} Q_ik / sum_{i in B, j} Q_ij: [B, K] -> [K]."""
+    return rows.sum(0) / rows.sum().clamp(min=torch.finfo(rows.dtype).tiny)
+
+
+def update_quota(quota: Tensor, rows: Tensor) -> Tensor:
+    """Step (7): u_k <- (u_k / (eps_k + 1e-8)) / sum_j (u_j / (eps_j + 1e-8)).
+
+    Args:
+        quota: u [K].
+        rows: Q of the batch before step (8), [B, K]. Where eps_k = 0, u_k takes its place.
+
+    Returns:
+        The next u [K]. It is a running product, and collapses onto few classes within an epoch.
+    """
+    shares = batch_shares(rows)
+    ratio = quota / (torch.where(shares > 0, shares, quota) + 1e-8)
+    return ratio / ratio.sum().clamp(min=torch.finfo(rows.dtype).tiny)
+
+
+def update_share(share: Tensor, rows: Tensor, rate: float | Tensor) -> Tensor:
+    """The moving mean (1 - mu) share + mu eps of the alternative to step (7), [K]; ours."""
+    return torch.where(rows.sum() > 0, (1.0 - rate) * share + rate * batch_shares(rows), share)
+
+
+def inverse_quota(share: Tensor) -> Tensor:
+    """The alternative to step (7): u_k = (1 / share_k) / sum_j (1 / share_j), [K]; ours.
+
+    A class with share 0 has no candidate anywhere and gets no quota.
+    """
+    inverse = torch.where(share > 0, 1.0 / (share + 1e-8), 0.0)
+    return inverse / inverse.sum().clamp(min=torch.finfo(share.dtype).tiny)
+
+
+def update_bank(rows: Tensor, logits: Tensor, candidates: Tensor, rate: float | Tensor) -> Tensor:
+    """Step (8): Q <- (1 - mu) Q + mu p,  p = softmax(z) * s / sum_j(softmax(z) * s), row by row.
+
+    Args:
+        rows: Q of the batch, [B, K].
+        logits: z [B, K], with the class bias that the DB loss adds in place in the released code.
+        candidates: s [B, K], 0 or 1; a row without candidates stays zero.
+        rate: mu.
+
+    Returns:
+        The next Q of the batch, [B, K].
+    """
+    # The quotient is a softmax over the candidates alone, and as such does not underflow.
+    lowest = torch.finfo(logits.dtype).min
+    prediction = torch.softmax(logits.masked_fill(candidates == 0, lowest), 1) * candidates
+    return (1.0 - rate) * rows + rate * prediction
+
+
+def ramps(epoch: int, epochs: int, weight: float, start: float, end: float) -> tuple[float, float]:
+    """eta_e = eta ramp, alpha_e = a0 + (a1 - a0) ramp, ramp = min(1, e / E), e = `epoch` from 0."""
+    ramp = min(1.0, epoch / epochs)
+    return weight * ramp, start + (end - start) * ramp
+
+
+def invert_prior(observed: Tensor, noise_rate: float | None = None) -> Tensor:
+    """Class counts from candidates: n_k = N (c_k - r) / (1 - r), at least 1.
+
+    Args:
+        observed: int8 [N, K]; c_k is the frequency of 1 in column k.
+        noise_rate: r; None takes min_k c_k, since a rare class has hardly any but false candidates.
+
+    Returns:
+        float32 [K].
+    """
+    frequency = class_counts(observed) / observed.shape[0]
+    rate = frequency.min() if noise_rate is None else torch.as_tensor(noise_rate).to(frequency)
+    inverted = (frequency - rate) / (1.0 - rate).clamp(min=torch.finfo(frequency.dtype).eps)
+    return (observed.shape[0] * inverted).clamp(min=1.0)
+
+
+class NDLP(Method):
+    """The steps above in the order of the released code; 0 and -1 are both non-candidates."""
+
+    info = MethodInfo(
+        key="ndlp",
+        title="NDLP",
+        paper="NDLP, Pattern Recognition 2026; re-implementation from the released code, with its "
+        "loss and sampler assumed to be those of DB loss",
+        year=2026,
+        equation="L = mean DB(z, t) + eta_e mean DB(f(lam x + (1-lam) x'), lam q + (1-lam) q'),  "
+        "t = 1[q > phi],  q = Q^gamma / sum Q^gamma,  Q <- 0.9 Q + 0.1 softmax_S(z)",
+        unknown="negative",
+        regimes=("candidates", "full"),
+        needs=("memory per image", "class counts", "class-aware sampler", "second forward pass"),
+        differs="variant=repository is the released code: its loss weights and its sampler read "
+        "clean labels, which the candidates setting hides. The default replaces the counts by "
+        "inverted candidate counts (first epoch) and counts of the binary labels, and the "
+        "sampler's lists by the binary labels (first epoch: shuffled). In both, as in the code, "
+        "the bank sees logits with the DB loss's class bias.",
+    )
+    Hyper = NDLPHyper
+
+    def _repository(self) -> bool:
+        return bool(self.hyper.variant == "repository")
+
+    def _prior(self) -> str:
+        default = "true" if self._repository() else "pseudo"
+        return default if self.hyper.prior == "auto" else str(self.hyper.prior)
+
+    def oracle(self) -> tuple[str, ...]:
+        """Clean counts and labels in the repository variant; the noise rate where it is given."""
+        names = ["true_counts"] if self._prior() == "true" else []
+        if self._repository():
+            names.append("true_labels")
+        if self.hyper.rho == "given" and not (self._repository() and self._prior() == "true"):
+            names.append("noise_rate")
+        return tuple(names)
+
+    def _inverted(self, problem: Problem) -> Tensor:
+        given = self.hyper.rho == "given"
+        return invert_prior(problem.observed, problem.oracle["noise_rate"] if given else None)
+
+    def setup(self, problem: Problem, draw: Draw) -> Setup:
+        """The head, the bank, the quota and the first epoch's class counts."""
+        bank = initial_bank(problem.observed)
+        if self._prior() == "true":
+            counts = torch.as_tensor(problem.oracle["true_counts"]).to(bank)
+        else:
+            counts = self._inverted(problem)
+        uniform = torch.full_like(counts, 1.0 / problem.num_classes)
+        state = {"quota": uniform, "counts": counts}
+        if self.hyper.quota and self.hyper.quota_rule == "inverse-ema":
+            state["share"] = torch.where(bank.sum() > 0, batch_shares(bank), uniform)
+            state["quota"] = inverse_quota(state["share"])
+        params = self.head.init(problem.feature_dim, problem.num_classes, draw)
+        return Setup(params, state=state, memory={"bank": bank})
+
+    def epoch_length(self, problem: Problem, stage: int) -> int:
+        """max_k n_k K / 4 of the true or the inverted counts; the latter do not move."""
+        if self._repository():
+            return epoch_length(class_counts(torch.as_tensor(problem.oracle["true_labels"])))
+        return epoch_length(self._inverted(problem))
+
+    def _labels(self, bank: Tensor) -> Tensor:
+        return pseudo_labels(sharpen(bank, self.hyper.sharpen), class_threshold(bank))
+
+    def epoch_start(
+        self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
+    ) -> Run:
+        """A uniform quota (the product starts anew) and, from the second epoch, new counts."""
+        state = dict(run.state)
+        if "share" not in state:
+            state["quota"] = torch.full_like(state["quota"], 1.0 / problem.num_classes)
+        if clock.epoch > 1 and self._prior() == "pseudo":
+            counts = self._labels(run.memory["bank"]).sum(0)
+            state["counts"] = counts.to(state["counts"]).clamp(min=1.0)
+        return replace(run, state=state)
+
+    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
+        """Class-aware over the true labels, or over the binary labels after a shuffled epoch."""
+        if self._repository():
+            lists = torch.as_tensor(problem.oracle["true_labels"]) == 1
+        elif clock.epoch == 1:
+            return Shuffle()
+        else:
+            lists = self._labels(run.memory["bank"])
+        return ClassAware(lists, self.hyper.per_class) if bool(lists.any()) else Shuffle()
+
+    def _elements(self, run: Run, logits: Tensor, target: Tensor) -> Tensor:
+        return distribution_balanced_loss(
+            logits,
+            target,
+            run.state["counts"],
+            run.memory["bank"].shape[0],
+            alpha=self.hyper.alpha,
+            beta=self.hyper.beta,
+            mu=self.hyper.mu,
+            neg_scale=self.hyper.neg_scale,
+            kappa=self.hyper.kappa,
+        )
+
+    def _mixed(self, run: Run, batch: Batch, sharp: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
+        """Step (6): mean DB(f(x'), y') over C; 0 where C is empty."""
+        first, second = pairs(chosen, draw.permutation("ndlp/pairs", chosen.shape[0]))
+        share = mixing_share(draw.uniform("ndlp/share", 7)).to(sharp.dtype)
+        features = share * batch.features[first] + (1.0 - share) * batch.features[second]
+        target = share * sharp[first] + (1.0 - share) * sharp[second]
+        loss = self._elements(run, self.logits(run, features), target).mean(1)
+        inside = chosen[first].to(loss.dtype)
+        return (loss * inside).sum() / inside.sum().clamp(min=1.0)
+
+    def _next_state(self, run: Run, rows: Tensor) -> dict[str, Tensor]:
+        if not self.hyper.quota:
+            return {}
+        if "share" not in run.state:
+            return {"quota": update_quota(run.state["quota"], rows)}
+        share = update_share(run.state["share"], rows, self.hyper.bank_rate)
+        return {"share": share, "quota": inverse_quota(share)}
+
+    def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
+        """Steps (1) to (8); the bank, t, phi and u carry no gradient."""
+        epoch, bank = clock.epoch - 1, run.memory["bank"]
+        ratios = self.hyper.ratio_start, self.hyper.ratio_end
+        weight, ratio = ramps(epoch, clock.epochs, self.hyper.mixup_weight, *ratios)
+        rows = bank[batch.rows]
+        sharp = sharpen(rows, self.hyper.sharpen)
+        pseudo = pseudo_labels(sharp, class_threshold(bank))
+        logits = self.logits(run, batch.features)
+        elements = self._elements(run, logits, pseudo.to(logits.dtype))
+        loss = elements.mean()
+        if self.hyper.selection and epoch >= 1:
+            chosen = select(elements.detach().mean(1), pseudo, run.state["quota"], ratio)
+            loss = loss + weight * self._mixed(run, batch, sharp, chosen, draw)
+        counts, num_images = run.state["counts"], bank.shape[0]
+        seen = logits.detach() + class_bias(
+            counts, num_images, self.hyper.kappa, self.hyper.neg_scale
+        )
+        moved = update_bank(rows, seen, positives(batch.observed), self.hyper.bank_rate)
+        corrected = (batch.observed == 1) & ~pseudo
+        return Step(loss, self._next_state(run, rows), {"bank": moved}, corrected)

@@ -1,0 +1,234 @@
+"""PAL-loss: observed and estimated labels weighted against each other, by batch and by epoch.
+
+Unknown labels are replaced by what the model itself predicted for the image one epoch earlier, on
+a random subset drawn anew for every image and epoch. Three factors, none of which carries
+gradient, weight the terms: the share of positives in the batch, the progress of training, and a
+penalty for images on which nothing is predicted. The paper's equations contradict its text in
+places; what is written here is the reading that satisfies the text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.core import (
+    Batch,
+    Clock,
+    Draw,
+    Method,
+    MethodInfo,
+    Problem,
+    Run,
+    Setup,
+    Step,
+    hyper,
+    masked_mean,
+)
+
+
+def class_shares(
+    observed: Tensor,
+    *,
+    floor: float | Tensor = 0.05,
+    total: str = "all",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """The weights of positive and negative terms: beta = max(P / T, floor), alpha = 1 - beta.
+
+    Args:
+        observed: [B, C], 1 positive, 0 negative, -1 unknown.
+        floor: the least beta.
+        total: T, "all" for B*C or "observed" for the number of observed labels. P, the number of
+            observed positives, equals the latter where only positives are observed; alpha is then
+            zero and no true label counts, which is why "all" is the default.
+        dtype: of the result.
+
+    Returns:
+        alpha and beta, scalars.
+
+    Raises:
+        ValueError: `total` is neither of the two.
+    """
+    if total not in ("all", "observed"):
+        raise ValueError(f"total is '{total}'; it must be 'all' or 'observed'")
+    known = torch.ones_like(observed) if total == "all" else observed != -1
+    share = (observed == 1).sum().to(dtype) / known.sum().clamp(min=1)
+    beta = torch.maximum(share, torch.zeros_like(share) + floor)
+    return 1.0 - beta, beta
+
+
+def pal_loss(
+    logits: Tensor,
+    observed: Tensor,
+    pseudo: Tensor,
+    subset_mask: Tensor,
+    *,
+    epoch: float,
+    epochs: float,
+    margin: float | Tensor = 3.0,
+    floor: float | Tensor = 0.05,
+    threshold: float | Tensor = 0.1,
+    weights: bool = True,
+    schedule: bool = True,
+    penalty: bool = True,
+    total: str = "all",
+    even_unknown: bool = False,
+) -> Tensor:
+    """PAL-loss of a batch.
+
+        T_i = alpha [ mean_{E_i}(y log p) + d mean_{S_i}(t log p) ]
+            + beta [ mean_{E_i}((1-y) log(1-p)) + d mean_{S_i}((1-t) log(1-p)) ]
+        L = -(1/B) sum_i penalty_i T_i
+
+        beta = max(P / T, floor),  alpha = 1 - beta                  (1 and 1 without `weights`)
+        d = exp((e + margin - E) / E)                                (1 without `schedule`)
+        penalty_i = 2 if max_c p_ic <= threshold else 1              (1 without `penalty`)
+
+    E_i are the observed labels of image i and S_i a subset of its unknown ones; the mean over an
+    empty set is zero. Pseudo labels t and all factors carry no gradient.
+
+    Args:
+        logits: [B, C].
+        observed: [B, C], 1 positive, 0 negative, -1 unknown.
+        pseudo: [B, C] in [0, 1], t; read only where `subset_mask` is set.
+        subset_mask: [B, C], 1 or true for the unknown labels in S_i.
+        epoch: e, counted from 1.
+        epochs: E.
+        margin: observed and unknown terms weigh the same in epoch E - margin.
+        floor: see `class_shares`.
+        threshold: the greatest probability at which an image counts as without prediction.
+        weights: whether alpha and beta apply.
+        schedule: whether d applies.
+        penalty: whether the penalty applies.
+        total: see `class_shares`.
+        even_unknown: weigh both halves of the unknown terms by 1/2 instead of alpha and beta (not
+            in the paper): with alpha >> beta unpinned pseudo labels drift towards positive.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: an unknown `total`.
+
+    Source: Zhang et al., arXiv:2308.00166, equations 8 to 12. As printed, the exponent of d
+    lacks -E and the penalty is inverted; both contradict the text, which is followed here. P and T
+    are undefined there.
+    """
+    one = logits.new_ones(())
+    alpha, beta = one, one
+    if weights:
+        alpha, beta = class_shares(observed, floor=floor, total=total, dtype=logits.dtype)
+    unknown_alpha, unknown_beta = (0.5, 0.5) if even_unknown else (alpha, beta)
+    relative = torch.exp((one * margin + epoch - epochs) / epochs) if schedule else one
+
+    known = (observed != -1).to(logits.dtype)
+    chosen = subset_mask.to(logits.dtype)
+    label = (observed == 1).to(logits.dtype)
+    pseudo = pseudo.detach().to(logits.dtype)
+    log_positive, log_negative = F.logsigmoid(logits), F.logsigmoid(-logits)
+    of_known = alpha * label * log_positive + beta * (1.0 - label) * log_negative
+    of_unknown = unknown_alpha * pseudo * log_positive + unknown_beta * (1 - pseudo) * log_negative
+    terms = masked_mean(of_known, known, 1) + relative * masked_mean(of_unknown, chosen, 1)  # [B]
+    if penalty:
+        silent = (torch.sigmoid(logits.detach()) <= threshold).all(1)
+        terms = torch.where(silent, 2.0, 1.0) * terms
+    return -terms.mean()
+
+
+def random_subset(unknown: Tensor, uniform: Tensor, fraction: float | Tensor) -> Tensor:
+    """A random subset of each image's unknown labels, without replacement.
+
+    It holds round(fraction * |U_i|) labels, halves rounded up, and at least one where there is one.
+
+    Args:
+        unknown: bool [B, C].
+        uniform: [B, C] in [0, 1); the smallest ones are taken.
+        fraction: in (0, 1].
+
+    Returns:
+        bool [B, C].
+    """
+    key = torch.where(unknown, uniform, 2.0)
+    rank = torch.argsort(torch.argsort(key, dim=1, stable=True), dim=1)
+    count = torch.floor(fraction * unknown.sum(1, keepdim=True) + 0.5).clamp(min=1)
+    return (rank < count) & unknown
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """Hyperparameters of PAL-loss; the last six are switches for ablations and variants."""
+
+    q: float = hyper(
+        0.5, "share of the unknown labels in a step", search=(0.25, 0.5, 0.75, 1.0), low=0.0, high=1
+    )
+    margin: float = hyper(3.0, "epochs before the end at which both kinds weigh the same")
+    floor: float = hyper(0.05, "least weight of negative terms", low=0.0, high=1.0)
+    threshold: float = hyper(0.1, "an image without a greater probability is penalised", low=0.0)
+    weights: bool = hyper(True, "weigh positive and negative terms by alpha and beta")
+    schedule: bool = hyper(True, "weigh unknown terms by the epoch")
+    penalty: bool = hyper(True, "double the loss of images without any prediction")
+    total: str = hyper("all", "labels that positives are a share of", choices=("all", "observed"))
+    online: bool = hyper(False, "pseudo labels from the same step instead of the epoch before")
+    even_unknown: bool = hyper(False, "weigh both halves of the unknown terms by 1/2")
+
+
+class PAL(Method):
+    """PAL-loss with stored pseudo labels on a random subset of the unknown ones."""
+
+    info = MethodInfo(
+        key="pal",
+        title="PAL-loss",
+        paper="Zhang, Song, Zuo and Wang, Towards Imbalanced Large Scale Multi-label "
+        "Classification with Partially Annotated Labels, arXiv:2308.00166, 2023",
+        year=2023,
+        equation="L = -mean_i penalty_i { alpha [mean_E(y log p) + d mean_S(t log p)]\n"
+        "  + beta [mean_E((1-y) log(1-p)) + d mean_S((1-t) log(1-p))] },\n"
+        "beta = max(P/(B C), floor), alpha = 1 - beta, d = exp((e + m - E)/E),\n"
+        "penalty_i = 2 if max_c p <= 0.1 else 1;  t: the image's p one epoch earlier, 0.5 at first;"
+        "\nE observed, S a random share q of the unknown labels",
+        unknown="estimated",
+        needs=("memory per image", "random subsets"),
+        differs="No code was published. The exponent of d and the penalty are corrected to what "
+        "the paper's text says; T is B*C, because a share of the observed labels is 1 where only "
+        "positives are observed; q, which the paper does not give, is 0.5. even_unknown is ours.",
+    )
+    Hyper = Hyper
+
+    def setup(self, problem: Problem, draw: Draw) -> Setup:
+        """The head and, unless `online`, pseudo labels: 0.5 on unknown, else the label."""
+        setup = super().setup(problem, draw)
+        if not self.hyper.online:
+            observed = problem.observed.to(torch.float32)
+            setup.memory["pseudo"] = torch.where(problem.observed == -1, 0.5, observed)
+        return setup
+
+    def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
+        """The equation of `pal_loss`; then all unknown labels of the batch are estimated anew."""
+        logits = self.logits(run, batch.features)
+        unknown = batch.observed == -1
+        fresh = torch.sigmoid(logits).detach()
+        pseudo = fresh if self.hyper.online else run.memory["pseudo"][batch.rows]
+        uniform = draw.row_uniform("subset", batch.rows, batch.observed.shape[1])
+        subset = random_subset(unknown, uniform, self.hyper.q)
+        loss = pal_loss(
+            logits,
+            batch.observed,
+            pseudo,
+            subset,
+            epoch=clock.epoch,
+            epochs=clock.epochs,
+            margin=self.hyper.margin,
+            floor=self.hyper.floor,
+            threshold=self.hyper.threshold,
+            weights=self.hyper.weights,
+            schedule=self.hyper.schedule,
+            penalty=self.hyper.penalty,
+            total=self.hyper.total,
+            even_unknown=self.hyper.even_unknown,
+        )
+        memory = {} if self.hyper.online else {"pseudo": torch.where(unknown, fresh, pseudo)}
+        return Step(loss, memory=memory, corrected=subset & (pseudo > 0.5))

@@ -1,0 +1,85 @@
+"""The command line. Commands are imported when they are called, so that `report` needs no torch.
+
+Exit codes: 0 done, 1 something failed or could not be used, 2 a wrong call.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+COMMANDS = {
+    "demo": "benchkit.cli.demo",
+    "make-split": "benchkit.cli.make_split",
+    "show": "benchkit.cli.inspect",
+    "verify": "benchkit.cli.inspect",
+    "run": "benchkit.cli.run",
+    "report": "benchkit.cli.report",
+    "methods": "benchkit.cli.methods",
+    "evaluate": "benchkit.cli.run",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="benchkit")
+def benchkit() -> None:
+    """The bench for long-tailed, partially labelled multi-label learning.
+
+    make-split builds a split file from labels and images, run trains methods on it, report renders
+    the per-shot leaderboard. `benchkit demo` does all three on a data set that it draws itself.
+    """
+
+
+def _known_errors() -> tuple[type[Exception], ...]:
+    """The errors that are sentences for people; the rooms that were not imported cannot raise."""
+    kinds: list[type[Exception]] = []
+    for module, name in (
+        ("benchkit.errors", "BenchkitError"),
+        ("splits.errors", "InputError"),
+        ("baselines.core.contract", "MethodError"),
+        ("leaderboard.errors", "ReportError"),
+    ):
+        if module in sys.modules:
+            kinds.append(getattr(sys.modules[module], name))
+    return tuple(kinds)
+
+
+def main() -> None:
+    """The console script: known errors become one line on stderr, never a traceback."""
+    try:
+        benchkit(prog_name="benchkit", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; what was finished is kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; nothing is left to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not isinstance(error, _known_errors()):
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

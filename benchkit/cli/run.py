@@ -1,0 +1,217 @@
+"""`benchkit run` and `benchkit evaluate`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import click
+import numpy as np
+
+from baselines.core import Method, hyperparameters, registry
+from benchkit import recipe as recipes
+from benchkit import runs, split_file
+from benchkit.errors import BenchkitError
+from benchkit.terminal import bar, say
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--split", "split_path", type=FILE, required=True, help="The split file.")
+@click.option(
+    "--method", "methods", required=True, help="Keys separated by commas, or all (see `methods`)."
+)
+@click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 .. N-1.  [default: 1]")
+@click.option("--seed", type=int, help="Run this seed only.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY.NAME=VALUE",
+    help="Set a hyperparameter; repeat for several.",
+)
+@click.option(
+    "--recipe",
+    "recipe_words",
+    multiple=True,
+    metavar="NAME|FILE.toml|KEY=VALUE",
+    help="Optimiser, schedule, epochs, batch, sampler, head; repeat, left to right. Names: "
+    + ", ".join(recipes.RECIPES)
+    + ".  [default: features]",
+)
+@click.option(
+    "--select",
+    "selection",
+    type=click.Choice(runs.SELECTIONS),
+    default="last",
+    show_default=True,
+    help="Which epoch is scored: the last, the best on the validation part, or (marked as an "
+    "oracle) the best on the test part.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
+@click.option(
+    "--stack",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="The most runs trained as one program.",
+)
+@click.option(
+    "--plugin", "plugins", type=FILE, multiple=True, help="A Python file with methods; repeatable."
+)
+@click.option(
+    "--class-embeddings",
+    type=FILE,
+    help="An .npy with one row per class, for methods that use label embeddings.  "
+    "[default: identity]",
+)
+@click.option("--out", type=FILE, required=True, help="The folder of run records.")
+def run(
+    split_path: Path,
+    methods: str,
+    seeds: int | None,
+    seed: int | None,
+    settings: tuple[str, ...],
+    recipe_words: tuple[str, ...],
+    selection: str,
+    device: str,
+    stack: int,
+    plugins: tuple[Path, ...],
+    class_embeddings: Path | None,
+    out: Path,
+) -> None:
+    r"""Train methods on a split and record their test scores.
+
+    Runs of one method that differ in seed train as one program. Records that exist are kept:
+    starting the same grid again runs what is missing. A run that fails is recorded as a failure,
+    tried again next time, and makes the exit code 1.
+
+    \b
+    Examples:
+      benchkit run --split s.h5 --method bce,asl,db-focal --seeds 3 --out runs
+      benchkit run --split s.h5 --method all --recipe epochs=20 --recipe batch=64 --out runs
+      benchkit run --split s.h5 --method asl --set asl.clip=0.1 --out runs
+    """
+    if seeds is not None and seed is not None:
+        raise click.UsageError("give --seeds N or --seed S, not both")
+    specs = choose_methods(methods, settings, plugins)
+    recipe = recipes.parse(recipe_words)
+    split = split_file.read(split_path)
+    embeddings, digest = _embeddings(class_embeddings, len(split.class_names))
+    grid = runs.Grid(
+        split_path=split_path,
+        split=split,
+        prints=split_file.stored_fingerprints(split_path),
+        specs=specs,
+        seeds=[seed] if seed is not None else list(range(seeds or 1)),
+        recipe=recipe,
+        selection=selection,
+        device=runs.pick_device(device),
+        out=out,
+        width=stack,
+        embeddings=embeddings,
+        embeddings_digest=digest,
+        embeddings_path=class_embeddings,
+        plugins=plugins,
+    )
+    outcome = runs.execute(grid, say, bar)
+    counts = f"{len(outcome.done)} runs done, {len(outcome.cached)} kept"
+    click.echo(f"{counts}, {len(outcome.failed)} failed, {len(outcome.skipped)} methods skipped")
+    if outcome.failed:
+        raise click.exceptions.Exit(1)
+
+
+def choose_methods(
+    text: str, settings: tuple[str, ...], plugins: tuple[Path, ...]
+) -> list[runs.Spec]:
+    """The methods of `--method`, with the hyperparameters of `--set`."""
+    extra: dict[str, type[Method]] = {}
+    versions: dict[str, str] = {}
+    for path in plugins:
+        found = registry.load_plugin(path)
+        twice = set(found) & set(extra)
+        if twice:
+            raise BenchkitError(f"two plugins define the method '{twice.pop()}'; rename one")
+        extra |= found
+        versions |= {k: runs.plugin_version(m.info.version, path) for k, m in found.items()}
+    keys = list(registry.builtin() | extra) if text == "all" else text.split(",")
+    keys = list(dict.fromkeys(key.strip() for key in keys))
+    chosen = {key: registry.get(key, extra) for key in keys}
+    values = _settings(settings, chosen)
+    specs = []
+    for key, method in chosen.items():
+        try:
+            hyper = hyperparameters.parse(key, method.Hyper, values.get(key, {}))
+        except ValueError as error:
+            raise BenchkitError(str(error)) from None
+        kind = "plugin" if key in extra else "builtin"
+        specs.append(runs.Spec(method, hyper, kind, versions.get(key, method.info.version)))
+    return specs
+
+
+def _settings(
+    settings: tuple[str, ...], chosen: dict[str, type[Method]]
+) -> dict[str, dict[str, str]]:
+    values: dict[str, dict[str, str]] = {}
+    for text in settings:
+        target, equals, value = text.partition("=")
+        key, dot, name = target.partition(".")
+        if not (equals and dot and name):
+            raise click.UsageError(f"--set {text!r} is not KEY.NAME=VALUE, as in asl.clip=0.1")
+        if key not in chosen:
+            raise BenchkitError(f"--set {text}: the method '{key}' is not in --method")
+        values.setdefault(key, {})[name] = value
+    return values
+
+
+def _embeddings(path: Path | None, classes: int) -> tuple[np.ndarray | None, str | None]:
+    if path is None:
+        return None, None
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BenchkitError(f"class embeddings {path} are not a readable .npy: {error}") from None
+    if array.ndim != 2 or len(array) != classes or not np.isfinite(array).all():
+        raise BenchkitError(
+            f"class embeddings {path} have shape {list(array.shape)}; one finite row for each of "
+            f"the split's {classes} classes is needed"
+        )
+    array = np.ascontiguousarray(array, np.float32)
+    return array, hashlib.sha256(array.tobytes()).hexdigest()
+
+
+@click.command()
+@click.option("--split", "split_path", type=FILE, required=True, help="The split file.")
+@click.option(
+    "--scores",
+    type=FILE,
+    required=True,
+    help="An .npz with scores [test images, classes] and, in another row order, ids.",
+)
+@click.option("--name", required=True, help="The name of the row.")
+@click.option("--seed", default=0, show_default=True, help="The seed these scores belong to.")
+@click.option(
+    "--select",
+    "selection",
+    type=click.Choice(runs.SELECTIONS),
+    default="last",
+    show_default=True,
+    help="The selection rule that made these scores.",
+)
+@click.option("--out", type=FILE, required=True, help="The folder of run records.")
+def evaluate(
+    split_path: Path, scores: Path, name: str, seed: int, selection: str, out: Path
+) -> None:
+    """Put test scores that were computed elsewhere into the same leaderboard.
+
+    The threshold metrics read scores as logits (0 is probability one half); AP needs the order
+    only.
+    """
+    click.echo(runs.record_external(split_path, scores, name, seed, selection, out, say))

@@ -1,0 +1,413 @@
+"""From a split file and a list of methods to run records: the grid, its stacks, its failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from baselines.core import Method
+from benchkit import metrics, records, split_file
+from benchkit.errors import BenchkitError
+from benchkit.files import Say
+from benchkit.recipe import Recipe
+from benchkit.split_file import Split
+from benchkit.stack import structure
+from benchkit.trainer import Trained, TrainingSet, scores, train
+
+SELECTIONS = ("last", "val", "test-oracle")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One method with its hyperparameters, as the user asked for it.
+
+    Attributes:
+        method: the class.
+        hyper: an instance of its `Hyper`.
+        kind: builtin or plugin.
+        version: the method's version; of a plugin, with a digest of its file.
+    """
+
+    method: type[Method]
+    hyper: Any
+    kind: str = "builtin"
+    version: str = "1"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything that `benchkit run` was asked for.
+
+    Attributes:
+        split_path: the split file; part of the command that repeats a run, not of its identity.
+        split: the split in memory, features included.
+        prints: its fingerprints.
+        specs: the methods.
+        seeds: one run per method and seed.
+        recipe: the same for all.
+        selection: last, val or test-oracle.
+        device: a torch device name.
+        out: the folder of records.
+        width: the most runs in one stack.
+        embeddings: float [C, E] or None, and the digest of their file.
+        plugins: plugin files, for the command that repeats a run.
+    """
+
+    split_path: Path
+    split: Split
+    prints: Mapping[str, str]
+    specs: list[Spec]
+    seeds: list[int]
+    recipe: Recipe
+    selection: str
+    device: str
+    out: Path
+    width: int = 16
+    embeddings: np.ndarray | None = None
+    embeddings_digest: str | None = None
+    embeddings_path: Path | None = None
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do."""
+
+    spec: Spec
+    seed: int
+    science: dict[str, Any]
+    identity: str
+
+
+@dataclass
+class Outcome:
+    """What became of a grid: run ids by fate, and why methods were skipped."""
+
+    done: list[str] = dataclasses.field(default_factory=list)
+    cached: list[str] = dataclasses.field(default_factory=list)
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def pick_device(name: str) -> str:
+    """`auto` is cuda where there is one; asking for a cuda that is not there is an error."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BenchkitError("--device cuda: torch finds no CUDA device here; use auto or cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+def resolve(recipe: Recipe, split: Split) -> Recipe:
+    """The recipe with `standardise` decided: raw features yes, a backbone's no."""
+    if recipe.standardise != "auto":
+        return recipe
+    raw = split.recipe["features"].get("kind") == "raw"
+    return dataclasses.replace(recipe, standardise="on" if raw else "off")
+
+
+def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
+    """Features of every part, float32, by the training part's mean and deviation if asked.
+
+    A feature that is constant in training is only centred.
+    """
+    raw = {}
+    for name, part in split.parts.items():
+        if part.features is None:
+            raise BenchkitError(
+                f"split '{split.name}' has no features ({name}); make it with a --backbone or "
+                "from arrays with X"
+            )
+        raw[name] = part.features.astype(np.float32)
+    if not on:
+        return raw
+    train_rows = raw["train"].reshape(-1, raw["train"].shape[-1])
+    mean = train_rows.mean(0, dtype=np.float64)
+    deviation = train_rows.std(0, dtype=np.float64)
+    deviation[deviation < 1e-12] = 1.0
+    return {name: ((x - mean) / deviation).astype(np.float32) for name, x in raw.items()}
+
+
+def science_of(grid: Grid, spec: Spec, seed: int, recipe: Recipe) -> dict[str, Any]:
+    """The scientific arguments of one run: what its id hashes."""
+    science: dict[str, Any] = {
+        "split": grid.prints["both"],
+        "method": spec.method.info.key,
+        "method_version": spec.version,
+        "hyperparameters": dataclasses.asdict(spec.hyper),
+        "recipe": dataclasses.asdict(recipe),
+        "seed": seed,
+        "selection": grid.selection,
+        "metric_version": metrics.METRIC_VERSION,
+    }
+    if grid.embeddings_digest is not None:
+        science["inputs"] = {"class_embeddings": grid.embeddings_digest}
+    return science
+
+
+def plugin_version(version: str, path: Path) -> str:
+    """A plugin's version: its own word and what its file says, so that an edit is a new run."""
+    return f"{version}+{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+
+
+def _jobs(grid: Grid, recipe: Recipe, outcome: Outcome, say: Say) -> list[Job]:
+    jobs = []
+    regime = grid.split.regime.partition(":")[0]
+    for spec in grid.specs:
+        info = spec.method.info
+        if info.regimes and regime not in info.regimes:
+            meant = ", ".join(info.regimes)
+            outcome.skipped[info.key] = f"meant for {meant} labels; this split is {regime}"
+            say(f"skipping {info.key}: {outcome.skipped[info.key]}")
+            continue
+        for seed in grid.seeds:
+            science = science_of(grid, spec, seed, recipe)
+            identity = records.run_id(science)
+            if records.is_done(grid.out, identity):
+                outcome.cached.append(identity)
+            else:
+                jobs.append(Job(spec, seed, science, identity))
+    if outcome.cached:
+        say(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
+    return jobs
+
+
+def _stacks(jobs: Iterable[Job], recipe: Recipe, width: int) -> list[list[Job]]:
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        method = job.spec.method(job.spec.hyper, recipe.make_head())
+        groups.setdefault(structure(method), []).append(job)
+    return [group[k : k + width] for group in groups.values() for k in range(0, len(group), width)]
+
+
+def execute(
+    grid: Grid, say: Say, bar: Callable[[str, int], Any] | None = None, fail_fast: bool = False
+) -> Outcome:
+    """Run what of a grid is missing.
+
+    Args:
+        grid: what was asked for.
+        say: told of skipped, kept and failed runs.
+        bar: `bar(title, epochs)` is a context manager that yields a function to advance it.
+        fail_fast: re-raise the first failure (for tests and debugging).
+
+    Returns:
+        What became of every run.
+    """
+    outcome = Outcome()
+    recipe = resolve(grid.recipe, grid.split)
+    if grid.selection == "val" and "val" not in grid.split.parts:
+        raise BenchkitError(
+            "--select val: the split holds no validation part; make it with --val-fraction, "
+            "or select the last epoch"
+        )
+    records.tidy(grid.out, say)
+    jobs = _jobs(grid, recipe, outcome, say)
+    if not jobs:
+        return outcome
+    features = standardised(grid.split, recipe.standardise == "on")
+    data = _training_set(grid, features["train"])
+    for stack in _stacks(jobs, recipe, grid.width):
+        _execute_stack(grid, recipe, stack, data, features, outcome, say, bar, fail_fast)
+    return outcome
+
+
+def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:
+    part, kind, level = grid.split.parts["train"], *grid.split.regime.partition(":")[::2]
+    device = torch.device(grid.device)
+    embeddings = None if grid.embeddings is None else torch.from_numpy(grid.embeddings).float()
+    assert part.observed is not None  # `split_file.read` has checked the shapes
+    return TrainingSet(
+        features=torch.from_numpy(features).to(device),
+        observed=torch.from_numpy(part.observed).to(device),
+        true=torch.from_numpy(part.true).to(device),
+        regime=kind,
+        shot=torch.from_numpy(grid.split.shot.astype(np.int64)).to(device),
+        noise_rate=float(level) if kind == "candidates" else None,
+        class_embeddings=None if embeddings is None else embeddings.to(device),
+    )
+
+
+def _execute_stack(
+    grid: Grid,
+    recipe: Recipe,
+    stack: list[Job],
+    data: TrainingSet,
+    features: Mapping[str, np.ndarray],
+    outcome: Outcome,
+    say: Say,
+    bar: Callable[[str, int], Any] | None,
+    fail_fast: bool,
+) -> None:
+    key, began = stack[0].spec.method.info.key, time.perf_counter()
+    methods = [job.spec.method(job.spec.hyper, recipe.make_head()) for job in stack]
+    epochs = sum(stage.epochs or recipe.epochs for stage in methods[0].stages())
+    seeds = [job.seed for job in stack]
+    score, keep_best = _selector(grid, features), grid.selection != "last"
+    try:
+        if bar is None:
+            trained = train(methods, seeds, data, recipe, score=score, keep_best=keep_best)
+        else:
+            with bar(f"{key} x {len(stack)}", epochs) as advance:
+                trained = train(
+                    methods,
+                    seeds,
+                    data,
+                    recipe,
+                    score=score,
+                    keep_best=keep_best,
+                    tick=lambda: advance(1),
+                )
+    except Exception as error:
+        # Anything a method raises fails its own runs, is recorded and shown, and spares the rest.
+        if fail_fast:
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        for job in stack:
+            _fail(grid, job, reason, outcome, say)
+        return
+    test = torch.from_numpy(features["test"][:, 0]).to(grid.device)
+    seconds = (time.perf_counter() - began) / len(stack)
+    for job, result in zip(stack, trained, strict=True):
+        logits = None if result.failure else scores(result.method, result.run, test)
+        if logits is not None and not np.isfinite(logits).all():
+            result.failure = "the test scores are not finite"
+        if result.failure or logits is None:
+            _fail(grid, job, str(result.failure), outcome, say)
+            continue
+        record = _record(grid, recipe, job, result, logits, seconds, len(stack))
+        records.write(grid.out, record, logits, grid.split.parts["test"].ids, say)
+        outcome.done.append(job.identity)
+
+
+def _fail(grid: Grid, job: Job, reason: str, outcome: Outcome, say: Say) -> None:
+    records.write_failure(grid.out, job.science, reason, say)
+    outcome.failed[job.identity] = reason
+    say(f"{job.spec.method.info.key} seed {job.seed} failed: {reason}")
+
+
+def _selector(
+    grid: Grid, features: Mapping[str, np.ndarray]
+) -> Callable[[Method, Any], float | None] | None:
+    part = "test" if grid.selection == "test-oracle" else "val"
+    if part not in grid.split.parts:
+        return None
+    rows = torch.from_numpy(features[part][:, 0]).to(grid.device)
+    true, shot = grid.split.parts[part].true, grid.split.shot
+
+    def score(method: Method, run: Any) -> float | None:
+        logits = scores(method, run, rows)
+        if not np.isfinite(logits).all():
+            return None
+        value = metrics.evaluate(logits, true, shot)["map"]
+        return None if value is None else float(value)
+
+    return score
+
+
+def _record(
+    grid: Grid,
+    recipe: Recipe,
+    job: Job,
+    result: Trained,
+    logits: np.ndarray,
+    seconds: float,
+    width: int,
+) -> dict[str, Any]:
+    info = job.spec.method.info
+    oracle = list(result.method.oracle())
+    if grid.selection == "test-oracle":
+        oracle.append("best_test_epoch")
+    return {
+        "format": records.FORMAT,
+        "run_id": job.identity,
+        "science": job.science,
+        "split": records.describe_split(grid.split, grid.prints),
+        "method": {
+            "key": info.key,
+            "title": info.title,
+            "paper": info.paper,
+            "year": info.year,
+            "oracle": oracle,
+            "kind": job.spec.kind,
+        },
+        "metrics": metrics.evaluate(logits, grid.split.parts["test"].true, grid.split.shot),
+        "curve": result.curve,
+        "selected_epoch": result.selected_epoch,
+        "environment": {**records.environment(grid.device), "stacked_runs": width},
+        "wall_seconds": seconds,
+        "command": _command(grid, recipe, job),
+    }
+
+
+def _command(grid: Grid, recipe: Recipe, job: Job) -> list[str]:
+    """The exact command that repeats one run."""
+    key = job.spec.method.info.key
+    words = ["benchkit", "run", "--split", str(grid.split_path), "--method", key]
+    words += ["--seed", str(job.seed)]
+    default = job.spec.method.Hyper()
+    for name, value in dataclasses.asdict(job.spec.hyper).items():
+        if value != getattr(default, name):
+            words += ["--set", f"{key}.{name}={value}"]
+    for name, value in dataclasses.asdict(recipe).items():
+        if value != getattr(Recipe(), name):
+            words += ["--recipe", f"{name}={value}"]
+    words += ["--select", grid.selection]
+    for path in grid.plugins:
+        words += ["--plugin", str(path)]
+    if grid.embeddings_path is not None:
+        words += ["--class-embeddings", str(grid.embeddings_path)]
+    return [*words, "--out", str(grid.out)]
+
+
+def record_external(
+    split_path: Path, path: Path, name: str, seed: int, selection: str, out: Path, say: Say
+) -> str:
+    """Score test logits made elsewhere and put them beside the other records; returns the id."""
+    split = split_file.read(split_path)
+    prints = split_file.stored_fingerprints(split_path)
+    logits = records.read_scores(path, split)
+    science = {
+        "split": prints["both"],
+        "method": name,
+        "method_version": "external",
+        "hyperparameters": {},
+        "recipe": {},
+        "seed": seed,
+        "selection": selection,
+        "metric_version": metrics.METRIC_VERSION,
+        "inputs": {"scores": hashlib.sha256(logits.tobytes()).hexdigest()},
+    }
+    identity = records.run_id(science)
+    record = {
+        "format": records.FORMAT,
+        "run_id": identity,
+        "science": science,
+        "split": records.describe_split(split, prints),
+        "method": {
+            "key": name,
+            "title": name,
+            "paper": "scores computed outside of benchkit",
+            "year": 0,
+            "oracle": ["best_test_epoch"] if selection == "test-oracle" else [],
+            "kind": "external",
+        },
+        "metrics": metrics.evaluate(logits, split.parts["test"].true, split.shot),
+        "curve": [],
+        "environment": records.environment("external"),
+        "wall_seconds": 0.0,
+        "command": [
+            *("benchkit", "evaluate", "--split", str(split_path), "--scores", str(path)),
+            *("--name", name, "--seed", str(seed), "--select", selection, "--out", str(out)),
+        ],
+    }
+    records.write(out, record, logits, split.parts["test"].ids, say)
+    return identity

@@ -1,0 +1,335 @@
+"""The split file: one self-contained HDF5 file per split, written once. The one module on HDF5.
+
+    attributes   format, name, recipe, fingerprint, fingerprint_labels, fingerprint_features,
+                 complete
+    classes/     name, train_count, observed_count, shot; attribute thresholds
+    train|val|test/
+                 id, path, true [N,C], observed [N,C] (train and val), features [N,V,D]
+    provenance   one JSON attribute: seed, source digests, backbone, library versions
+
+Text is stored as fixed-length UTF-8 bytes, because HDF5's variable-length strings live in heaps
+whose padding is not defined and would break "the same bytes twice". `complete` is written last: a
+killed writer has been measured to leave a file that opens, with the right shapes, and all zeros.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from benchkit.errors import BenchkitError
+from benchkit.files import Say, atomic
+
+FORMAT = 1
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of train, val or test.
+
+    Attributes:
+        ids: unicode [N].
+        paths: unicode [N] relative to the image folder, or None.
+        true: int8 [N, C], 1 / 0 / -1 (the source itself does not know).
+        observed: int8 [N, C], or None for test.
+        features: float16 or float32 [N, V, D], or None.
+    """
+
+    ids: np.ndarray
+    paths: np.ndarray | None
+    true: np.ndarray
+    observed: np.ndarray | None
+    features: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split in memory.
+
+    Attributes:
+        name: for tables.
+        recipe: the laws that made it, in two parts: `labels` and `features`; no seed, no path.
+        class_names: C names.
+        train_count: int64 [C], true positives of the training part.
+        observed_count: int64 [C], observed positives (or candidates) of the training part.
+        shot: uint8 [C], 0 many, 1 medium, 2 few.
+        thresholds: many, few, reference ("true" or "observed").
+        parts: train, test, and val where one is held out.
+        provenance: seed, digests, versions; not part of the identity.
+    """
+
+    name: str
+    recipe: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    train_count: np.ndarray
+    observed_count: np.ndarray
+    shot: np.ndarray
+    thresholds: Mapping[str, Any]
+    parts: Mapping[str, Part]
+    provenance: Mapping[str, Any]
+
+    @property
+    def regime(self) -> str:
+        """The label regime, as in `--regime`."""
+        return str(self.recipe["labels"]["regime"])
+
+    def arrays(self, kind: str) -> Iterator[tuple[str, np.ndarray]]:
+        """The logical arrays of one fingerprint part, `labels` or `features`, in order."""
+        if kind == "labels":
+            yield "classes/name", encode(self.class_names)
+            yield "classes/train_count", self.train_count
+            yield "classes/observed_count", self.observed_count
+            yield "classes/shot", self.shot
+        for name in PARTS:
+            part = self.parts.get(name)
+            if part is None:
+                continue
+            if kind == "features":
+                if part.features is not None:
+                    yield f"{name}/features", part.features
+                continue
+            yield f"{name}/id", encode(part.ids)
+            yield f"{name}/true", part.true
+            if part.observed is not None:
+                yield f"{name}/observed", part.observed
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of `labels`, of `features`, and of both: the identity of the split."""
+        labels = _digest(self.arrays("labels"), [self.recipe["labels"], dict(self.thresholds)])
+        features = _digest(self.arrays("features"), [self.recipe["features"]])
+        both = hashlib.sha256(f"{labels}:{features}".encode()).hexdigest()
+        return {"labels": labels, "features": features, "both": both}
+
+
+def encode(texts: Any) -> np.ndarray:
+    """Unicode names as a fixed-length UTF-8 byte array."""
+    encoded = [str(text).encode() for text in texts]
+    return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(arrays: Iterator[tuple[str, np.ndarray]], texts: list[Any]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+        head = canonical([name, little.dtype.str, list(little.shape)])
+        digest.update(head.encode() + b"\0")
+        digest.update(little.view(np.uint8).data if little.size else b"")
+    for text in texts:
+        digest.update(canonical(text).encode() + b"\0")
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------- writing
+
+
+def write(split: Split, path: Path, say: Say = lambda _: None) -> dict[str, str]:
+    """Write a split file, complete or not at all; returns its fingerprints."""
+    prints = split.fingerprints()
+    needed = sum(array.nbytes for kind in ("labels", "features") for _, array in split.arrays(kind))
+    with atomic(path, say, needed + 2**16) as partial, h5py.File(partial, "w") as file:
+        for name, value in {
+            "format": str(FORMAT),
+            "name": split.name,
+            "recipe": canonical(split.recipe),
+            "fingerprint": prints["both"],
+            "fingerprint_labels": prints["labels"],
+            "fingerprint_features": prints["features"],
+        }.items():
+            file.attrs[name] = np.bytes_(value.encode())
+        for kind in ("labels", "features"):
+            for name, array in split.arrays(kind):
+                file.create_dataset(name, data=array, track_times=False)
+        file["classes"].attrs["thresholds"] = np.bytes_(canonical(split.thresholds).encode())
+        for name, part in split.parts.items():
+            if part.paths is not None:
+                data = encode(part.paths)
+                file.create_dataset(f"{name}/path", data=data, track_times=False)
+        provenance = file.create_group("provenance")
+        provenance.attrs["json"] = np.bytes_(canonical(split.provenance).encode())
+        file.flush()
+        file.attrs["complete"] = np.uint8(1)
+    return prints
+
+
+# ----------------------------------------------------------------------------- reading
+
+
+def read(path: Path, *, features: bool = True) -> Split:
+    """Read a split file.
+
+    Args:
+        path: the file.
+        features: whether to load features; without them the split's fingerprint is not whole.
+
+    Raises:
+        BenchkitError: missing, not HDF5, truncated, unfinished, of another format, or its arrays
+            disagree.
+    """
+    with _open(path) as file:
+        try:
+            split = _load(file, features)
+        except (KeyError, OSError, ValueError, UnicodeDecodeError, RuntimeError) as error:
+            reason = str(error).strip("'\"")
+            raise BenchkitError(f"{path} is damaged: {reason}; make it again") from None
+    _check(split, path)
+    return split
+
+
+def _open(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise BenchkitError(f"{path} does not exist; `benchkit make-split` makes a split file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        if "truncated" in str(error):
+            raise BenchkitError(f"{path} is a truncated HDF5 file; make it again") from None
+        raise BenchkitError(f"{path} is not a split file: it is not HDF5") from None
+    if "complete" not in file.attrs:
+        file.close()
+        raise BenchkitError(
+            f"{path} has no 'complete' mark: its writer was interrupted or it is not a split "
+            "file; make it again"
+        )
+    found = _text(file.attrs.get("format", b"?"))
+    if found != str(FORMAT):
+        file.close()
+        raise BenchkitError(f"{path} has format {found}; this version reads format {FORMAT}")
+    return file
+
+
+def stored_fingerprints(path: Path) -> dict[str, str]:
+    """The fingerprints that a file carries, without recomputing them."""
+    with _open(path) as file:
+        names = {"labels": "_labels", "features": "_features", "both": ""}
+        return {k: _text(file.attrs[f"fingerprint{tail}"]) for k, tail in names.items()}
+
+
+def _text(value: Any) -> str:
+    return bytes(value).decode() if isinstance(value, bytes | np.bytes_) else str(value)
+
+
+def _strings(file: h5py.File, name: str) -> np.ndarray:
+    return np.char.decode(file[name][()], "utf-8")
+
+
+def _load(file: h5py.File, features: bool) -> Split:
+    parts = {}
+    for name in PARTS:
+        if name not in file:
+            continue
+        group = file[name]
+        parts[name] = Part(
+            ids=_strings(file, f"{name}/id"),
+            paths=_strings(file, f"{name}/path") if "path" in group else None,
+            true=group["true"][()],
+            observed=group["observed"][()] if "observed" in group else None,
+            features=group["features"][()] if features and "features" in group else None,
+        )
+    return Split(
+        name=_text(file.attrs["name"]),
+        recipe=json.loads(_text(file.attrs["recipe"])),
+        class_names=tuple(str(name) for name in _strings(file, "classes/name")),
+        train_count=file["classes/train_count"][()],
+        observed_count=file["classes/observed_count"][()],
+        shot=file["classes/shot"][()],
+        thresholds=json.loads(_text(file["classes"].attrs["thresholds"])),
+        parts=parts,
+        provenance=json.loads(_text(file["provenance"].attrs["json"])),
+    )
+
+
+def _check(split: Split, path: Path) -> None:
+    """Shapes and codes; what `verify` adds is the fingerprint and the invariants."""
+    classes = len(split.class_names)
+    for name in ("train", "test"):
+        if name not in split.parts:
+            raise BenchkitError(f"{path} has no group '{name}'; make it again")
+    for name, part in split.parts.items():
+        rows = len(part.ids)
+        for what, array in (("true", part.true), ("observed", part.observed)):
+            if array is None:
+                continue
+            if array.shape != (rows, classes):
+                raise BenchkitError(
+                    f"{path}: {name}/{what} has shape {array.shape}, not ({rows}, {classes})"
+                )
+            if array.dtype != np.int8 or (array.size and (array.min() < -1 or array.max() > 1)):
+                raise BenchkitError(f"{path}: {name}/{what} holds a label outside {{-1, 0, 1}}")
+        if part.features is not None and (
+            part.features.ndim != 3 or part.features.shape[0] != rows
+        ):
+            shape = part.features.shape
+            raise BenchkitError(f"{path}: {name}/features has shape {shape}, not ({rows}, V, D)")
+
+
+def verify(path: Path) -> list[str]:
+    """Recompute the fingerprint and check every invariant; an empty list says all is well."""
+    split, stored, found = read(path), stored_fingerprints(path), []
+    for kind, value in split.fingerprints().items():
+        if stored[kind] != value:
+            what = "fingerprint" if kind == "both" else f"fingerprint of the {kind}"
+            found.append(f"the {what} is {value[:12]}, the file says {stored[kind][:12]}")
+    if len(set(split.class_names)) != len(split.class_names):
+        found.append("a class name occurs twice")
+    ids = [str(i) for part in split.parts.values() for i in part.ids]
+    if len(set(ids)) != len(ids):
+        found.append("an image id occurs twice")
+    train = split.parts["train"]
+    if not np.array_equal((train.true == 1).sum(0), split.train_count):
+        found.append("classes/train_count is not the number of true training positives")
+    for name in ("train", "val"):
+        part = split.parts.get(name)
+        if part is not None:
+            found += [f"{name}: {problem}" for problem in _observed_problems(split, part)]
+    if train.observed is not None and not np.array_equal(
+        (train.observed == 1).sum(0), split.observed_count
+    ):
+        found.append("classes/observed_count is not the number of observed training positives")
+    if not np.array_equal(split.shot, _shots(split)):
+        found.append("classes/shot does not follow from the counts and the thresholds")
+    for name, part in split.parts.items():
+        if part.features is not None and not np.isfinite(part.features).all():
+            found.append(f"{name}/features holds a value that is not finite")
+    return found
+
+
+def _shots(split: Split) -> np.ndarray:
+    observed = split.thresholds["reference"] == "observed"
+    counts = split.observed_count if observed else split.train_count
+    many, few = split.thresholds["many"], split.thresholds["few"]
+    return np.where(counts >= many, 0, np.where(counts >= few, 1, 2)).astype(np.uint8)
+
+
+def _observed_problems(split: Split, part: Part) -> list[str]:
+    if part.observed is None:
+        return ["there is no observed label matrix"]
+    kind = split.regime.partition(":")[0]
+    seen, true, problems = part.observed, part.true, []
+    if kind == "candidates":
+        if ((true == 1) & (seen != 1)).any():
+            problems.append("a true positive is not a candidate")
+    elif ((seen != -1) & (seen != true)).any():
+        problems.append("an observed label differs from the true one")
+    if kind == "full" and not np.array_equal(seen, true):
+        problems.append("the regime is full and a label is hidden")
+    if kind in ("ppl", "spl", "missing"):
+        if (seen == 0).any():
+            problems.append(f"a negative is observed, which {kind} must not show")
+        if ((true == 1).any(1) & ~(seen == 1).any(1)).any():
+            problems.append("an image with positives has none observed")
+    if kind == "spl" and ((seen == 1).sum(1) > 1).any():
+        problems.append("an image has more than one observed positive")
+    return problems

@@ -1,0 +1,69 @@
+"""What stands under a table: everything that a reader needs to quote a row of it."""
+
+from collections.abc import Iterable, Sequence
+
+from leaderboard.record import SHOTS, Group, Split
+
+_NAMES_SHOWN = 6
+
+
+def footer_lines(
+    split: Split, group: Group, seeds: Sequence[int], oracles: Iterable[tuple[str, Sequence[str]]]
+) -> tuple[tuple[str, str], ...]:
+    """Write the footer of one table.
+
+    Args:
+        split: the split of the table.
+        group: its selection rule and metric version.
+        seeds: number of seeds of each row.
+        oracles: label and oracle marks of each oracle row.
+
+    Returns:
+        Pairs of a name and a text, in reading order.
+    """
+    lines = [
+        ("split", f"{split.name}, fingerprint {split.fingerprint[:12]}"),
+        ("regime", split.regime),
+        ("images", ", ".join(f"{split.sizes[part]:,} {part}" for part in ("train", "val", "test"))),
+        ("classes", _classes(split)),
+        ("left out", _left_out(split)),
+        ("selection", group.selection),
+        ("metric version", group.metric_version),
+        ("seeds", _seeds(seeds)),
+        (
+            "values",
+            "mAP in percent, mean ± sample standard deviation over seeds; average is the mean of "
+            "the three groups; – is undefined or missing",
+        ),
+    ]
+    sees = "; ".join(f"{label} sees {_words(marks)}" for label, marks in oracles)
+    if sees:
+        lines.append(("† oracle", f"{sees}; these rows do not compete for marks"))
+    return tuple(lines)
+
+
+def _words(marks: Sequence[str]) -> str:
+    return ", ".join(mark.replace("_", " ") for mark in marks)
+
+
+def _classes(split: Split) -> str:
+    sizes = ", ".join(f"{split.group_size(shot)} {shot}" for shot in SHOTS)
+    few, many = (f"{value:g}" for value in (split.few_below, split.many_from))
+    return (
+        f"{len(split.class_names)} ({sizes}); few < {few} ≤ medium < {many} ≤ many, "
+        f"by {split.reference} training positives"
+    )
+
+
+def _left_out(split: Split) -> str:
+    names = split.without_test_positives
+    if not names:
+        return "no class, all have positives in the test set"
+    listed = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+    noun = "class" if len(names) == 1 else "classes"
+    return f"{len(names)} {noun} without positives in the test set, AP undefined ({listed})"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    low, high = min(seeds), max(seeds)
+    return f"{low} per row" if low == high else f"{low} to {high} per row"

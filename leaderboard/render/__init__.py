@@ -1,0 +1,8 @@
+"""Tables as text for a terminal, Markdown, CSV and one HTML page."""
+
+from leaderboard.render.comma_separated import csv
+from leaderboard.render.markdown_text import markdown
+from leaderboard.render.page import html
+from leaderboard.render.terminal_text import terminal
+
+__all__ = ["csv", "html", "markdown", "terminal"]

@@ -1,0 +1,209 @@
+"""Reads a data set from one `.npz` file of plain arrays.
+
+The keys: labels as a dense `Y` [N, C] of 0, 1 and -1 (unknown), or as the rows of a sparse matrix
+in `indptr` [N+1], `indices` and `shape` [2]; and, each optional, features `X` [N, D] or [N, V, D],
+`split` [N] (0 train, 1 test), `label_names` [C] and `image_ids` [N].
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from splits.errors import InputError
+from splits.source import Source, digest_file
+
+_KEYS = ("X", "Y", "indptr", "indices", "shape", "split", "label_names", "image_ids")
+_SPARSE = ("indptr", "indices", "shape")
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    MemoryError,
+    RuntimeError,  # an encrypted member, or an unknown compression
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def load(path: Path, name: str | None = None) -> Source:
+    """Read a source from an `.npz` file.
+
+    Args:
+        path: the file.
+        name: what to call the data set; the file's name without its ending by default.
+
+    Returns:
+        The source. Without names, classes are called class_0, class_1, ... and images 0, 1, ...;
+        features come as float32 [N, V, D] with V = 1 where the file has none.
+
+    Raises:
+        InputError: no such file, not an `.npz` file or a damaged one, labels missing or given
+            twice, arrays of Python objects, arrays that do not fit one another, wrong values.
+    """
+    path = Path(path)
+    arrays = _read(path)
+    labels = _labels(path, arrays)
+    rows, classes = labels.shape
+    names = arrays.get("label_names", np.array([f"class_{c}" for c in range(classes)]))
+    ids = arrays.get("image_ids", np.arange(rows))
+    _expect(path, "label_names", names, kinds="U", shape=(classes,), of="text")
+    _expect(path, "image_ids", ids, kinds="Uiu", shape=(rows,), of="text or integers")
+    return Source(
+        name=name or path.stem,
+        class_names=tuple(names.tolist()),
+        image_ids=ids.astype(np.str_),
+        labels=labels,
+        part=_part(path, arrays.get("split"), rows),
+        paths=None,
+        roots=(),
+        features=_features(path, arrays.get("X"), rows),
+        digests={path.name: digest_file(path)},
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The known keys of the file, each decompressed once."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give an .npz file of arrays.")
+    if not zipfile.is_zipfile(path):
+        raise InputError(
+            f"{path}: this is not an .npz file, or it was cut off; write one with numpy.savez."
+        )
+    arrays: dict[str, np.ndarray] = {}
+    key = ""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in (key for key in _KEYS if key in file.files):
+                arrays[key] = file[key]
+    except _BROKEN as error:
+        if "allow_pickle" in str(error):
+            raise InputError(
+                f"{path}: the array {key!r} holds Python objects, which are not read because they "
+                f"can run code; save it as numbers or as text (unicode)."
+            ) from None
+        where = f"the array {key!r}" if key else "the file"
+        raise InputError(f"{path}: {where} is damaged and cannot be read ({error}).") from None
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path}: {key!r} is not an array; write it with numpy.savez.")
+    return arrays
+
+
+def _expect(
+    path: Path, key: str, array: np.ndarray, *, kinds: str, shape: tuple[int, ...], of: str
+) -> None:
+    if array.dtype.kind not in kinds or array.shape != shape:
+        raise InputError(
+            f"{path}: {key!r} must be {of} of shape {shape} to fit the labels, not {array.dtype} "
+            f"of shape {array.shape}."
+        )
+
+
+def _labels(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    sparse = [key for key in _SPARSE if key in arrays]
+    if "Y" in arrays and sparse:
+        raise InputError(f"{path}: labels come twice, as 'Y' and as {sparse[0]!r}; keep one.")
+    if "Y" in arrays:
+        return _dense(path, arrays["Y"])
+    if len(sparse) < len(_SPARSE):
+        missing = [key for key in _SPARSE if key not in arrays]
+        found = f", and {', '.join(map(repr, missing))} missing" if sparse else ""
+        raise InputError(
+            f"{path}: there are no labels{found}; give 'Y' [N, C], or 'indptr', 'indices' and "
+            f"'shape'."
+        )
+    return _from_rows(path, *(arrays[key] for key in _SPARSE))
+
+
+def _dense(path: Path, labels: np.ndarray) -> np.ndarray:
+    if labels.ndim != 2 or labels.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: 'Y' must be a matrix of numbers [N, C], not {labels.dtype} of shape "
+            f"{labels.shape}."
+        )
+    wrong = (labels != 0) & (labels != 1) & (labels != -1)
+    if wrong.any():
+        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        raise InputError(
+            f"{path}: 'Y' has the label {labels[row, column]} at row {row}, class {column}; a "
+            f"label is 1 (positive), 0 (negative) or -1 (unknown)."
+        )
+    return labels.astype(np.int8)
+
+
+def _from_rows(
+    path: Path, indptr: np.ndarray, indices: np.ndarray, shape: np.ndarray
+) -> np.ndarray:
+    """The dense matrix of the compressed rows `indices[indptr[i] : indptr[i + 1]]`."""
+    for key, array in (("indptr", indptr), ("indices", indices), ("shape", shape)):
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise InputError(
+                f"{path}: {key!r} must be a list of integers, not {array.dtype} of shape "
+                f"{array.shape}."
+            )
+    if len(shape) != 2 or (shape < 1).any():
+        raise InputError(
+            f"{path}: 'shape' must be two numbers >= 1, images and classes, not {shape.tolist()}."
+        )
+    rows, classes = shape.tolist()
+    indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
+    if len(indptr) != rows + 1:
+        raise InputError(
+            f"{path}: 'indptr' has {len(indptr)} entries; {rows} images need {rows + 1}."
+        )
+    if indptr[0] != 0 or indptr[-1] != len(indices):
+        raise InputError(
+            f"{path}: 'indptr' must run from 0 to the {len(indices)} entries of 'indices', not "
+            f"from {indptr[0]} to {indptr[-1]}."
+        )
+    falls = np.diff(indptr) < 0
+    if falls.any():
+        raise InputError(f"{path}: 'indptr' falls after row {int(falls.argmax())}; it must rise.")
+    row = np.repeat(np.arange(rows), np.diff(indptr))
+    outside = (indices < 0) | (indices >= classes)
+    if outside.any():
+        at = int(outside.argmax())
+        raise InputError(
+            f"{path}: 'indices' names class {indices[at]} in row {row[at]}; there are {classes} "
+            f"classes, 0 to {classes - 1}."
+        )
+    order = np.lexsort((indices, row))
+    twice = (np.diff(row[order]) == 0) & (np.diff(indices[order]) == 0)
+    if twice.any():
+        at = int(order[twice.argmax()])
+        raise InputError(
+            f"{path}: 'indices' names class {indices[at]} twice in row {row[at]}; once is right."
+        )
+    labels = np.zeros((rows, classes), np.int8)
+    labels[row, indices] = 1
+    return labels
+
+
+def _part(path: Path, split: np.ndarray | None, rows: int) -> np.ndarray | None:
+    if split is None:
+        return None
+    _expect(path, "split", split, kinds="biu", shape=(rows,), of="0 (train) or 1 (test)")
+    wrong = (split != 0) & (split != 1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{path}: 'split' is {split[row]} in row {row}; it is 0 (train) or 1 (test)."
+        )
+    return split.astype(np.uint8)
+
+
+def _features(path: Path, features: np.ndarray | None, rows: int) -> np.ndarray | None:
+    if features is None:
+        return None
+    if features.ndim not in (2, 3) or len(features) != rows or features.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: 'X' must be numbers [N, D] or [N, V, D] with the {rows} rows of the labels, "
+            f"not {features.dtype} of shape {features.shape}."
+        )
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused later
+        features = features.astype(np.float32)
+    return features[:, None, :] if features.ndim == 2 else features

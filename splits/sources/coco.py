@@ -1,0 +1,257 @@
+"""Reads image-level labels from COCO instance annotations (`instances_*.json`)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from splits.errors import InputError
+from splits.source import Source, digest_file
+
+
+def load(
+    train_json: Path,
+    *,
+    train_images: Path | None = None,
+    test_json: Path | None = None,
+    test_images: Path | None = None,
+    keep_empty_train: bool = False,
+    keep_empty_test: bool = False,
+    crowd: bool = True,
+    min_size: bool = False,
+    name: str = "coco",
+) -> Source:
+    """Read one COCO annotation file, or one for training and one for testing.
+
+        y_ic = 1 if image i has an annotation of category c, else 0
+
+    Classes stand in the order of their category ids, images in the order of the file.
+
+    Args:
+        train_json: annotations of the training images.
+        train_images: their folder, or None where only labels are needed.
+        test_json: annotations of the test images, with the same categories.
+        test_images: their folder; needed exactly if `train_images` is given.
+        keep_empty_train: keep training images without any label as all-negative rows.
+        keep_empty_test: the same for test images; COCO-LT's test set keeps them.
+        crowd: whether annotations marked `iscrowd` count.
+        min_size: leave out annotations with an area of 0 or a box side under 1 pixel, as the
+            published COCO-LT generator does.
+        name: what to call the data set.
+
+    Returns:
+        The source; image ids are COCO's numbers as text, paths its file names. `part` is None
+        without a test file.
+
+    Raises:
+        InputError: no such file or folder, not JSON, JSON that is not COCO, an annotation of an
+            unknown image or category, an image id that comes twice, test categories that differ.
+    """
+    files, folders = [Path(train_json)], [train_images]
+    if test_json is not None:
+        files.append(Path(test_json))
+        folders.append(test_images)
+    elif test_images is not None:
+        raise InputError(f"{test_images}: test images need a file of test annotations as well.")
+    roots = _roots(files, folders)
+    keep_empty = (keep_empty_train, keep_empty_test)
+    parts = [
+        _read_part(file, _wanted(file, crowd, min_size), keep)
+        for file, keep in zip(files, keep_empty, strict=False)
+    ]
+    classes = parts[0][0]
+    for file, part in zip(files, parts, strict=True):
+        _same_classes(files[0], classes, file, part[0])
+    if len(parts) == 2:
+        _no_shared_ids(files, parts[0][1], parts[1][1])
+    sizes = [len(part[1]) for part in parts]
+    return Source(
+        name=name,
+        class_names=tuple(classes),
+        image_ids=np.array([str(image["id"]) for part in parts for image in part[1]]),
+        labels=np.concatenate([part[2] for part in parts]),
+        part=np.repeat(np.arange(2, dtype=np.uint8), sizes) if len(parts) == 2 else None,
+        paths=np.array([image["file_name"] for part in parts for image in part[1]]),
+        roots=roots,
+        features=None,
+        digests=_digests(files),
+    )
+
+
+def _roots(files: list[Path], folders: list[Path | None]) -> tuple[Path, ...]:
+    roots = tuple(Path(folder) for folder in folders if folder is not None)
+    if roots and len(roots) < len(folders):
+        raise InputError(
+            f"{roots[0]}: images were given for one of {files[0].name} and {files[1].name}; give "
+            f"a folder for both, or for none."
+        )
+    for root in roots:
+        if not root.is_dir():
+            raise InputError(f"{root}: there is no such folder of images.")
+    return roots
+
+
+def _digests(files: list[Path]) -> dict[str, str]:
+    names = [file.name for file in files]
+    if len(set(names)) < len(names):
+        names = [f"{part}/{name}" for part, name in zip(("train", "test"), names, strict=True)]
+    return {name: digest_file(file) for name, file in zip(names, files, strict=True)}
+
+
+def _same_classes(train: Path, expected: list[str], test: Path, found: list[str]) -> None:
+    if len(found) != len(expected):
+        raise InputError(
+            f"{test}: there are {len(found)} categories, but {len(expected)} in {train}; both "
+            f"need the same ones."
+        )
+    for position, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        if ours != theirs:
+            raise InputError(
+                f"{test}: class {position} (by category id) is {theirs!r}, but {ours!r} in "
+                f"{train}; both need the same categories in the same order."
+            )
+
+
+def _no_shared_ids(
+    files: list[Path], train: list[dict[str, Any]], test: list[dict[str, Any]]
+) -> None:
+    ids = {image["id"] for image in train}
+    for image in test:
+        if image["id"] in ids:
+            raise InputError(
+                f"{files[1]}: image id {image['id']} is also in {files[0]}; an image cannot be in "
+                f"both training and test, so give one of them another id."
+            )
+
+
+def _read_part(
+    file: Path, wanted: Callable[[dict[str, Any]], bool], keep_empty: bool
+) -> tuple[list[str], list[dict[str, Any]], np.ndarray]:
+    """The class names, the images kept and their labels, int8 [N, C]."""
+    data = _parse(file)
+    _check_categories(file, data["categories"])
+    _check_images(file, data["images"])
+    _check_annotations(file, data)
+    index = COCO()
+    index.dataset = data
+    with contextlib.redirect_stdout(io.StringIO()):
+        index.createIndex()
+    category_ids = sorted(index.getCatIds())
+    column = {category: position for position, category in enumerate(category_ids)}
+    images = list(index.imgs.values())
+    labels = np.zeros((len(images), len(column)), np.int8)
+    for row, image in enumerate(images):
+        for annotation in index.imgToAnns[image["id"]]:
+            if wanted(annotation):
+                labels[row, column[annotation["category_id"]]] = 1
+    kept = np.flatnonzero(keep_empty | labels.any(axis=1))
+    if not len(kept):
+        raise InputError(f"{file}: no image has a label, so that nothing is left of the set.")
+    names = [index.cats[category]["name"] for category in category_ids]
+    return names, [images[row] for row in kept], labels[kept]
+
+
+def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]], bool]:
+    """Whether an annotation counts."""
+
+    def wanted(annotation: dict[str, Any]) -> bool:
+        if not crowd and annotation.get("iscrowd", 0):
+            return False
+        if not min_size:
+            return True
+        try:
+            _, _, width, height = annotation["bbox"]
+            return bool(annotation["area"] > 0 and width >= 1 and height >= 1)
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{file}: annotation {annotation.get('id')} of image {annotation['image_id']} has "
+                f"no 'area' number or no 'bbox' of four numbers, which the size limit needs."
+            ) from None
+
+    return wanted
+
+
+# ----------------------------------------------------------------------------- checks
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file; give COCO instance annotations.")
+    try:
+        data = json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{file}: this is not JSON, or it was cut off: {error.msg} at line {error.lineno}, "
+            f"column {error.colno} (character {error.pos})."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: this cannot be read as JSON text ({error}).") from None
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise InputError(
+                f"{file}: this is not a COCO annotation file, because it has no list {key!r}."
+            )
+        for position, item in enumerate(data[key]):
+            if not isinstance(item, dict) or not _is_id(item.get("id")):
+                raise InputError(
+                    f"{file}: {key}[{position}] is not an object with a whole number as 'id'."
+                )
+    return data
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_once(file: Path, what: str, values: list[Any]) -> None:
+    first: dict[Any, int] = {}
+    for position, value in enumerate(values):
+        if value in first:
+            raise InputError(
+                f"{file}: {what} {value!r} comes twice, at positions {first[value]} and "
+                f"{position}; each must be there once."
+            )
+        first[value] = position
+
+
+def _check_categories(file: Path, categories: list[dict[str, Any]]) -> None:
+    for category in categories:
+        name = category.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"{file}: category {category['id']} has no 'name'.")
+    _check_once(file, "category id", [category["id"] for category in categories])
+    _check_once(file, "category name", [category["name"] for category in categories])
+    if not categories:
+        raise InputError(f"{file}: 'categories' is empty; at least one class is needed.")
+
+
+def _check_images(file: Path, images: list[dict[str, Any]]) -> None:
+    _check_once(file, "image id", [image["id"] for image in images])
+    for image in images:
+        name = image.get("file_name")
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"{file}: image {image['id']} has no 'file_name'.")
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(
+                f"{file}: image {image['id']} lies outside its folder, at {name!r}; a file name "
+                f"must be relative and without '..'."
+            )
+
+
+def _check_annotations(file: Path, data: dict[str, Any]) -> None:
+    for key, what in (("image_id", "images"), ("category_id", "categories")):
+        known = {item["id"] for item in data[what]}
+        for annotation in data["annotations"]:
+            value = annotation.get(key)
+            if not _is_id(value) or value not in known:
+                raise InputError(
+                    f"{file}: annotation {annotation['id']} has the {key} {value!r}, which is not "
+                    f"in {what!r}."
+                )

@@ -1,0 +1,358 @@
+"""The core: discovery, hyperparameters, sampling laws, heads, statistics, the last write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import baselines
+from baselines.bce import BCE
+from baselines.core import Method, MethodError, Oracle, Problem, hyper, masked_mean, registry
+from baselines.core.contract import last_write
+from baselines.core.heads import HiddenHead, LinearHead
+from baselines.core.hyperparameters import describe, parse
+from baselines.core.sampling import class_aware, epoch_length
+from baselines.core.statistics import class_counts, cooccurrence
+from benchkit.random import Draw
+
+LABELS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "labels"
+
+FILE = '''"""A method."""
+from __future__ import annotations
+from dataclasses import dataclass
+from baselines.core import Method, MethodInfo, hyper
+
+@dataclass(frozen=True)
+class Some:
+    """Hyperparameters."""
+    rate: float = hyper(0.5, "a rate")
+
+class Mine(Method):
+    """A method."""
+    info = MethodInfo("KEY", "Title", "Paper", 2020, "L = 0", "negative")
+    Hyper = Some
+'''
+
+# ------------------------------------------------------------------- registry
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in place of `baselines/`, forgotten afterwards."""
+    monkeypatch.setattr(baselines, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
+    known, names = set(sys.modules), set(vars(baselines))
+    registry.builtin.cache_clear()
+    yield tmp_path
+    registry.builtin.cache_clear()
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+    for name in set(vars(baselines)) - names:
+        delattr(baselines, name)
+
+
+def write(folder: Path, name: str, key: str = "mine", text: str = FILE) -> Path:
+    path = folder / f"{name}.py"
+    path.write_text(text.replace("KEY", key))
+    return path
+
+
+def test_a_file_in_the_folder_is_a_method(folder: Path) -> None:
+    write(folder, "core_test_two", "two")
+    write(folder, "core_test_one", "one")
+    assert list(registry.builtin()) == ["one", "two"]
+    assert registry.get("one").info.title == "Title"
+
+
+def test_an_unknown_key_names_the_nearest(folder: Path) -> None:
+    write(folder, "core_test_asl", "asl")
+    with pytest.raises(MethodError, match="no method 'als'; did you mean 'asl'"):
+        registry.get("als")
+    with pytest.raises(MethodError, match="`benchkit methods` lists them"):
+        registry.get("zzzzzz")
+
+
+def test_two_equal_keys_are_an_error_that_names_both(folder: Path) -> None:
+    write(folder, "core_test_a")
+    write(folder, "core_test_b")
+    with pytest.raises(MethodError, match=r"core_test_b.py and baselines.core_test_a both define"):
+        registry.builtin()
+
+
+def test_a_file_that_fails_to_import_is_an_error(folder: Path) -> None:
+    write(folder, "core_test_broken", text="import a_module_that_is_not_there\n")
+    with pytest.raises(MethodError, match=r"core_test_broken.py cannot be imported: No module"):
+        registry.builtin()
+
+
+def test_a_file_without_a_method_is_an_error(folder: Path) -> None:
+    write(folder, "core_test_empty", text="from baselines.core import Method\n")
+    with pytest.raises(MethodError, match=r"core_test_empty.py defines no method"):
+        registry.builtin()
+
+
+def test_imported_methods_do_not_count() -> None:
+    module = SimpleNamespace(__name__="somewhere", BCE=BCE, Method=Method)
+    assert registry.methods_of(module) == []  # type: ignore[arg-type]
+
+
+def test_entry_points_add_methods(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "core_test_own", "own")
+    point = SimpleNamespace(name="other", module="baselines.bce_of_somebody_else")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
+    with pytest.raises(MethodError, match="entry point other cannot be imported"):
+        registry.builtin()
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: [SimpleNamespace(name="other", module="baselines.core_test_own")],
+    )
+    with pytest.raises(MethodError, match=r"entry point other and .* both define the method 'own'"):
+        registry.builtin()
+
+
+def test_plugins(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("plugins")
+    write(folder, "core_test_own", "own")
+    found = registry.load_plugin(write(elsewhere, "good", "guest"))
+    assert list(found) == ["guest"]
+    assert parse("guest", found["guest"].Hyper, {"rate": "0.25"}).rate == 0.25
+    assert registry.get("guest", found) is found["guest"]
+    with pytest.raises(MethodError, match="both define the method 'own'"):
+        registry.load_plugin(write(elsewhere, "clash", "own"))
+    with pytest.raises(MethodError, match=r"broken\.py cannot be imported: NameError"):
+        registry.load_plugin(write(elsewhere, "broken", text="undefined_name\n"))
+    with pytest.raises(MethodError, match="defines no method"):
+        registry.load_plugin(write(elsewhere, "nothing", text="x = 1\n"))
+    with pytest.raises(MethodError, match="does not exist"):
+        registry.load_plugin(elsewhere / "absent.py")
+    (elsewhere / "text.txt").write_text("")
+    with pytest.raises(MethodError, match=r"must end in \.py"):
+        registry.load_plugin(elsewhere / "text.txt")
+
+
+# ------------------------------------------------------------------- hyperparameters
+
+
+@dataclass(frozen=True)
+class Example:
+    rate: float = hyper(0.5, "a rate", search=(0.0, 1.0), low=0.0, high=1.0)
+    width: int = hyper(8, "a width", low=1)
+    fast: bool = hyper(False, "whether")
+    mode: str = hyper("slow", "how", choices=("slow", "quick"))
+
+
+def test_parse() -> None:
+    text = {"rate": "0.25", "width": "3", "fast": "on", "mode": "quick"}
+    assert parse("m", Example, text) == Example(0.25, 3, True, "quick")
+    assert parse("m", Example, {}) == Example()
+    assert parse("m", Example, {"fast": "FALSE", "rate": "1e-1"}) == Example(0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rte": "1"}, "method 'm' has no hyperparameter 'rte'; did you mean 'rate'"),
+        ({"zzz": "1"}, r"it has \['fast', 'mode', 'rate', 'width'\]"),
+        ({"rate": "much"}, "m.rate=much is not a value of type float"),
+        ({"width": "2.5"}, "m.width=2.5 is not a value of type int"),
+        ({"fast": "maybe"}, "m.fast=maybe is not a value of type bool"),
+        ({"mode": "idle"}, r"m.mode=idle is not one of \['slow', 'quick'\]"),
+        ({"rate": "1.5"}, r"m.rate=1.5 is outside \[0.0, 1.0\]"),
+        ({"rate": "-0.1"}, "is outside"),
+        ({"rate": "nan"}, "is outside"),
+        ({"width": "0"}, r"m.width=0 is outside \[1, None\]"),
+    ],
+)
+def test_parsing_errors(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse("m", Example, values)
+
+
+def test_describe() -> None:
+    entries = {entry["name"]: entry for entry in describe(Example)}
+    assert list(entries) == ["rate", "width", "fast", "mode"]
+    assert entries["rate"]["default"] == 0.5
+    assert entries["rate"]["search"] == (0.0, 1.0)
+    assert entries["width"]["help"] == "a width"
+
+
+# ------------------------------------------------------------------- contract
+
+
+def test_oracle_opens_only_what_is_declared() -> None:
+    oracle = Oracle({"noise_rate": 0.3}, ("noise_rate", "true_counts"))
+    assert oracle["noise_rate"] == 0.3
+    with pytest.raises(MethodError, match="'true_labels' without declaring it"):
+        oracle["true_labels"]
+    with pytest.raises(MethodError, match="'true_counts' does not exist for this split"):
+        oracle["true_counts"]
+
+
+def test_the_base_method() -> None:
+    problem = Problem(torch.zeros(4, 3, dtype=torch.int8), 5, "full", 2, Oracle({}, ()))
+    assert (problem.num_images, problem.num_classes) == (4, 3)
+    method = BCE()
+    run = method.setup(problem, Draw(1))
+    assert method.logits(run, torch.zeros(2, 5)).shape == (2, 3)
+    assert [stage.name for stage in method.stages()] == ["train"]
+    with pytest.raises(NotImplementedError, match="Method defines neither loss nor step"):
+        Method().loss(run, torch.zeros(1), None, None, None)  # type: ignore[arg-type]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_last_write(rows: list[int]) -> None:
+    values = torch.arange(2 * len(rows)).reshape(len(rows), 2)
+    wanted: dict[int, Any] = {row: values[i].tolist() for i, row in enumerate(rows)}
+    assert last_write(torch.tensor(rows), values).tolist() == [wanted[row] for row in rows]
+
+
+def test_masked_mean() -> None:
+    values = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    mask = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    assert masked_mean(values, mask).item() == 2.0
+    assert masked_mean(values, mask, 0).tolist() == [2.0, 0.0]
+    assert masked_mean(values, mask * 0).item() == 0.0
+
+
+def test_statistics_count_observed_positives_only() -> None:
+    observed = torch.tensor([[1, 1, -1], [1, 0, 0], [-1, 1, 0], [1, 1, 0]], dtype=torch.int8)
+    assert class_counts(observed).tolist() == [3, 3, 0]
+    assert cooccurrence(observed).tolist() == [[3, 2, 0], [2, 3, 0], [0, 0, 0]]
+
+
+# ------------------------------------------------------------------- heads
+
+
+def test_linear_head() -> None:
+    params = LinearHead().init(100, 7, Draw(1))
+    assert {name: tuple(p.shape) for name, p in params.items()} == {
+        "head.weight": (100, 7),
+        "head.bias": (7,),
+    }
+    weight = params["head.weight"]
+    assert weight.abs().max() <= 0.1
+    assert weight.std().item() == pytest.approx(0.1 / math.sqrt(3), rel=0.05)
+    features = Draw(2).normal("features", 4, 100)
+    expected = torch.nn.functional.linear(features, weight.T, params["head.bias"])
+    torch.testing.assert_close(LinearHead().apply(params, features), expected)
+
+
+def test_hidden_head() -> None:
+    head = HiddenHead(16)
+    params = head.init(5, 3, Draw(1))
+    assert set(params) == {"neck.weight", "neck.bias", "head.weight", "head.bias"}
+    features = Draw(2).normal("features", 4, 5)
+    hidden = np.maximum(
+        features.numpy() @ params["neck.weight"].numpy() + params["neck.bias"].numpy(), 0
+    )
+    expected = hidden @ params["head.weight"].numpy() + params["head.bias"].numpy()
+    np.testing.assert_allclose(head.apply(params, features), expected, rtol=1e-5, atol=1e-6)
+
+
+# ------------------------------------------------------------------- class-aware sampling
+
+
+def single_label_lists(sizes: list[int]) -> torch.Tensor:
+    """One class per image, so that a row tells which class was visited."""
+    owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return torch.nn.functional.one_hot(owner, len(sizes)).bool()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any),
+    st.integers(1, 4),
+    st.integers(0, 2**40),
+)
+def test_class_aware_laws(sizes: list[int], per_class: int, seed: int) -> None:
+    lists, draw = single_label_lists(sizes), Draw(seed)
+    present = [c for c, size in enumerate(sizes) if size]
+    cycles = 6
+    count = cycles * len(present) * per_class
+    rows = class_aware(lists, per_class, 0, count, draw)
+    classes = lists[rows].int().argmax(1)
+    visits = classes.reshape(-1, per_class)
+    assert (visits == visits[:, :1]).all()
+    for cycle in visits[:, 0].reshape(cycles, -1).tolist():
+        assert sorted(cycle) == present
+    for c in present:
+        own = rows[classes == c].tolist()
+        members = sorted(torch.nonzero(lists[:, c]).flatten().tolist())
+        for start in range(0, len(own) - len(members) + 1, len(members)):
+            assert sorted(own[start : start + len(members)]) == members
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**40), st.integers(1, 4), st.lists(st.integers(1, 15), min_size=2, max_size=5)
+)
+def test_class_aware_is_the_same_in_pieces(seed: int, per_class: int, visits: list[int]) -> None:
+    lists = Draw(seed).uniform("lists", 17, 5) < 0.4
+    lists[0, 0] = True
+    whole = class_aware(lists, per_class, 0, per_class * sum(visits), Draw(seed))
+    parts, start = [], 0
+    for number in visits:
+        parts.append(class_aware(lists, per_class, start, number * per_class, Draw(seed)))
+        start += number * per_class
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_class_aware_cuts_the_last_group_and_varies() -> None:
+    lists = single_label_lists([5, 4, 7])
+    whole = class_aware(lists, 3, 0, 30, Draw(1))
+    assert torch.equal(class_aware(lists, 3, 0, 25, Draw(1)), whole[:25])
+    assert not torch.equal(class_aware(lists, 3, 0, 30, Draw(2)), whole)
+    orders = {tuple(lists[whole[i : i + 9 : 3]].int().argmax(1).tolist()) for i in range(0, 27, 9)}
+    assert len(orders) > 1  # the cycles are not all in one order
+
+
+def test_class_order_is_uniform() -> None:
+    rows = class_aware(single_label_lists([2, 2, 2]), 1, 0, 3 * 3000, Draw(7))
+    orders = Counter(map(tuple, (rows // 2).reshape(-1, 3).tolist()))
+    assert len(orders) == 6
+    assert all(abs(number - 500) < 5 * math.sqrt(500) for number in orders.values())
+
+
+def test_epoch_length() -> None:
+    assert epoch_length(torch.tensor([6, 34, 775] + [1] * 17)) == 3875
+    assert epoch_length(torch.tensor([1128] + [6] * 79)) == 22560
+    assert epoch_length(torch.tensor([7, 2]), reduce=1) == 14
+    assert epoch_length(torch.zeros(3)) == 1
+
+
+def test_class_aware_statistics_on_voc_lt(vectors: Callable[[str], Any]) -> None:
+    path = LABELS / "voc_lt.npz"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not here")
+    published = vectors("lt_sampler_voc")
+    data = np.load(path, allow_pickle=False)
+    pointers, indices, split = data["indptr"], data["indices"], data["split"]
+    labels = np.zeros(tuple(data["shape"]), bool)
+    labels[np.repeat(np.arange(len(labels)), np.diff(pointers)), indices] = True
+    lists = torch.from_numpy(labels[split == 0])
+    assert lists.sum(0).tolist() == published["class_freq"]
+    length = epoch_length(lists.sum(0))
+    assert length == published["epoch_length"]
+    epochs = [class_aware(lists, 3, 0, length, Draw(seed)) for seed in range(4)]
+    counts = torch.stack([lists[rows].sum(0) for rows in epochs]).float()
+    distinct = [len(rows.unique()) for rows in epochs]
+    assert abs(np.mean(distinct) - published["distinct_images_epoch1"]) < 25
+    # Each class is visited 64 or 65 times for 3 images, plus what comes along with other classes.
+    assert (counts >= 64 * 3).all()
+    expected = torch.tensor(published["label_counts"]).float()
+    assert ((counts.mean(0) - expected).abs() < 0.05 * expected + 15).all()

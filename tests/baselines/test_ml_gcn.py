@@ -1,0 +1,180 @@
+"""ML-GCN against an independent float64 NumPy evaluation of its equations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from baselines.core import Batch, Clock, Oracle, Problem, Run
+from baselines.ml_gcn import MLGCN, classifiers, correlation, graph_layer, normalised
+from benchkit.random import Draw
+
+IMAGES, CLASSES, FEATURES, WIDTH, BATCH = 60, 8, 5, 6, 7
+
+
+def reference_adjacency(observed: np.ndarray, threshold: float, neighbours: float) -> np.ndarray:
+    """Entry by entry, without a matrix product."""
+    count = observed.shape[1]
+    positive = observed == 1
+    edge = np.zeros((count, count))
+    for i in range(count):
+        for j in range(count):
+            both = np.sum(positive[:, i] & positive[:, j])
+            if i != j and positive[:, i].sum() > 0:
+                edge[i, j] = both / positive[:, i].sum() >= threshold
+    scaled = np.empty_like(edge)
+    for j in range(count):
+        scaled[:, j] = neighbours * edge[:, j] / (edge[:, j].sum() + 1e-6)
+    scaled += np.eye(count)
+    root = scaled.sum(1) ** -0.5
+    return np.array(
+        [[root[i] * scaled[j, i] * root[j] for j in range(count)] for i in range(count)]
+    )
+
+
+def make_problem(seed: int = 0, embeddings: bool = True) -> Problem:
+    random = Draw(seed)
+    slope = torch.linspace(0.8, 0.05, CLASSES)
+    observed = (random.uniform("labels", IMAGES, CLASSES) < slope).to(torch.int8)
+    observed[random.uniform("hidden", IMAGES, CLASSES) < 0.1] = -1
+    observed[:, -1] = 0  # a class without positives
+    vectors = random.normal("embeddings", CLASSES, 3) if embeddings else None
+    return Problem(observed, FEATURES, "pal", 20, Oracle({}, ()), vectors)
+
+
+def make_method(**values: Any) -> MLGCN:
+    return MLGCN(replace(MLGCN.Hyper(hidden=WIDTH), **values))
+
+
+def test_adjacency_by_hand() -> None:
+    # Class 0 in 4 images, class 1 in 2 of them, class 2 in one of those and nowhere else.
+    together = torch.tensor([[4.0, 2, 1], [2, 2, 1], [1, 1, 1]], dtype=torch.float64)
+    counts = torch.tensor([4.0, 2, 1], dtype=torch.float64)
+    # P = [[., .5, .25], [1, ., .5], [1, 1, .]]: at 0.4 every edge but 0 -> 2.
+    expected = [[1, 0.125, 0], [0.125, 1, 0.25], [0.125, 0.125, 1]]
+    adjacency = correlation(counts, together)
+    np.testing.assert_allclose(adjacency, expected, atol=1e-6)
+    rows = np.sum(expected, 1)
+    wanted = np.array(expected).T / np.sqrt(np.outer(rows, rows))
+    np.testing.assert_allclose(normalised(adjacency), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("threshold", "neighbours"), [(0.4, 0.25), (0.1, 0.5), (0.0, 0.25)])
+def test_adjacency_of_observed_labels(threshold: float, neighbours: float) -> None:
+    problem = make_problem()
+    run = make_method(threshold=threshold, neighbours=neighbours).setup(problem, Draw(1))
+    wanted = reference_adjacency(problem.observed.numpy(), threshold, neighbours)
+    assert (wanted > 0).sum() > CLASSES  # some edges beside the self-loops
+    np.testing.assert_allclose(run.constants["adjacency"], wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_forward_and_loss_in_float64() -> None:
+    method, problem = make_method(), make_problem()
+    run = method.setup(problem, Draw(1))
+    run = Run(
+        {name: value.double() for name, value in run.params.items()},
+        constants={name: value.double() for name, value in run.constants.items()},
+    )
+    features = Draw(2).normal("features", BATCH, FEATURES).double()
+    adjacency = run.constants["adjacency"].numpy()
+    assert problem.class_embeddings is not None
+    hidden = adjacency @ problem.class_embeddings.double().numpy()
+    hidden = hidden @ run.params["gcn.first.weight"].numpy()
+    hidden = np.where(hidden > 0, hidden, 0.2 * hidden)
+    assert (hidden < 0).any()
+    weights = adjacency @ hidden @ run.params["gcn.second.weight"].numpy()
+    logits = features.numpy() @ weights.T
+    np.testing.assert_allclose(method.logits(run, features), logits, rtol=1e-12, atol=1e-13)
+
+    observed = problem.observed[:BATCH]
+    batch = Batch(torch.arange(BATCH), features, observed)
+    target = (observed.numpy() == 1).astype(float)
+    expected = np.mean(np.logaddexp(0, logits) - target * logits)
+    loss = method.step(run, batch, Clock(0, 1, 20, 0, 1), Draw(1)).loss
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_row_per_class_with_and_without_embeddings() -> None:
+    for embeddings, inputs in ((True, 3), (False, CLASSES)):
+        method, problem = make_method(), make_problem(embeddings=embeddings)
+        run = method.setup(problem, Draw(1))
+        shapes = {name: tuple(value.shape) for name, value in run.params.items()}
+        assert shapes == {
+            "gcn.first.weight": (inputs, WIDTH),
+            "gcn.second.weight": (WIDTH, FEATURES),
+        }
+        weights = classifiers(
+            run.constants["adjacency"], run.constants["embeddings"], *run.params.values()
+        )
+        assert weights.shape == (CLASSES, FEATURES)
+    assert torch.equal(run.constants["embeddings"], torch.eye(CLASSES))
+    assert MLGCN.Hyper().hidden == 1024
+
+
+def test_weights_are_uniform_in_the_root_of_the_outputs() -> None:
+    weight = graph_layer("gcn.first", 50, 64, Draw(3))["gcn.first.weight"]
+    bound = 1 / math.sqrt(64)
+    assert weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("rows", [[0], list(range(BATCH))])
+def test_finite_loss_and_gradient(scale: float, rows: list[int]) -> None:
+    method, problem = make_method(), make_problem()
+    problem.observed[0] = -1
+    run = method.setup(problem, Draw(1))
+    features = Draw(2).normal("features", len(rows), FEATURES) * scale
+    batch = Batch(torch.tensor(rows), features, problem.observed[rows])
+
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        state = replace(run, params=params)
+        return method.step(state, batch, Clock(0, 1, 20, 0, 1), Draw(1)).loss
+
+    gradient, value = torch.func.grad_and_value(loss)(run.params)
+    assert torch.isfinite(value)
+    assert all(torch.isfinite(part).all() and part.any() for part in gradient.values())
+
+
+def test_stacked_runs_equal_single_runs() -> None:
+    method, clock, seeds = make_method(), Clock(0, 2, 20, 0, 5), [1, 2, 3]
+    runs = [method.setup(make_problem(seed), Draw(seed)) for seed in seeds]
+    observed = torch.stack([make_problem(seed).observed[:BATCH] for seed in seeds])
+    features = torch.stack([Draw(seed).normal("features", BATCH, FEATURES) for seed in seeds])
+
+    def one(
+        params: dict[str, Tensor],
+        constants: dict[str, Tensor],
+        features: Tensor,
+        observed: Tensor,
+        seed: Tensor,
+    ) -> Any:
+        def loss(params: dict[str, Tensor]) -> Tensor:
+            batch = Batch(torch.arange(BATCH), features, observed)
+            run = Run(params, constants=constants)
+            return method.step(run, batch, clock, Draw(seed).at(0, 2, 0)).loss
+
+        return torch.func.grad_and_value(loss)(params)
+
+    def stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+    together = torch.func.vmap(one)(
+        stack([run.params for run in runs]),
+        stack([run.constants for run in runs]),
+        features,
+        observed,
+        torch.tensor(seeds),
+    )
+    for index, run in enumerate(runs):
+        alone = one(
+            run.params, run.constants, features[index], observed[index], torch.tensor(seeds[index])
+        )
+        mine = torch.utils._pytree.tree_map(lambda value, i=index: value[i], together)
+        torch.testing.assert_close(mine, alone, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,116 @@
+"""Run records small enough to check by pencil.
+
+    method  seeds    total            mean ± sample std
+    asl     0 1 2    .60 .62 .64      62.00 ± 2.00     squares of -2 0 2: 8 / 2 = 4
+    focal   0 1      .55 .55          55.00 ± 0.00
+    bce     0 1      .50 .52          51.00 ± 1.41     squares of -1 1: 2 / 1 = 2
+    db      0        .70              70.00 ± –        sees the true counts: oracle
+
+many is total + .10, medium is total, few is total - .10, average is total.
+"""
+
+import hashlib
+import json
+
+import pytest
+
+from leaderboard import records as reading
+
+TOTALS = {"asl": (0.60, 0.62, 0.64), "focal": (0.55, 0.55), "bce": (0.50, 0.52), "db": (0.70,)}
+ORACLES = {"db": ["true_counts"]}
+COCO = "c0c0" * 16
+VOC = "70c0" * 16
+
+
+def make_record(method="asl", seed=0, total=0.6, *, split=COCO, selection="last", **science):
+    arguments = {
+        "split": split,
+        "method": method,
+        "method_version": "1",
+        "hyperparameters": {"gamma": 2.0},
+        "recipe": {"epochs": 20, "lr": 0.001},
+        "seed": seed,
+        "selection": selection,
+        "metric_version": "1",
+        **science,
+    }
+    run_id = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
+    name = "coco-lt" if split == COCO else "voc-lt"
+    scores = {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    return {
+        "format": 1,
+        "run_id": run_id,
+        "science": arguments,
+        "split": {
+            "name": name,
+            "fingerprint": split,
+            "labels_fingerprint": "aa" * 32,
+            "thresholds": {"many": 100, "few": 20, "reference": "true"},
+            "class_names": ["cat & <dog>", "cup", "$kite_$", "unseen"],
+            "shot": ["many", "medium", "few", "few"],
+            "train_count": [1200, 50, 3, 0],
+            "observed_count": [600, 25, 1, 0],
+            "test_positives": [40, 30, 20, 0],
+            "regime": "pal:0.5",
+            "sizes": {"train": 1909, "val": 200, "test": 5000},
+        },
+        "method": {
+            "key": method,
+            "title": f"Title of {method}",
+            "paper": "Somebody",
+            "year": 2021,
+            "oracle": ORACLES.get(method, []),
+            "kind": "builtin",
+        },
+        "metrics": {
+            "map": total,
+            "map_many": round(total + 0.1, 4),
+            "map_medium": total,
+            "map_few": round(total - 0.1, 4),
+            "map_groups_average": total,
+            "undefined_classes": 1,
+            "ap": [round(total + 0.1, 4), total, round(total - 0.1, 4), None],
+            "micro": scores,
+            "macro": scores,
+        },
+        "curve": [{"epoch": 1, "loss": 0.1, "val_map": None}],
+        "environment": {"device": "cpu", "versions": {"numpy": "2.3.0"}},
+        "wall_seconds": 1.25,
+        "command": ["benchkit", "run", "my split.h5", "--method", method, "--seed", str(seed)],
+    }
+
+
+@pytest.fixture
+def record():
+    """Make the JSON of one run."""
+    return make_record
+
+
+@pytest.fixture
+def four_methods():
+    """The runs of the table above."""
+    return [
+        make_record(method, seed, total)
+        for method, totals in TOTALS.items()
+        for seed, total in enumerate(totals)
+    ]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write runs into a folder as the bench does, and give the folder."""
+
+    def write_runs(runs):
+        for run in runs:
+            folder = tmp_path / run["run_id"]
+            folder.mkdir()
+            (folder / "run.json").write_text(json.dumps(run))
+        return tmp_path
+
+    return write_runs
+
+
+@pytest.fixture
+def load(write):
+    """Write runs and read them back."""
+    return lambda runs: reading.load(write(runs))

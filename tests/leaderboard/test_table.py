@@ -1,0 +1,215 @@
+import pytest
+
+from leaderboard.errors import ReportError
+from leaderboard.marks import Mark
+from leaderboard.record import Failure, Records
+from leaderboard.render.text import cell_text
+from leaderboard.table import build, build_all
+
+COCO = "c0c0" * 16
+VOC = "70c0" * 16
+
+
+def refuse(records, **filters):
+    """The message of the error that building one table raises."""
+    with pytest.raises(ReportError) as caught:
+        build(records, **filters)
+    return str(caught.value)
+
+
+def test_rows_by_total_with_mean_and_spread(load, four_methods):
+    table = build(load(four_methods))
+    assert [(row.label, cell_text(row.cells["total"])) for row in table.rows] == [
+        ("db", "70.00 ± –"),
+        ("asl", "62.00 ± 2.00"),
+        ("focal", "55.00 ± 0.00"),
+        ("bce", "51.00 ± 1.41"),
+    ]
+    asl = table.rows[1]
+    assert asl.seeds == (0, 1, 2)
+    assert [cell_text(asl.cells[shot]) for shot in ("many", "medium", "few", "average")] == [
+        "72.00 ± 2.00",
+        "62.00 ± 2.00",
+        "52.00 ± 2.00",
+        "62.00 ± 2.00",
+    ]
+
+
+def test_oracle_rows_stand_in_the_table_but_win_nothing(load, four_methods):
+    table = build(load(four_methods))
+    assert [(row.is_oracle, row.cells["total"].mark) for row in table.rows] == [
+        (True, Mark.NONE),
+        (False, Mark.BEST),
+        (False, Mark.SECOND),
+        (False, Mark.LOWEST),
+    ]
+    assert dict(table.footer)["† oracle"].startswith("db sees true counts;")
+
+
+def test_the_footer_says_what_the_table_stands_on(load, four_methods):
+    assert build(load(four_methods)).footer[:8] == (
+        ("split", "coco-lt, fingerprint c0c0c0c0c0c0"),
+        ("regime", "pal:0.5"),
+        ("images", "1,909 train, 200 val, 5,000 test"),
+        (
+            "classes",
+            "4 (1 many, 1 medium, 2 few); few < 20 ≤ medium < 100 ≤ many, by true training "
+            "positives",
+        ),
+        ("left out", "1 class without positives in the test set, AP undefined (unseen)"),
+        ("selection", "last"),
+        ("metric version", "1"),
+        ("seeds", "1 to 3 per row"),
+    )
+
+
+def test_an_empty_group_is_a_dash(load, record):
+    runs = [record("asl", 0, 0.6), record("bce", 0, 0.5)]
+    for run in runs:
+        run["metrics"]["map_few"] = None
+        run["split"]["shot"] = ["many", "medium", "medium", "medium"]
+    table = build(load(runs))
+    assert [cell_text(row.cells["few"]) for row in table.rows] == ["–", "–"]
+    assert [row.cells["few"].mark for row in table.rows] == [Mark.NONE, Mark.NONE]
+    assert table.notes == ()
+
+
+def test_a_value_that_only_some_seeds_have_is_a_dash_with_a_note(load, record):
+    runs = [record("asl", 0), record("asl", 1)]
+    runs[1]["metrics"]["map_few"] = None
+    table = build(load(runs))
+    assert cell_text(table.rows[0].cells["few"]) == "–"
+    assert table.notes == ("asl: few is undefined for 1 of 2 seeds, so its cell is a dash.",)
+
+
+def test_a_row_without_a_total_comes_last(load, record):
+    runs = [record("asl", 0, 0.6), record("aaa", 0, 0.5)]
+    runs[1]["metrics"]["map"] = None
+    assert [row.label for row in build(load(runs)).rows] == ["asl", "aaa"]
+
+
+def test_labels_show_what_tells_the_rows_of_a_method_apart(load, record):
+    runs = [
+        record("asl", 0, 0.63, hyperparameters={"gamma": 2.0, "clip": 0.1}),
+        record("asl", 1, 0.63, hyperparameters={"gamma": 2.0, "clip": 0.1}),
+        record("asl", 0, 0.62, hyperparameters={"gamma": 2.0, "clip": 0.05}),
+        record("asl", 0, 0.61, hyperparameters={"gamma": 2.0}),
+        record("bce", 0, 0.52, recipe={"epochs": 20, "schedule": {"name": "cosine"}}),
+        record("bce", 0, 0.51, recipe={"epochs": 40, "schedule": {"name": "cosine"}}),
+        record("focal", 0, 0.50),
+    ]
+    assert [(row.label, len(row.seeds)) for row in build(load(runs)).rows] == [
+        ("asl (clip=0.1)", 2),
+        ("asl (clip=0.05)", 1),
+        ("asl (clip=–)", 1),
+        ("bce (epochs=20)", 1),
+        ("bce (epochs=40)", 1),
+        ("focal", 1),
+    ]
+
+
+def test_labels_round_long_fractions(load, record):
+    runs = [
+        record("asl", 0, 0.6, hyperparameters={"clip": 1 / 7}),
+        record("asl", 0, 0.5, hyperparameters={"clip": 0.5}),
+    ]
+    assert [row.label for row in build(load(runs)).rows] == ["asl (clip=0.1429)", "asl (clip=0.5)"]
+
+
+def test_labels_stay_exact_where_rounding_would_hide_a_difference(load, record):
+    runs = [
+        record("asl", 0, 0.6, hyperparameters={"clip": 0.142857}),
+        record("asl", 0, 0.5, hyperparameters={"clip": 0.142858}),
+    ]
+    assert [row.label for row in build(load(runs)).rows] == [
+        "asl (clip=0.142857)",
+        "asl (clip=0.142858)",
+    ]
+
+
+def test_labels_of_a_name_that_stands_in_two_places(load, record):
+    runs = [
+        record("asl", 0, 0.6, hyperparameters={"lr": 1}, recipe={"lr": 0.1}),
+        record("asl", 0, 0.5, hyperparameters={"lr": 2}, recipe={"lr": 0.2}),
+    ]
+    assert [row.label for row in build(load(runs)).rows] == [
+        "asl (hyperparameters.lr=1, recipe.lr=0.1)",
+        "asl (hyperparameters.lr=2, recipe.lr=0.2)",
+    ]
+
+
+def test_method_versions_never_share_a_row(load, record):
+    runs = [record("asl", 0, 0.6), record("asl", 1, 0.5, method_version="2")]
+    assert [row.label for row in build(load(runs)).rows] == [
+        "asl (method_version=1)",
+        "asl (method_version=2)",
+    ]
+
+
+def test_refuses_to_mix_splits(load, record):
+    records = load([record(), record(split=VOC)])
+    assert refuse(records) == (
+        "These records cannot share one table, there are 2 splits (c0c0c0c0c0c0 'coco-lt', "
+        "70c070c070c0 'voc-lt'), 1 selection rule (last), 1 metric version (1): "
+        "choose with --split FINGERPRINT_PREFIX."
+    )
+    assert build(records, split="70c0").split.name == "voc-lt"
+
+
+def test_refuses_to_mix_selection_rules_and_metric_versions(load, record):
+    records = load([record(), record(selection="best-val"), record(metric_version="2")])
+    message = refuse(records)
+    assert "2 selection rules (best-val, last), 2 metric versions (1, 2)" in message
+    assert message.endswith("choose with --selection RULE and --metric-version VERSION.")
+    assert refuse(records, selection="last").endswith("choose with --metric-version VERSION.")
+    assert build(records, selection="best-val").group.selection == "best-val"
+    assert build(records, selection="last", metric_version="2").group.metric_version == "2"
+
+
+def test_a_filter_that_matches_nothing_lists_what_there_is(load, record):
+    assert refuse(load([record()]), split="ffff", selection="oracle") == (
+        "No record has split ffff, selection oracle; there are 1 split (c0c0c0c0c0c0 'coco-lt'), "
+        "1 selection rule (last), 1 metric version (1)."
+    )
+
+
+def test_records_of_one_fingerprint_must_describe_one_split(load, record):
+    runs = [record(seed=0), record(seed=1)]
+    runs[1]["split"]["train_count"][0] = 1201
+    message = refuse(load(runs))
+    assert "split differs from that in" in message
+    assert "c0c0c0c0c0c0" in message
+
+
+def test_no_record_at_all(load):
+    assert refuse(load([])) == (
+        "There is no finished run to report: name a folder that holds <run id>/run.json."
+    )
+
+
+def test_build_all_makes_one_table_per_group(load, record):
+    records = load([record(), record(split=VOC), record(selection="best-val"), record("bce")])
+    tables = build_all(records)
+    assert [(t.split.name, t.group.selection, len(t.rows)) for t in tables] == [
+        ("coco-lt", "best-val", 1),
+        ("coco-lt", "last", 2),
+        ("voc-lt", "last", 1),
+    ]
+    assert [t.split.name for t in build_all(records, split=VOC)] == ["voc-lt"]
+
+
+def test_failures_stand_under_their_own_table(load, record):
+    loaded = load([record(), record(split=VOC)])
+    coco, voc = (table.group for table in build_all(loaded))
+    failures = tuple(
+        Failure(name, name, 0, "broke", group)
+        for name, group in (("in-coco", coco), ("in-voc", voc), ("nowhere", None))
+    )
+    records = Records(loaded.records, failures, ("half",))
+    tables = build_all(records)
+    assert [[note.split(" (")[0] for note in table.notes[1:]] for table in tables] == [
+        ["failed: in-coco, seed 0"],
+        ["failed: in-voc, seed 0", "failed: nowhere, seed 0"],
+    ]
+    assert all(table.notes[0].startswith("1 folder holds an interrupted") for table in tables)
+    assert len(build(records, split=coco.split).notes) == 2

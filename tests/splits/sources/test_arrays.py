@@ -1,0 +1,173 @@
+import hashlib
+import zipfile
+
+import numpy as np
+import pytest
+
+from splits.errors import InputError
+from splits.sources import arrays
+
+DENSE = dict(Y=np.array([[1, 0, 1], [0, 0, 0]], np.uint8))
+ROWS = dict(indptr=np.array([0, 2, 2]), indices=np.array([2, 0]), shape=np.array([2, 3]))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def save(**content):
+        path = tmp_path / "toy.npz"
+        np.savez(path, **content)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("content", [DENSE, ROWS], ids=["dense", "rows"])
+def test_labels_alone(write, content):
+    path = write(**content)
+    source = arrays.load(path)
+    assert source.labels.tolist() == [[1, 0, 1], [0, 0, 0]]
+    assert source.labels.dtype == np.int8
+    assert source.name == "toy"
+    assert source.class_names == ("class_0", "class_1", "class_2")
+    assert source.image_ids.tolist() == ["0", "1"]
+    assert source.part is None and source.paths is None and source.features is None
+    assert source.roots == ()
+    assert source.digests == {"toy.npz": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_everything_else(write):
+    path = write(
+        Y=np.array([[1.0, -1.0], [0.0, 1.0]]),
+        X=np.array([[1, 2, 3], [4, 5, 6]]),
+        split=np.array([False, True]),
+        label_names=np.array(["cat", "dog"]),
+        image_ids=np.array([12, 7]),
+        feature_names=np.array([object()]),  # keys that nobody reads are not opened
+    )
+    source = arrays.load(path, name="mine")
+    assert source.name == "mine"
+    assert source.labels.tolist() == [[1, -1], [0, 1]]
+    assert source.features.tolist() == [[[1, 2, 3]], [[4, 5, 6]]]
+    assert source.features.dtype == np.float32
+    assert source.part.tolist() == [0, 1] and source.part.dtype == np.uint8
+    assert source.class_names == ("cat", "dog")
+    assert source.image_ids.tolist() == ["12", "7"]
+
+
+def test_several_views(write):
+    source = arrays.load(write(**DENSE, X=np.ones((2, 4, 5), np.float16)))
+    assert source.features.shape == (2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (dict(X=np.ones((2, 2))), "there are no labels; give 'Y'"),
+        (dict(indptr=ROWS["indptr"]), "no labels, and 'indices', 'shape' missing; give 'Y'"),
+        (dict(**DENSE, indptr=ROWS["indptr"]), "labels come twice, as 'Y' and as 'indptr'"),
+        (dict(Y=np.array([[1, 0], [0, 2]])), "'Y' has the label 2 at row 1, class 1; a label is"),
+        (dict(Y=np.array([[0.5]])), "'Y' has the label 0.5 at row 0, class 0"),
+        (dict(Y=np.array([[np.nan]])), "'Y' has the label nan at row 0"),
+        (dict(Y=np.array([[255]], np.uint8)), "'Y' has the label 255 at row 0"),
+        (dict(Y=np.array([1, 0])), r"'Y' must be a matrix of numbers \[N, C\].* \(2,\)"),
+        (dict(Y=np.array([["1"]])), "'Y' must be a matrix of numbers .* <U1"),
+        (dict(Y=np.zeros((0, 2), np.int8)), "the set is empty"),
+        (dict(Y=np.array([[1, None]])), "'Y' holds Python objects, which are not read"),
+        (dict(**DENSE, label_names=np.array(["a", None, "b"])), "'label_names' holds Python obj"),
+        (dict(**DENSE, label_names=np.array(["a"])), r"'label_names' must be text of shape \(3,\)"),
+        (dict(**DENSE, label_names=np.arange(3)), "'label_names' must be text .* not int64"),
+        (dict(**DENSE, label_names=np.array(["a", "b", "a"])), "class name 'a' comes twice"),
+        (dict(**DENSE, image_ids=np.array([1])), r"'image_ids' must be text or integers .* \(2,\)"),
+        (dict(**DENSE, image_ids=np.array([0.0, 1.0])), "'image_ids' must be text or integers"),
+        (dict(**DENSE, image_ids=np.array([5, 5])), "image id '5' comes twice"),
+        (dict(**DENSE, split=np.array([0, 2])), "'split' is 2 in row 1; it is 0"),
+        (dict(**DENSE, split=np.array([0])), r"'split' must be 0 .* shape \(2,\).* \(1,\)"),
+        (dict(**DENSE, X=np.ones((3, 2))), "'X' must be numbers .* with the 2 rows"),
+        (dict(**DENSE, X=np.ones(2)), "'X' must be numbers"),
+        (dict(**DENSE, X=np.array([["a"], ["b"]])), "'X' must be numbers .* <U1"),
+        (dict(**DENSE, X=np.array([[1.0], [np.nan]])), r"image 1 \(row 1\) hold a number that is"),
+        (dict(**DENSE, X=np.array([[1e300], [1.0]])), "row 0.* too large for float32"),
+        ({**ROWS, "shape": np.array([2, 3, 1])}, r"'shape' must be two numbers .* \[2, 3, 1\]"),
+        ({**ROWS, "shape": np.array([2, 0])}, "'shape' must be two numbers >= 1"),
+        ({**ROWS, "shape": np.array([2.0, 3.0])}, "'shape' must be a list of integers, not float"),
+        ({**ROWS, "indices": np.array([[2, 0]])}, r"'indices' must be a list .* \(1, 2\)"),
+        ({**ROWS, "indptr": np.array([0, 2])}, "'indptr' has 2 entries; 2 images need 3"),
+        ({**ROWS, "indptr": np.array([0, 1, 1])}, "from 0 to the 2 entries .* not from 0 to 1"),
+        ({**ROWS, "indptr": np.array([1, 2, 2])}, "not from 1 to 2"),
+        ({**ROWS, "indptr": np.array([0, 3, 2])}, "'indptr' falls after row 1; it must rise"),
+        ({**ROWS, "indices": np.array([3, 0])}, "class 3 in row 0; there are 3 classes, 0 to 2"),
+        ({**ROWS, "indices": np.array([0, -1])}, "class -1 in row 0"),
+        ({**ROWS, "indices": np.array([2, 2])}, "class 2 twice in row 0; once is right"),
+        (
+            dict(indptr=np.array([0, 1, 4]), indices=np.array([2, 2, 0, 2]), shape=ROWS["shape"]),
+            "class 2 twice in row 1; once is right",
+        ),
+    ],
+)
+def test_bad_content(write, content, message):
+    with pytest.raises(InputError, match=message) as error:
+        arrays.load(write(**content))
+    assert "toy" in str(error.value)
+
+
+def test_the_same_class_in_two_rows_is_fine(write):
+    content = dict(indptr=np.array([0, 1, 2]), indices=np.array([1, 1]), shape=np.array([2, 3]))
+    assert arrays.load(write(**content)).labels.tolist() == [[0, 1, 0], [0, 1, 0]]
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(InputError, match=r"none.npz: there is no such file"):
+        arrays.load(tmp_path / "none.npz")
+    with pytest.raises(InputError, match="there is no such file"):
+        arrays.load(tmp_path)
+
+
+def test_not_an_archive(tmp_path):
+    np.save(tmp_path / "one.npy", np.eye(2))
+    (tmp_path / "text.npz").write_text("label,image")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("one.npy", "text.npz", "empty.npz"):
+        with pytest.raises(InputError, match=f"{name}: this is not an .npz file"):
+            arrays.load(tmp_path / name)
+
+
+def test_cut_off_or_overwritten(write):
+    path = write(Y=np.ones((200, 30), np.uint8))
+    whole = path.read_bytes()
+    for length in (10, len(whole) // 2, len(whole) - 5):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"not an .npz file, or it was cut off"):
+            arrays.load(path)
+    path.write_bytes(whole[:1000] + b"\x07" * 50 + whole[1050:])
+    with pytest.raises(InputError, match="the array 'Y' is damaged and cannot be read"):
+        arrays.load(path)
+    path.write_bytes(whole.replace(b"fortran_order", b"fortran_ordre"))
+    with pytest.raises(InputError, match="the array 'Y' is damaged and cannot be read"):
+        arrays.load(path)
+
+
+def test_members_that_are_no_arrays(tmp_path):
+    with zipfile.ZipFile(tmp_path / "raw.npz", "w") as file:
+        file.writestr("Y", b"not an array")
+    with pytest.raises(InputError, match="'Y' is not an array"):
+        arrays.load(tmp_path / "raw.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "classes", "dimensions", "train"),
+    [("corel5k", 5000, 374, 499, 4500), ("delicious", 16105, 983, 500, 12920)],
+)
+def test_real_features(data, name, rows, classes, dimensions, train):
+    source = arrays.load(data(f"features/{name}.npz"))
+    assert source.labels.shape == (rows, classes)
+    assert source.features.shape == (rows, 1, dimensions)
+    assert (source.part == 0).sum() == train
+
+
+def test_real_label_lists(data):
+    source = arrays.load(data("labels/coco_lt.npz"))
+    assert np.bincount(source.part).tolist() == [1909, 5000]
+    assert source.class_names[0] == "person" and source.class_names[-1] == "toothbrush"
+    assert (~source.labels[source.part == 1].any(axis=1)).sum() == 48
+    with pytest.raises(InputError, match=r"voc2007_trainval.npz: there are no labels"):
+        arrays.load(data("labels/voc2007_trainval.npz"))

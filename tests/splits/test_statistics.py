@@ -1,0 +1,52 @@
+import math
+
+import numpy as np
+import pytest
+
+from splits import statistics
+from splits.errors import InputError
+from splits.sources import arrays
+
+LABELS = np.array([[1, 1, 0], [1, 0, -1], [0, 0, 0], [1, 1, 0]], np.int8)
+
+
+def test_counts_by_hand():
+    assert statistics.class_counts(LABELS).tolist() == [3, 2, 0]
+    assert statistics.class_counts(LABELS).dtype == np.int64
+    assert statistics.cardinality(LABELS) == 5 / 4
+    assert statistics.cooccurrence(LABELS).tolist() == [[3, 2, 0], [2, 2, 0], [0, 0, 0]]
+    assert statistics.cooccurrence(LABELS).dtype == np.int64
+
+
+def test_imbalance_ratio_leaves_out_absent_classes():
+    assert statistics.imbalance_ratio(np.array([3, 2, 0])) == 1.5
+    assert math.isnan(statistics.imbalance_ratio(np.array([0, 0])))
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "smallest", "cardinality"),
+    [("labels/coco2014_train", 45174, 128, 2.9366), ("labels/voc2012_trainval", 4374, 309, 1.535)],
+)
+def test_real_counts(data, name, largest, smallest, cardinality):
+    labels = arrays.load(data(f"{name}.npz")).labels
+    counts = statistics.class_counts(labels)
+    assert (counts.max(), counts.min()) == (largest, smallest)
+    assert statistics.cardinality(labels) == pytest.approx(cardinality, abs=5e-4)
+    assert (np.diag(statistics.cooccurrence(labels)) == counts).all()
+    assert statistics.imbalance_ratio(counts) == largest / smallest
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((0, 3), np.int8), r"at least one image and one class.*\(0, 3\)"),
+        (np.zeros((3, 0), np.int8), r"at least one image and one class.*\(3, 0\)"),
+        (np.zeros(3, np.int8), r"at least one image and one class.*\(3,\)"),
+        (np.zeros((1, 1)), "whole numbers.*float64"),
+        (np.array([[0, 1], [0, 2]], np.int8), "row 1, class 1 is 2"),
+        (np.array([[0, 1], [-2, 1]], np.int8), "row 1, class 0 is -2"),
+    ],
+)
+def test_labels_are_checked(labels, message):
+    with pytest.raises(InputError, match=message):
+        statistics.check_labels(labels)
