@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, hyper, positives
+from baselines.core.losses import reduced
 
 
 def asymmetric_loss(
@@ -68,13 +69,7 @@ def asymmetric_loss(
         weight_positive, weight_negative = weight_positive.detach(), weight_negative.detach()
     loss_positive = -weight_positive * torch.log(probability.clamp(min=eps))
     loss_negative = -weight_negative * torch.log(kept.clamp(min=eps))
-    return _reduce(target * loss_positive + (1.0 - target) * loss_negative, reduction)
-
-
-def _reduce(values: Tensor, reduction: str) -> Tensor:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"reduction is '{reduction}'; it must be 'none', 'mean' or 'sum'")
-    return values if reduction == "none" else getattr(values, reduction)()
+    return reduced(target * loss_positive + (1.0 - target) * loss_negative, reduction)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from baselines.core import (
     hyper,
     positives,
 )
-from baselines.core.sampling import epoch_length
+from baselines.core.sampling import LENGTHS, epoch_length
 from baselines.core.statistics import class_counts
 
 CLASSIFIER = 1  # position of the second stage
@@ -54,7 +54,7 @@ class CRTHyper:
     length: str = hyper(
         "images",
         "rows per epoch of the second stage: the number of images, or max_c n_c * C / 4",
-        choices=("images", "classes"),
+        choices=LENGTHS,
         paper={"imagenet-lt": "images"},
     )
 
@@ -98,9 +98,8 @@ class CRT(Method):
 
     def epoch_length(self, problem: Problem, stage: int) -> int:
         """Every image once; in the second stage what `length` says."""
-        if stage == CLASSIFIER and self.hyper.length == "classes":
-            return epoch_length(class_counts(problem.observed))
-        return problem.num_images
+        length = self.hyper.length if stage == CLASSIFIER else "images"
+        return epoch_length(length, class_counts(problem.observed), problem.num_images)
 
     def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
         """Shuffled, then class-aware over the observed positives (if there is any)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.core import (
@@ -29,7 +28,8 @@ from baselines.core import (
     hyper,
     positives,
 )
-from baselines.core.sampling import epoch_length
+from baselines.core.losses import bce_terms, reduced
+from baselines.core.sampling import LENGTHS, epoch_length
 from baselines.core.statistics import class_counts as observed_counts
 
 
@@ -175,18 +175,12 @@ def distribution_balanced_loss(
         shift = class_bias(class_counts, num_images, kappa, neg_scale, bias)
         logits = (logits + shift) * ((1.0 - target) * neg_scale + target)
         weight = weight * ((1.0 - target) / neg_scale + target)
-    entropy = -target * F.logsigmoid(logits) - (1.0 - target) * F.logsigmoid(-logits)
+    entropy = bce_terms(logits, target)
     if focal:
         # The floor keeps the gradient of the power finite where the entropy underflows to zero.
         miss = (-torch.expm1(-entropy)).clamp(min=torch.finfo(logits.dtype).tiny)
         weight = balance * miss**gamma * weight
-    return _reduce(weight * entropy, reduction)
-
-
-def _reduce(values: Tensor, reduction: str) -> Tensor:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"reduction is '{reduction}'; it must be 'none', 'mean' or 'sum'")
-    return values if reduction == "none" else getattr(values, reduction)()
+    return reduced(weight * entropy, reduction)
 
 
 @dataclass(frozen=True)
@@ -220,7 +214,13 @@ class Hyper:
     sampler_labels: str = hyper(
         "observed", "labels by which the sampler lists images", choices=("observed", "true")
     )
-    reduce: int = hyper(4, "an epoch draws max_c n_c * C / reduce images", low=1)
+    length: str = hyper(
+        "images",
+        "rows of a class-aware epoch: as many as there are images, or max_c n_c * C / reduce",
+        choices=LENGTHS,
+        paper={"voc-lt": "classes", "coco-lt": "classes"},
+    )
+    reduce: int = hyper(4, "divisor of the sampler's own epoch length", low=1)
 
 
 class DBFocal(Method):
@@ -241,7 +241,8 @@ class DBFocal(Method):
         differs="The paper's bias is v = kappa log(N/n - 1); the authors' code divides kappa by "
         "lambda, and its published numbers come from that: bias=code is the default. Their counts "
         "and sampler read the complete labels; here both read the observed ones unless told "
-        "otherwise, and counts are kept within 1 and N-1.",
+        "otherwise, and counts are kept within 1 and N-1. Their epoch is max n_c C / 4 draws "
+        "(length=classes); here it is N rows by default, the budget of every other method.",
     )
     Hyper = Hyper
 
@@ -271,10 +272,10 @@ class DBFocal(Method):
         return setup
 
     def epoch_length(self, problem: Problem, stage: int) -> int:
-        """The sampler's own epoch, max_c n_c * C / reduce draws."""
-        if self.hyper.sampler == "shuffle":
-            return problem.num_images
-        return epoch_length(self._lists(problem).sum(0), self.hyper.reduce)
+        """N rows, or the sampler's own epoch."""
+        length = self.hyper.length if self.hyper.sampler == "class-aware" else "images"
+        counts = self._lists(problem).sum(0)
+        return epoch_length(length, counts, problem.num_images, self.hyper.reduce)
 
     def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
         """Three images of each visited class, or every image once."""

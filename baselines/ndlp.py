@@ -31,9 +31,8 @@ from baselines.core import (
     Shuffle,
     Step,
     hyper,
-    positives,
 )
-from baselines.core.sampling import epoch_length
+from baselines.core.sampling import LENGTHS, epoch_length
 from baselines.core.statistics import class_counts
 from baselines.db_focal import class_bias, distribution_balanced_loss
 
@@ -96,6 +95,12 @@ class NDLPHyper:
         "the quota as the released running product, or as the inverse of a moving mean (ours)",
         choices=("product", "inverse-ema"),
     )
+    length: str = hyper(
+        "images",
+        "rows of an epoch: as many as there are images, or max_k n_k * K / 4",
+        choices=LENGTHS,
+        paper={"voc-lt": "classes", "coco-lt": "classes", "nus-wide-lt": "classes"},
+    )
     per_class: int = hyper(3, "images per drawn class of the sampler", low=1)
 
 
@@ -104,9 +109,18 @@ def _tolerance(dtype: torch.dtype) -> float:
     return 64.0 * torch.finfo(dtype).eps
 
 
+def candidates_of(observed: Tensor) -> Tensor:
+    """s: whatever is not known to be negative, float32 [B, K].
+
+    In the candidates regime these are the 1s. Under PAL(r) an unknown label is one too, and that is
+    the candidate law itself: positives always stay in, negatives with probability rho = 1 - r.
+    """
+    return (observed != 0).to(torch.float32)
+
+
 def initial_bank(observed: Tensor) -> Tensor:
     """Q_ik = s_ik / |S_i|; a row without candidates is zero: int8 [N, K] -> float [N, K]."""
-    candidates = positives(observed)
+    candidates = candidates_of(observed)
     return candidates / candidates.sum(1, keepdim=True).clamp(min=1.0)
 
 
@@ -245,20 +259,20 @@ def invert_prior(observed: Tensor, noise_rate: float | None = None) -> Tensor:
     """Class counts from candidates: n_k = N (c_k - r) / (1 - r), at least 1.
 
     Args:
-        observed: int8 [N, K]; c_k is the frequency of 1 in column k.
+        observed: int8 [N, K]; c_k is the candidates' frequency in column k.
         noise_rate: r; None takes min_k c_k, since a rare class has hardly any but false candidates.
 
     Returns:
         float32 [K].
     """
-    frequency = class_counts(observed) / observed.shape[0]
+    frequency = candidates_of(observed).mean(0)
     rate = frequency.min() if noise_rate is None else torch.as_tensor(noise_rate).to(frequency)
     inverted = (frequency - rate) / (1.0 - rate).clamp(min=torch.finfo(frequency.dtype).eps)
     return (observed.shape[0] * inverted).clamp(min=1.0)
 
 
 class NDLP(Method):
-    """The steps above in the order of the released code; 0 and -1 are both non-candidates."""
+    """The steps above in the order of the released code; only a 0 is a non-candidate."""
 
     info = MethodInfo(
         key="ndlp",
@@ -268,13 +282,14 @@ class NDLP(Method):
         year=2026,
         equation="L = mean DB(z, t) + eta_e mean DB(f(lam x + (1-lam) x'), lam q + (1-lam) q'),  "
         "t = 1[q > phi],  q = Q^gamma / sum Q^gamma,  Q <- 0.9 Q + 0.1 softmax_S(z)",
-        unknown="negative",
-        regimes=("candidates", "full"),
+        unknown="estimated",
+        regimes=("candidates", "pal", "full"),
         needs=("memory per image", "class counts", "class-aware sampler", "second forward pass"),
         differs="variant=repository is the released code: its loss weights and its sampler read "
         "clean labels, which the candidates setting hides. The default replaces the counts by "
         "inverted candidate counts (first epoch) and counts of the binary labels, and the "
-        "sampler's lists by the binary labels (first epoch: shuffled). In both, as in the code, "
+        "sampler's lists by the binary labels (first epoch: shuffled). Their epoch is "
+        "max n_k K / 4 draws (length=classes), here N rows by default. In both, as in the code, "
         "the bank sees logits with the DB loss's class bias.",
     )
     Hyper = NDLPHyper
@@ -315,10 +330,12 @@ class NDLP(Method):
         return Setup(params, state=state, memory={"bank": bank})
 
     def epoch_length(self, problem: Problem, stage: int) -> int:
-        """max_k n_k K / 4 of the true or the inverted counts; the latter do not move."""
+        """N rows, or max_k n_k K / 4 of the true or the inverted counts, which do not move."""
         if self._repository():
-            return epoch_length(class_counts(torch.as_tensor(problem.oracle["true_labels"])))
-        return epoch_length(self._inverted(problem))
+            counts = class_counts(torch.as_tensor(problem.oracle["true_labels"]))
+        else:
+            counts = self._inverted(problem)
+        return epoch_length(self.hyper.length, counts, problem.num_images)
 
     def _labels(self, bank: Tensor) -> Tensor:
         return pseudo_labels(sharpen(bank, self.hyper.sharpen), class_threshold(bank))
@@ -394,6 +411,7 @@ class NDLP(Method):
         seen = logits.detach() + class_bias(
             counts, num_images, self.hyper.kappa, self.hyper.neg_scale
         )
-        moved = update_bank(rows, seen, positives(batch.observed), self.hyper.bank_rate)
-        corrected = (batch.observed == 1) & ~pseudo
+        moved = update_bank(rows, seen, candidates_of(batch.observed), self.hyper.bank_rate)
+        # Against the observation: a candidate taken as negative, an unknown label as positive.
+        corrected = torch.where(batch.observed == 1, ~pseudo, (batch.observed == -1) & pseudo)
         return Step(loss, self._next_state(run, rows), {"bank": moved}, corrected)

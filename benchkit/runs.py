@@ -231,9 +231,15 @@ def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:
         true=torch.from_numpy(part.true).to(device),
         regime=kind,
         shot=torch.from_numpy(grid.split.shot.astype(np.int64)).to(device),
-        noise_rate=float(level) if kind == "candidates" else None,
+        noise_rate=_noise_rate(kind, level),
         class_embeddings=None if embeddings is None else embeddings.to(device),
     )
+
+
+def _noise_rate(kind: str, level: str) -> float | None:
+    if kind not in ("candidates", "pal"):
+        return None
+    return float(level) if kind == "candidates" else 1.0 - float(level)
 
 
 def _execute_stack(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,8 +82,9 @@ CLASSES = (
 CLASS_NAMES = tuple(c.name for c in CLASSES)
 THEMES = tuple(dict.fromkeys(c.theme for c in CLASSES))
 
-# Characters of no class; the symbols among them resemble classes.
-DISTRACTORS = "ABEGKMNRSXZ234579adeghkmnqwΩΨΞΔΣλπ&@%?§☆♧♡♢♖♔♩☾⚑☍"
+# What lies about without being of any class: characters, and symbols that resemble classes.
+LETTERS = "ABEGKMNRSXZ234579adeghkmnqwΩΨΞΔΣλπ&@%?§"
+LOOKALIKES = "☆♧♡♢♖♔♩☾⚑☍"
 
 _THEME_WEIGHTS = np.array([1.2, 0.9, 0.8, 1.1, 0.8, 0.8])
 _LABEL_COUNTS = np.array([0.20, 0.28, 0.24, 0.15, 0.08, 0.05])  # of 1, 2, ... labels
@@ -138,6 +140,7 @@ def write(
         for part, count in zip(PARTS, (images, test_images), strict=True):
             _write_part(partial, part, count, seed, size, advance)
         (partial / _RECIPE).write_text(json.dumps({"recipe": recipe, "versions": versions}) + "\n")
+        os.sync()  # one flush of everything: file by file it takes longer than the drawing
 
 
 def _finished(folder: Path, recipe: dict[str, int]) -> bool:
@@ -236,7 +239,7 @@ def scene(
 ) -> tuple[Image.Image, list[Instance]]:
     """Scene `index` of a part, and the glyphs of classes in it."""
     rng = random.generator(seed, f"scenes/{part}", index, size)
-    image = clutter(rng, size, DISTRACTORS)
+    image = clutter(rng, size, LETTERS + LOOKALIKES)
     placed: list[Instance] = []
     labels = draw_labels(rng)
     if rng.random() < 0.25:

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 
 from baselines.core import ClassAware, Clock, Method, Oracle, Problem, Rate, Run, Setup, Stage
-from baselines.core import sampling as sampling_laws
 from baselines.core.sampling import class_aware
-from baselines.core.statistics import class_counts
 from benchkit.random import Draw
 from benchkit.recipe import Recipe
 from benchkit.stack import Stack
@@ -35,7 +33,7 @@ class TrainingSet:
         observed: int8 [N, C].
         true: int8 [N, C]; the trainer counts corrections with it, methods reach it as an oracle.
         regime: the kind of labels.
-        noise_rate: rho of the candidates regime, else None.
+        noise_rate: how often a negative is a candidate: rho, or 1 - r under PAL(r); else None.
         shot: [C], 0 many, 1 medium, 2 few.
         class_embeddings: [C, E] or None.
     """
@@ -196,10 +194,8 @@ class _Training:
             self.tick()
 
     def _length(self, method: Method, problem: Problem, number: int) -> int:
-        if self.recipe.sampler == "shuffle":
+        if self.recipe.sampler != "method":
             return problem.num_images
-        if self.recipe.sampler == "class-aware":
-            return sampling_laws.epoch_length(class_counts(self.data.observed))
         return method.epoch_length(problem, number)
 
     def _plan(self, clock: Clock, steps: int, batch: int) -> Tensor:

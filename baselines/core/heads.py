@@ -44,13 +44,25 @@ def affine(params: dict[str, Tensor], name: str, inputs: Tensor) -> Tensor:
     return inputs @ params[f"{name}.weight"] + params[f"{name}.bias"]
 
 
+def classifier(inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
+    """A classifier's parameters: W normal with deviation 0.01, b zero, as in the DB-loss code.
+
+    Rare classes hardly move a weight, so what they start from stays in their scores: with
+    `dense`'s wider start a linear head lost 0.6 mAP on 374 real classes.
+    """
+    return {
+        "head.weight": draw.normal("head.weight", inputs, outputs) * 0.01,
+        "head.bias": torch.zeros(outputs),
+    }
+
+
 @dataclass(frozen=True)
 class LinearHead:
     """logits = x W + b."""
 
     def init(self, inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
         """W [D, C] and b [C]."""
-        return dense("head", inputs, outputs, draw)
+        return classifier(inputs, outputs, draw)
 
     def apply(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
         """[B, D] -> [B, C]."""
@@ -65,7 +77,7 @@ class HiddenHead:
 
     def init(self, inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
         """V [D, width], a [width], W [width, C] and b [C]."""
-        return dense("neck", inputs, self.width, draw) | dense("head", self.width, outputs, draw)
+        return dense("neck", inputs, self.width, draw) | classifier(self.width, outputs, draw)
 
     def apply(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
         """[B, D] -> [B, C]."""

@@ -27,8 +27,19 @@ def unknowns(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def bce_terms(logits: Tensor, target: Tensor) -> Tensor:
-    """softplus(z) - y z for every entry: binary cross-entropy, hard or soft targets, any shape."""
-    return F.softplus(logits) - target * logits
+    """-y log sigmoid(z) - (1 - y) log sigmoid(-z) for every entry, hard or soft targets.
+
+    The shorter softplus(z) - y z cancels for confident positives: in float32 it is exactly 0 from
+    z = 17 on.
+    """
+    return -target * F.logsigmoid(logits) - (1.0 - target) * F.logsigmoid(-logits)
+
+
+def reduced(values: Tensor, reduction: str) -> Tensor:
+    """A loss's elements as they are ("none"), or their "mean" or "sum" over all entries."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"reduction is '{reduction}'; it must be 'none', 'mean' or 'sum'")
+    return values if reduction == "none" else getattr(values, reduction)()
 
 
 def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:

@@ -245,8 +245,9 @@ def test_linear_head() -> None:
         "head.bias": (7,),
     }
     weight = params["head.weight"]
-    assert weight.abs().max() <= 0.1
-    assert weight.std().item() == pytest.approx(0.1 / math.sqrt(3), rel=0.05)
+    assert weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not params["head.bias"].any()
+    params["head.bias"] = Draw(3).normal("bias", 7)
     features = Draw(2).normal("features", 4, 100)
     expected = torch.nn.functional.linear(features, weight.T, params["head.bias"])
     torch.testing.assert_close(LinearHead().apply(params, features), expected)
@@ -329,10 +330,11 @@ def test_class_order_is_uniform() -> None:
 
 
 def test_epoch_length() -> None:
-    assert epoch_length(torch.tensor([6, 34, 775] + [1] * 17)) == 3875
-    assert epoch_length(torch.tensor([1128] + [6] * 79)) == 22560
-    assert epoch_length(torch.tensor([7, 2]), reduce=1) == 14
-    assert epoch_length(torch.zeros(3)) == 1
+    assert epoch_length("classes", torch.tensor([6, 34, 775] + [1] * 17), 1142) == 3875
+    assert epoch_length("classes", torch.tensor([1128] + [6] * 79), 1909) == 22560
+    assert epoch_length("classes", torch.tensor([7, 2]), 9, reduce=1) == 14
+    assert epoch_length("classes", torch.zeros(3), 9) == 1
+    assert epoch_length("images", torch.tensor([7, 2]), 9) == 9
 
 
 def test_class_aware_statistics_on_voc_lt(vectors: Callable[[str], Any]) -> None:
@@ -346,7 +348,7 @@ def test_class_aware_statistics_on_voc_lt(vectors: Callable[[str], Any]) -> None
     labels[np.repeat(np.arange(len(labels)), np.diff(pointers)), indices] = True
     lists = torch.from_numpy(labels[split == 0])
     assert lists.sum(0).tolist() == published["class_freq"]
-    length = epoch_length(lists.sum(0))
+    length = epoch_length("classes", lists.sum(0), len(lists))
     assert length == published["epoch_length"]
     epochs = [class_aware(lists, 3, 0, length, Draw(seed)) for seed in range(4)]
     counts = torch.stack([lists[rows].sum(0) for rows in epochs]).float()

@@ -61,7 +61,8 @@ def test_rows_of_the_two_stages() -> None:
     other = CRT(parse("crt", CRT.Hyper, {"length": "classes", "per_class": "2"}))
     counts = (problem.observed == 1).sum(0)
     assert other.epoch_length(problem, 0) == IMAGES
-    assert other.epoch_length(problem, 1) == epoch_length(counts) == int(counts.max() * CLASSES / 4)
+    expected = int(counts.max() * CLASSES / 4)
+    assert other.epoch_length(problem, 1) == epoch_length("classes", counts, IMAGES) == expected
 
 
 def test_second_stage_visits_every_class_equally_often() -> None:

@@ -244,8 +244,9 @@ def test_epochs_are_class_aware(toy_problem):
     assert sampling.per_class == 3
     assert torch.equal(sampling.lists, problem.observed == 1)
     most = int((problem.observed == 1).sum(0).max())
-    assert DBFocal().epoch_length(problem, 0) == most * 5 // 4
-    assert DBFocal(Hyper(reduce=1)).epoch_length(problem, 0) == most * 5
+    assert DBFocal().epoch_length(problem, 0) == 20
+    assert DBFocal(Hyper(length="classes")).epoch_length(problem, 0) == most * 5 // 4
+    assert DBFocal(Hyper(length="classes", reduce=1)).epoch_length(problem, 0) == most * 5
 
     shuffled = DBFocal(Hyper(sampler="shuffle"))
     assert shuffled.sampling(run, problem, clock) == Shuffle()

@@ -284,7 +284,7 @@ def test_sampling_and_epoch_length() -> None:
     assert order.per_class == 3
     assert torch.equal(order.lists, true == 1)
     assert torch.equal(run.state["counts"], true.sum(0).float())
-    assert repository.epoch_length(problem, 0) == epoch_length(true.sum(0))
+    assert repository.epoch_length(problem, 0) == IMAGES
 
     faithful = make_method()
     run = faithful.setup(problem, Draw(1))
@@ -300,7 +300,10 @@ def test_sampling_and_epoch_length() -> None:
     assert torch.equal(order.lists, expected)
     started = faithful.epoch_start(run, problem, torch.zeros(0), replace(clock, epoch=2), draw)
     assert torch.equal(started.state["counts"], expected.sum(0).clamp(min=1).float())
-    assert faithful.epoch_length(problem, 0) == epoch_length(ndlp.invert_prior(problem.observed))
+    assert faithful.epoch_length(problem, 0) == IMAGES
+    longer = make_method(length="classes")
+    inverted = ndlp.invert_prior(problem.observed)
+    assert longer.epoch_length(problem, 0) == epoch_length("classes", inverted, IMAGES)
 
     nothing = replace(problem, observed=torch.zeros_like(problem.observed))
     run = faithful.setup(nothing, Draw(1))
@@ -398,3 +401,13 @@ def test_stacked_runs_equal_single_runs(rule: str) -> None:
         alone = one(parts[index], values, torch.tensor(seed))
         mine = tree_map(lambda value, i=index: value[i], together)
         torch.testing.assert_close(mine, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_unknown_labels_are_candidates_at_the_rate_that_pal_hides_them() -> None:
+    observed = torch.tensor([[1, -1, 0], [-1, -1, 0], [0, 1, -1]], dtype=torch.int8)
+    bank = ndlp.initial_bank(observed)
+    assert torch.equal(bank > 0, torch.tensor([[True, True, False]] * 2 + [[False, True, True]]))
+    true = (Draw(5).uniform("true", 4000, 3) < torch.tensor([0.5, 0.2, 0.01])).to(torch.int8)
+    hidden = Draw(6).uniform("hidden", 4000, 3) >= 0.6
+    counts = ndlp.invert_prior(torch.where(hidden, -1, true).to(torch.int8), 0.4)
+    np.testing.assert_allclose(counts[:2], true.sum(0)[:2], rtol=0.15)
