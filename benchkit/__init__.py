@@ -6,4 +6,15 @@ What a method is lives in `baselines`, what a split is in `splits`, what a table
 `leaderboard`; none of those imports this room or each other.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: the report needs no torch, and `import benchkit` should cost nothing.
+    if name == "check_method":
+        from benchkit.check import check_method
+
+        return check_method
+    raise AttributeError(f"module 'benchkit' has no attribute '{name}'")

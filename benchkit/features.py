@@ -182,7 +182,7 @@ def _computed(
         with ThreadPoolExecutor(1) as ahead:
             waiting = ahead.submit(decode, batches[0]) if batches else None
             done: list[np.ndarray] = []
-            for number, batch in enumerate(batches, 1):
+            for number in range(1, len(batches) + 1):
                 assert waiting is not None
                 images = torch.stack(waiting.result())
                 if number < len(batches):
@@ -232,17 +232,16 @@ def _same_bits() -> Iterator[None]:
 def _checksum(digests: np.ndarray, features: np.ndarray) -> np.ndarray:
     digest = hashlib.sha256(f"{features.shape}\n".encode())
     digest.update(digests.tobytes())
-    digest.update(np.ascontiguousarray(features))
+    digest.update(features.tobytes())
     return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _write(folder: Path, digests: np.ndarray, features: np.ndarray, say: Say) -> None:
     name = hashlib.sha256(digests.tobytes()).hexdigest()[:16]
-    with atomic(folder / f"shard-{name}.npz", say, needed=features.nbytes) as partial:
-        with partial.open("wb") as file:
-            np.savez(
-                file, digests=digests, features=features, checksum=_checksum(digests, features)
-            )
+    checksum = _checksum(digests, features)
+    target = folder / f"shard-{name}.npz"
+    with atomic(target, say, needed=features.nbytes) as partial, partial.open("wb") as file:
+        np.savez(file, digests=digests, features=features, checksum=checksum)
 
 
 def _read(shard: Path, job: _Job, say: Say) -> tuple[np.ndarray, np.ndarray]:

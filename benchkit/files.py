@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import socket
@@ -40,7 +41,7 @@ def _alive(partial: Path) -> bool:
 
 def remove_unfinished(target: Path, say: Say) -> None:
     """Remove what interrupted writers of `target` left beside it, and say so."""
-    for partial in sorted(target.parent.glob(f".{target.name}.*.partial")):
+    for partial in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
         if not _alive(partial):
             say(f"ignoring and removing {partial}: its writer was interrupted")
             if partial.is_dir():
@@ -101,7 +102,9 @@ def atomic(target: Path, say: Say = lambda _: None, needed: int = 0) -> Iterator
     except OSError as error:
         raise disk_error(error, target) from error
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        # What stops the writing (a file where a folder should be) stops the cleaning up as well.
+        with contextlib.suppress(OSError):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)

@@ -121,7 +121,8 @@ def generator(seed: int, stream: str, *coordinates: int) -> np.random.Generator:
 # ----------------------------------------------------------------------------- torch
 
 
-def _signed(value: int) -> int:
+def signed(value: int) -> int:
+    """The int64 that holds the same bits as an integer taken modulo 2^64."""
     value &= _MASK
     return value - (1 << 64) if value >> 63 else value
 
@@ -132,9 +133,9 @@ def _shift(x: Tensor, by: int) -> Tensor:
 
 
 def _mix_torch(x: Tensor) -> Tensor:
-    x = x + _signed(_GAMMA)
-    x = (x ^ _shift(x, 30)) * _signed(_M1)
-    x = (x ^ _shift(x, 27)) * _signed(_M2)
+    x = x + signed(_GAMMA)
+    x = (x ^ _shift(x, 30)) * signed(_M1)
+    x = (x ^ _shift(x, 27)) * signed(_M2)
     return x ^ _shift(x, 31)
 
 
@@ -156,7 +157,7 @@ class Draw:
             device: where the numbers are made, for an integer seed.
         """
         if isinstance(seed, int):
-            seed = torch.tensor(_signed(seed), dtype=torch.int64, device=device)
+            seed = torch.tensor(signed(seed), dtype=torch.int64, device=device)
         self._seed, self._epoch, self._moment = seed, "", ""
 
     def at(self, stage: int, epoch: int, step: int | None = None) -> Draw:
@@ -191,7 +192,7 @@ class Draw:
         return torch.argsort(self.bits(stream, positions), stable=True)
 
     def _bits(self, stream: str, *coordinates: Tensor | int) -> Tensor:
-        state = _mix_torch(_mix_torch(self._seed) ^ _signed(hash_text(stream)))
+        state = _mix_torch(_mix_torch(self._seed) ^ signed(hash_text(stream)))
         for coordinate in coordinates:
             state = _mix_torch(state ^ coordinate)
         return state

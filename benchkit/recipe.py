@@ -45,13 +45,13 @@ class Recipe:
     optimiser: str = "adam"
     lr: float = 1e-3
     momentum: float = 0.9
-    weight_decay: float = 0.0
-    schedule: str = "constant"
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
     milestones: str = ""
     factor: float = 0.1
     warmup_steps: int = 0
     warmup_ratio: float = 1.0 / 3.0
-    epochs: int = 10
+    epochs: int = 20
     batch: int = 32
     clip: float = 0.0
     sampler: str = "method"
@@ -61,18 +61,20 @@ class Recipe:
     def __post_init__(self) -> None:
         _check(self)
 
-    def rate_factor(self, epoch: int, step: int, steps: int) -> float:
+    def rate_factor(self, epoch: int, step: int, steps: int, epochs: int | None = None) -> float:
         """What the base rate is multiplied by at a step.
 
         Args:
             epoch: from 1.
             step: of the epoch, from 0.
             steps: per epoch.
+            epochs: of the stage, where it has a number of its own.
         """
         done = (epoch - 1) * steps + step
         value = 1.0
         if self.schedule == "cosine":
-            value = 0.5 * (1.0 + math.cos(math.pi * done / (self.epochs * steps)))
+            total = (epochs or self.epochs) * steps
+            value = 0.5 * (1.0 + math.cos(math.pi * done / total))
         elif self.schedule == "step":
             value = self.factor ** sum(epoch > m for m in milestones(self.milestones))
         if done < self.warmup_steps:
@@ -103,12 +105,13 @@ def _check(recipe: Recipe) -> None:
             value = getattr(recipe, name)
             raise BenchkitError(f"recipe {name}={value!r} is not one of {', '.join(allowed)}")
     least = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "epochs": 1, "batch": 1, "clip": 0}
+    least |= {"momentum": 0.0, "factor": 0.0, "warmup_ratio": 0.0}
     for name, low in least.items():
         value = getattr(recipe, name)
         if not (math.isfinite(value) and value >= low):
             raise BenchkitError(f"recipe {name}={value} must be a finite number of at least {low}")
     kind, _, width = recipe.head.partition(":")
-    if recipe.head != "linear" and not (kind == "hidden" and width.isdigit() and int(width) > 0):
+    if recipe.head != "linear" and not (kind == "hidden" and width.isdecimal() and int(width) > 0):
         raise BenchkitError(f"recipe head={recipe.head!r} is neither linear nor hidden:WIDTH")
     try:
         milestones(recipe.milestones)
@@ -118,13 +121,12 @@ def _check(recipe: Recipe) -> None:
 
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
-    "features": ("a linear head on frozen features, Adam at a constant rate", Recipe()),
+    "features": ("a linear head on frozen features, Adam, cosine to zero over 20 epochs", Recipe()),
     "dbl": (
         "the released DB-loss schedule (Wu et al. 2020): SGD, warm-up, steps after epochs 5 and 7",
         Recipe(
             optimiser="sgd",
             lr=0.02,
-            weight_decay=1e-4,
             schedule="step",
             milestones="5,7",
             warmup_steps=500,
@@ -134,11 +136,11 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
     ),
     "spml-linear": (
         "the linear phase of Cole et al. 2021: Adam for 25 epochs on frozen features",
-        Recipe(epochs=25, batch=16),
+        Recipe(weight_decay=0.0, schedule="constant", epochs=25, batch=16),
     ),
     "ndlp": (
         "what the released NDLP loop does: SGD at a constant rate for 10 epochs",
-        Recipe(optimiser="sgd", lr=0.02, weight_decay=1e-4),
+        Recipe(optimiser="sgd", lr=0.02, schedule="constant", epochs=10),
     ),
 }
 
@@ -181,7 +183,10 @@ def _replace(recipe: Recipe, values: dict[str, Any], where: str) -> Recipe:
         kind: type = type(fields[name].default)
         try:
             typed[name] = kind(value)
-        except (TypeError, ValueError):
+            # A TOML value that the type would silently bend: 5.7 epochs, a batch of true.
+            if not isinstance(value, str) and (typed[name] != value or isinstance(value, bool)):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
             text = f"{where} {name}={value!r} is not a value of type {kind.__name__}"
             raise BenchkitError(text) from None
     return dataclasses.replace(recipe, **typed)

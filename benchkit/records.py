@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -129,27 +130,35 @@ def read_scores(path: Path, split: Split) -> np.ndarray:
     """
     test, shape = split.parts["test"], split.parts["test"].true.shape
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds one array without a name")
+        with file:
             scores = np.asarray(file["scores"])
             ids = file["ids"].astype(str) if "ids" in file else None
     except FileNotFoundError:
         raise BenchkitError(f"{path} does not exist; give an .npz with an array 'scores'") from None
     except KeyError:
         raise BenchkitError(f"{path} has no array 'scores'; it must be {list(shape)}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BenchkitError(f"{path} is not a readable .npz file: {error}") from None
     if scores.shape != shape:
         raise BenchkitError(
             f"{path}: scores have shape {list(scores.shape)}; the test part of the split is "
             f"{list(shape)} (images, classes)"
         )
-    if not np.issubdtype(scores.dtype, np.number) or not np.isfinite(scores).all():
-        raise BenchkitError(f"{path}: scores hold a value that is not a finite number")
+    real = scores.dtype.kind in "fiu"
+    with np.errstate(over="ignore"):
+        scores = scores.astype(np.float32) if real else scores
+    if not real or not np.isfinite(scores).all():
+        raise BenchkitError(f"{path}: scores hold a value that is not a finite float32 number")
     if ids is None:
-        return scores.astype(np.float32)
+        return scores
+    if ids.shape != shape[:1]:
+        raise BenchkitError(f"{path}: ids have shape {list(ids.shape)}, not [{shape[0]}]")
     place = {name: row for row, name in enumerate(ids)}
     missing = [str(name) for name in test.ids if name not in place]
     if len(place) != len(ids) or missing:
         what = f"image '{missing[0]}' is missing" if missing else "an image id occurs twice"
         raise BenchkitError(f"{path}: {what}; ids must be those of the split's test part")
-    return scores[[place[name] for name in test.ids]].astype(np.float32)
+    return scores[[place[name] for name in test.ids]]

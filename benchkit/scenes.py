@@ -6,8 +6,8 @@ background, lines, blobs, and characters that belong to no class. Which classes 
 a scene has a theme (weather, chess, music, cards, planets, journey), most of its classes come from
 it, some from the theme beside it, a few from anywhere.
 
-Scene k of a part is a pure function of (seed, part, k, size) and of the installed libraries: it does
-not depend on how many scenes are drawn, nor on which thread draws it. The painting is public,
+Scene k of a part is a pure function of (seed, part, k, size) and of the installed libraries: it
+does not depend on how many scenes are drawn, nor on which thread draws it. The painting is public,
 because `scripts/train_glyphs.py` draws isolated glyphs with the same brush.
 """
 
@@ -303,24 +303,33 @@ def _stamp(font: str, symbol: str) -> Image.Image:
     return mask.crop(mask.getbbox())
 
 
-def glyph(rng: np.random.Generator, symbol: str, pixels: float) -> Image.Image:
-    """A symbol's mask, its longer side of so many pixels before it is stretched and turned."""
+def glyph(
+    rng: np.random.Generator, symbol: str, pixels: float, turn: float = 50.0
+) -> Image.Image:
+    """A symbol's mask, its longer side of so many pixels, then stretched and turned (degrees)."""
     stamp = _stamp(_FONTS[rng.integers(len(_FONTS))], symbol)
     scale = pixels / max(stamp.size)
     stretch = rng.uniform(0.85, 1.15)
     width = max(2, round(stamp.width * scale * stretch))
     height = max(2, round(stamp.height * scale / stretch))
     small = stamp.resize((width, height), Image.Resampling.BILINEAR)
-    return small.rotate(rng.uniform(-50, 50), Image.Resampling.BICUBIC, expand=True)
+    return small.rotate(rng.uniform(-turn, turn), Image.Resampling.BICUBIC, expand=True)
 
 
-def stain(rng: np.random.Generator, image: Image.Image, mask: Image.Image, x: int, y: int) -> None:
+def stain(
+    rng: np.random.Generator,
+    image: Image.Image,
+    mask: Image.Image,
+    x: int,
+    y: int,
+    least: float = 55.0,
+) -> None:
     """Colour an image through a mask, in a colour that stands out from what lies below."""
     box = (x, y, x + mask.width, y + mask.height)
     below = np.asarray(image.crop(box).resize((1, 1), Image.Resampling.BOX))[0, 0]
     colours = rng.integers(0, 256, (12, 3))
     contrast = np.abs((colours - below.astype(np.int64)) @ [0.299, 0.587, 0.114])
-    enough = np.flatnonzero(contrast > 55)
+    enough = np.flatnonzero(contrast > least)
     chosen = colours[enough[0] if len(enough) else contrast.argmax()]
     opacity = rng.uniform(0.75, 1.0)
     image.paste(tuple(int(c) for c in chosen), box, mask.point(lambda v: v * opacity))

@@ -14,7 +14,9 @@ killed writer has been measured to leave a file that opens, with the right shape
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -135,11 +137,50 @@ def _digest(arrays: Iterator[tuple[str, np.ndarray]], texts: list[Any]) -> str:
 # ----------------------------------------------------------------------------- writing
 
 
+class _Disk(io.FileIO):
+    """A file that remembers a failed write instead of telling HDF5 of it.
+
+    Told of a full disk while it closes a dataset, HDF5 has been measured to drop the data, to
+    report nothing, and to crash at exit.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = rest.nbytes
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextlib.contextmanager
+def _created(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file; raises the first OSError that writing met, once the file is closed."""
+    with _Disk(path, "w+") as disk:
+        try:
+            with h5py.File(disk, "w") as file:
+                yield file
+        finally:
+            if disk.error is not None:
+                raise disk.error
+
+
 def write(split: Split, path: Path, say: Say = lambda _: None) -> dict[str, str]:
     """Write a split file, complete or not at all; returns its fingerprints."""
     prints = split.fingerprints()
     needed = sum(array.nbytes for kind in ("labels", "features") for _, array in split.arrays(kind))
-    with atomic(path, say, needed + 2**16) as partial, h5py.File(partial, "w") as file:
+    with atomic(path, say, needed + 2**16) as partial, _created(partial) as file:
         for name, value in {
             "format": str(FORMAT),
             "name": split.name,
@@ -178,14 +219,22 @@ def read(path: Path, *, features: bool = True) -> Split:
         BenchkitError: missing, not HDF5, truncated, unfinished, of another format, or its arrays
             disagree.
     """
-    with _open(path) as file:
-        try:
-            split = _load(file, features)
-        except (KeyError, OSError, ValueError, UnicodeDecodeError, RuntimeError) as error:
-            reason = str(error).strip("'\"")
-            raise BenchkitError(f"{path} is damaged: {reason}; make it again") from None
+    with _open(path) as file, _damage(path):
+        split = _load(file, features)
+        # What later readers take for granted of the two JSON attributes.
+        _ = split.regime, split.recipe["features"], _shots(split)
     _check(split, path)
     return split
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """What h5py, NumPy and JSON raise on a file that is not as it was written, as a sentence."""
+    try:
+        yield
+    except (LookupError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = str(error).strip("'\"") or type(error).__name__
+        raise BenchkitError(f"{path} is damaged: {reason}; make it again") from None
 
 
 def _open(path: Path) -> h5py.File:
@@ -197,22 +246,23 @@ def _open(path: Path) -> h5py.File:
         if "truncated" in str(error):
             raise BenchkitError(f"{path} is a truncated HDF5 file; make it again") from None
         raise BenchkitError(f"{path} is not a split file: it is not HDF5") from None
-    if "complete" not in file.attrs:
-        file.close()
-        raise BenchkitError(
-            f"{path} has no 'complete' mark: its writer was interrupted or it is not a split "
-            "file; make it again"
-        )
-    found = _text(file.attrs.get("format", b"?"))
-    if found != str(FORMAT):
-        file.close()
-        raise BenchkitError(f"{path} has format {found}; this version reads format {FORMAT}")
+    with contextlib.ExitStack() as undo, _damage(path):
+        undo.callback(file.close)
+        if file.attrs.get("complete") != 1:
+            raise BenchkitError(
+                f"{path} has no 'complete' mark: its writer was interrupted or it is not a split "
+                "file; make it again"
+            )
+        found = _text(file.attrs.get("format", b"?"))
+        if found != str(FORMAT):
+            raise BenchkitError(f"{path} has format {found}; this version reads format {FORMAT}")
+        undo.pop_all()
     return file
 
 
 def stored_fingerprints(path: Path) -> dict[str, str]:
     """The fingerprints that a file carries, without recomputing them."""
-    with _open(path) as file:
+    with _open(path) as file, _damage(path):
         names = {"labels": "_labels", "features": "_features", "both": ""}
         return {k: _text(file.attrs[f"fingerprint{tail}"]) for k, tail in names.items()}
 
@@ -254,11 +304,20 @@ def _load(file: h5py.File, features: bool) -> Split:
 def _check(split: Split, path: Path) -> None:
     """Shapes and codes; what `verify` adds is the fingerprint and the invariants."""
     classes = len(split.class_names)
+    for what in ("train_count", "observed_count", "shot"):
+        found = getattr(split, what).shape
+        if found != (classes,):
+            raise BenchkitError(f"{path}: classes/{what} has shape {found}, not ({classes},)")
     for name in ("train", "test"):
         if name not in split.parts:
             raise BenchkitError(f"{path} has no group '{name}'; make it again")
+    shapes = set()
     for name, part in split.parts.items():
         rows = len(part.ids)
+        if name != "test" and part.observed is None:
+            raise BenchkitError(f"{path} has no '{name}/observed'; make it again")
+        if part.paths is not None and part.paths.shape != (rows,):
+            raise BenchkitError(f"{path}: {name}/path has shape {part.paths.shape}, not ({rows},)")
         for what, array in (("true", part.true), ("observed", part.observed)):
             if array is None:
                 continue
@@ -273,6 +332,9 @@ def _check(split: Split, path: Path) -> None:
         ):
             shape = part.features.shape
             raise BenchkitError(f"{path}: {name}/features has shape {shape}, not ({rows}, V, D)")
+        shapes.add(None if part.features is None else part.features.shape[1:])
+    if len(shapes) > 1:
+        raise BenchkitError(f"{path}: the features of its parts differ in shape; make it again")
 
 
 def verify(path: Path) -> list[str]:
@@ -321,6 +383,8 @@ def _observed_problems(split: Split, part: Part) -> list[str]:
     if kind == "candidates":
         if ((true == 1) & (seen != 1)).any():
             problems.append("a true positive is not a candidate")
+        if ((seen == -1) != (true == -1)).any():
+            problems.append("a label is unknown in one matrix and known in the other")
     elif ((seen != -1) & (seen != true)).any():
         problems.append("an observed label differs from the true one")
     if kind == "full" and not np.array_equal(seen, true):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, Method, Run, Step
 from baselines.core.contract import last_write
-from benchkit.random import Draw
+from benchkit.random import Draw, signed
 
 Parts = dict[str, Tensor]
 
@@ -61,7 +61,7 @@ class Stack:
         device = next(iter(setups[0].params.values())).device
         return cls(
             methods=methods,
-            seeds=torch.tensor(seeds, dtype=torch.int64, device=device),
+            seeds=torch.tensor([signed(s) for s in seeds], dtype=torch.int64, device=device),
             stacked=stacked,
             params=_join([setup.params for setup in setups], stacked),
             state=_join([setup.state for setup in setups], stacked),

@@ -23,6 +23,12 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def page() -> Console:
+    """Standard output for tables: names are shown as they are, and a pipe has 100 columns."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, emoji=False, width=100)
+
+
 @contextlib.contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar that `advance(steps)` moves; silent where stderr is not a terminal."""

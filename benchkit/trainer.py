@@ -284,6 +284,7 @@ class _Training:
         for name, tensor in self.stack.params.items():
             learns = not stage.train or name.startswith(stage.train)
             tensor.requires_grad_(learns)
+            tensor.grad = None  # of the stage before: a frozen parameter has no part in clipping
             if learns:
                 rate = next((r for p, r in rates.items() if name.startswith(p)), Rate())
                 groups.setdefault(rate, []).append(tensor)
@@ -300,7 +301,7 @@ class _Training:
         return adam(listed, lr=lr, fused=True), list(groups)
 
     def _set_rates(self, optimiser: torch.optim.Optimizer, rates: list[Rate], clock: Clock) -> None:
-        shared = self.recipe.rate_factor(clock.epoch, clock.step, clock.steps)
+        shared = self.recipe.rate_factor(clock.epoch, clock.step, clock.steps, clock.epochs)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             factor = shared
             if rate.step_every is not None:
@@ -310,11 +311,13 @@ class _Training:
     def _clip(self) -> None:
         """Scale each run's gradient to a global L2 norm of at most `clip`."""
         gradients = [p.grad for p in self.stack.params.values() if p.grad is not None]
-        flat = [g.reshape(len(self.stack), -1) for g in gradients]
-        norm = torch.stack([g.pow(2).sum(1) for g in flat]).sum(0).sqrt()
+        runs = len(self.stack)
+        norm = torch.stack([g.reshape(runs, -1).pow(2).sum(1) for g in gradients]).sum(0).sqrt()
         scale = (self.recipe.clip / (norm + 1e-6)).clamp(max=1.0)
-        for gradient in flat:
-            gradient.mul_(scale[:, None])
+        for gradient in gradients:
+            # In place on the gradient itself: of one that is not contiguous, reshape is a copy.
+            axes = [1] * (gradient.dim() - 1)
+            gradient.mul_(scale.reshape(runs, *axes) if self.stack.stacked else scale[0])
 
     # -------------------------------------------------------------------- results
 

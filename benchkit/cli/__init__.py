@@ -62,14 +62,23 @@ def _known_errors() -> tuple[type[Exception], ...]:
     return tuple(kinds)
 
 
+def _show(error: click.ClickException) -> None:
+    """A wrong call in one line, with the command whose help says more."""
+    context = getattr(error, "ctx", None)
+    if context is None or len(sys.argv) == 1:
+        error.show()
+        return
+    message = error.format_message().rstrip(".")
+    click.echo(f"error: {message}; see `{context.command_path} --help`", err=True)
+
+
 def main() -> None:
     """The console script: known errors become one line on stderr, never a traceback."""
     try:
-        benchkit(prog_name="benchkit", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Without its standalone mode click returns the exit code that a command asks for.
+        sys.exit(benchkit(prog_name="benchkit", standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; what was finished is kept", err=True)

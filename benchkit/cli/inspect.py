@@ -15,6 +15,7 @@ from rich.table import Table
 from benchkit import split_file
 from benchkit.records import SHOT_NAMES
 from benchkit.split_file import Split
+from benchkit.terminal import page
 from splits import regimes, statistics
 
 
@@ -78,7 +79,7 @@ def show(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
-    console = Console()
+    console = page()
     _print_head(console, found)
     _print_classes(console, found["classes"])
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from baselines.core import Method, hyperparameters, registry
+from benchkit.terminal import page
 
 
 @click.command()
@@ -44,7 +44,7 @@ def methods(key: str | None, plugins: tuple[Path, ...]) -> None:
             ", ".join(info.regimes) or "all",
             ", ".join(method().oracle()) or "–",
         )
-    Console().print(table)
+    page().print(table)
 
 
 def describe(method: type[Method]) -> str:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from benchkit.files import atomic
-from benchkit.terminal import say
+from benchkit.terminal import page, say
 from leaderboard import records, render, table
 
 
@@ -47,11 +47,11 @@ def report(
     )
     if form == "terminal":
         if out is None:
-            Console().print(render.terminal(tables))
+            page().print(render.terminal(tables))
             return
-        page = io.StringIO()
-        Console(file=page, width=100).print(render.terminal(tables))
-        text = page.getvalue()
+        written = io.StringIO()
+        Console(file=written, width=100).print(render.terminal(tables))
+        text = written.getvalue()
     else:
         text = {"markdown": render.markdown, "csv": render.csv, "html": render.html}[form](tables)
     if out is None:

@@ -23,7 +23,9 @@ FILE = click.Path(path_type=Path)
     "--method", "methods", required=True, help="Keys separated by commas, or all (see `methods`)."
 )
 @click.option("--seeds", type=click.IntRange(min=1), help="Run seeds 0 .. N-1.  [default: 1]")
-@click.option("--seed", type=int, help="Run this seed only.")
+@click.option(
+    "--seed", "only", type=int, multiple=True, help="Run this seed only; repeat for several."
+)
 @click.option(
     "--set",
     "settings",
@@ -77,7 +79,7 @@ def run(
     split_path: Path,
     methods: str,
     seeds: int | None,
-    seed: int | None,
+    only: tuple[int, ...],
     settings: tuple[str, ...],
     recipe_words: tuple[str, ...],
     selection: str,
@@ -99,7 +101,7 @@ def run(
       benchkit run --split s.h5 --method all --recipe epochs=20 --recipe batch=64 --out runs
       benchkit run --split s.h5 --method asl --set asl.clip=0.1 --out runs
     """
-    if seeds is not None and seed is not None:
+    if seeds is not None and only:
         raise click.UsageError("give --seeds N or --seed S, not both")
     specs = choose_methods(methods, settings, plugins)
     recipe = recipes.parse(recipe_words)
@@ -110,7 +112,7 @@ def run(
         split=split,
         prints=split_file.stored_fingerprints(split_path),
         specs=specs,
-        seeds=[seed] if seed is not None else list(range(seeds or 1)),
+        seeds=list(dict.fromkeys(only)) or list(range(seeds or 1)),
         recipe=recipe,
         selection=selection,
         device=runs.pick_device(device),
@@ -174,16 +176,27 @@ def _settings(
 def _embeddings(path: Path | None, classes: int) -> tuple[np.ndarray | None, str | None]:
     if path is None:
         return None, None
+    if not path.is_file():
+        raise BenchkitError(f"class embeddings {path} do not exist; give an .npy of numbers")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BenchkitError(f"class embeddings {path} are not a readable .npy: {error}") from None
-    if array.ndim != 2 or len(array) != classes or not np.isfinite(array).all():
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError):
         raise BenchkitError(
-            f"class embeddings {path} have shape {list(array.shape)}; one finite row for each of "
-            f"the split's {classes} classes is needed"
+            f"class embeddings {path} are not a readable .npy of numbers; write one with numpy.save"
+        ) from None
+    if array.dtype.kind not in "biuf" or array.ndim != 2 or len(array) != classes:
+        raise BenchkitError(
+            f"class embeddings {path} are {array.dtype} of shape {list(array.shape)}; one row of "
+            f"numbers for each of the split's {classes} classes is needed"
         )
-    array = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused below
+        array = np.array(array, np.float32, order="C")
+    finite = np.isfinite(array).all(1)
+    if not finite.all():
+        raise BenchkitError(
+            f"class embeddings {path}: row {int(finite.argmin())} holds a value that is not a "
+            "finite float32 number"
+        )
     return array, hashlib.sha256(array.tobytes()).hexdigest()
 
 
