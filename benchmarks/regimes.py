@@ -1,0 +1,59 @@
+"""Long tail and every regime at COCO 2014's size, with peak memory.
+
+    python benchmarks/regimes.py [LABELS.npz]
+
+LABELS.npz holds CSR `indptr`, `indices`, `shape`; without it a matrix of COCO's size and density is
+drawn. The peer of each line is one pass of NumPy over as many numbers: drawing N*C uniforms.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import numpy as np
+
+from benchkit import random
+from splits import long_tail, regimes
+
+
+def main() -> None:
+    labels = _labels(sys.argv[1]) if len(sys.argv) > 1 else _drawn()
+    ids = np.arange(len(labels)).astype(str)
+    classes = [f"class {c}" for c in range(labels.shape[1])]
+    began = time.perf_counter()
+    np.random.default_rng(0).random(labels.shape)
+    peer = time.perf_counter() - began
+    print(f"{labels.shape[0]} x {labels.shape[1]}; one pass of uniforms takes {peer:.3f} s")
+    uniform = random.image_class_uniform(0, "regime", ids, classes)
+    for text in ("full", "pal:0.5", "ppl:0.5", "spl", "missing:0.4", "candidates:0.1"):
+        regime = regimes.parse(text)
+        _time(text, peer, lambda regime=regime: regimes.observe(labels, regime, uniform))
+    targets = long_tail.pareto_targets(labels.shape[1], maximum=1200)
+    _time("long tail", peer, lambda: long_tail.sample(labels, targets, uniform, uniform))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the process {peak:.0f} MiB")
+
+
+def _time(name: str, peer: float, function) -> None:
+    began = time.perf_counter()
+    function()
+    seconds = time.perf_counter() - began
+    print(f"{name:16} {seconds:.3f} s, {seconds / peer:.1f} passes")
+
+
+def _drawn() -> np.ndarray:
+    return (random.generator(0, "labels").random((82_081, 80)) < 0.0367).astype(np.int8)
+
+
+def _labels(path: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        indptr, indices, shape = file["indptr"], file["indices"], file["shape"]
+    labels = np.zeros(tuple(shape), np.int8)
+    labels[np.repeat(np.arange(len(labels)), np.diff(indptr)), indices] = 1
+    return labels
+
+
+if __name__ == "__main__":
+    main()
