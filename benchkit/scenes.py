@@ -87,7 +87,7 @@ LETTERS = "ABEGKMNRSXZ234579adeghkmnqwΩΨΞΔΣλπ&@%?§"
 LOOKALIKES = "☆♧♡♢♖♔♩☾⚑☍"
 
 _THEME_WEIGHTS = np.array([1.2, 0.9, 0.8, 1.1, 0.8, 0.8])
-_LABEL_COUNTS = np.array([0.20, 0.28, 0.24, 0.15, 0.08, 0.05])  # of 1, 2, ... labels
+_LABEL_COUNTS = np.array([0.26, 0.28, 0.22, 0.13, 0.07, 0.04])  # of 1, 2, ... labels
 
 
 # ----------------------------------------------------------------------------- the set
@@ -267,7 +267,7 @@ def draw_labels(rng: np.random.Generator) -> list[int]:
     weights = np.array([c.weight for c in CLASSES])
     theme = rng.choice(len(THEMES), p=_THEME_WEIGHTS / _THEME_WEIGHTS.sum())
     # Its own theme, the theme beside it, and anything: the strength of co-occurrence.
-    kin = np.where(themes == theme, 1.0, np.where(themes == (theme + 1) % len(THEMES), 0.14, 0.06))
+    kin = np.where(themes == theme, 1.0, np.where(themes == (theme + 1) % len(THEMES), 0.2, 0.1))
     weights = weights * kin
     count = 1 + rng.choice(len(_LABEL_COUNTS), p=_LABEL_COUNTS)
     return rng.choice(len(CLASSES), count, replace=False, p=weights / weights.sum()).tolist()
@@ -303,9 +303,7 @@ def _stamp(font: str, symbol: str) -> Image.Image:
     return mask.crop(mask.getbbox())
 
 
-def glyph(
-    rng: np.random.Generator, symbol: str, pixels: float, turn: float = 50.0
-) -> Image.Image:
+def glyph(rng: np.random.Generator, symbol: str, pixels: float, turn: float = 50.0) -> Image.Image:
     """A symbol's mask, its longer side of so many pixels, then stretched and turned (degrees)."""
     stamp = _stamp(_FONTS[rng.integers(len(_FONTS))], symbol)
     scale = pixels / max(stamp.size)
