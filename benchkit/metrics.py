@@ -42,6 +42,8 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if not np.isfinite(scores).all():
         row, column = np.argwhere(~np.isfinite(scores))[0]
         raise ValueError(f"the score in row {row}, class {column} is not finite")
+    if scores.dtype.itemsize < 4 or scores.dtype.kind != "f":
+        scores = scores.astype(np.float64)  # also because NumPy has been seen to missort float16
     ap = np.full(scores.shape[1], np.nan)
     # Columns as rows: the sort then runs over contiguous memory.
     for c, (score, label) in enumerate(
@@ -59,11 +61,13 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _ranks(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """How many of `score` [N] are at least as high as each of `positive`, sorted ascending."""
     low = score.min()
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         span = score.max() - low
-    if score.size < _FEW or not 0 < span < np.inf:
+        scale = np.divide(_BINS - 1, span).astype(score.dtype)
+        top = span * scale
+    # Scores that are all equal, or too close or too far apart for the arithmetic, are sorted.
+    if score.size < _FEW or not 0 < top < _BINS:
         return score.size - np.searchsorted(np.sort(score), positive, side="left")
-    scale = score.dtype.type((_BINS - 1) / span)
     bins = ((score - low) * scale).astype(np.uint16)
     own = ((positive - low) * scale).astype(np.uint16)
     above = score.size - np.cumsum(np.bincount(bins, minlength=_BINS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from benchkit.files import Say
 from benchkit.recipe import Recipe
 from benchkit.split_file import Split
 from benchkit.stack import structure
+from benchkit.terminal import make_folder
 from benchkit.trainer import Trained, TrainingSet, scores, train
 
 SELECTIONS = ("last", "val", "test-oracle")
+DEFAULT_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Grid:
     selection: str
     device: str
     out: Path
-    width: int = 16
+    width: int = DEFAULT_WIDTH
     embeddings: np.ndarray | None = None
     embeddings_digest: str | None = None
     embeddings_path: Path | None = None
@@ -79,12 +82,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Job:
-    """One run to do."""
+    """One run of the grid; `done` where its record exists."""
 
     spec: Spec
     seed: int
     science: dict[str, Any]
     identity: str
+    done: bool = False
 
 
 @dataclass
@@ -171,21 +175,42 @@ def _jobs(grid: Grid, recipe: Recipe, outcome: Outcome, say: Say) -> list[Job]:
         for seed in grid.seeds:
             science = science_of(grid, spec, seed, recipe)
             identity = records.run_id(science)
-            if records.is_done(grid.out, identity):
+            done = records.is_done(grid.out, identity)
+            jobs.append(Job(spec, seed, science, identity, done))
+            if done:
                 outcome.cached.append(identity)
-            else:
-                jobs.append(Job(spec, seed, science, identity))
     if outcome.cached:
         say(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
     return jobs
 
 
-def _stacks(jobs: Iterable[Job], recipe: Recipe, width: int) -> list[list[Job]]:
+def _stacks(jobs: Iterable[Job], recipe: Recipe, width: int, out: Path) -> list[list[Job]]:
+    """The jobs to train, stack by stack.
+
+    The width of a stack may show in the last bits of its runs. One that was stopped between its
+    records is therefore trained as a whole again, for the records that are missing.
+    """
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
         method = job.spec.method(job.spec.hyper, recipe.make_head())
         groups.setdefault(structure(method), []).append(job)
-    return [group[k : k + width] for group in groups.values() for k in range(0, len(group), width)]
+    stacks = []
+    for group in groups.values():
+        for k in range(0, len(group), width):
+            whole = group[k : k + width]
+            missing = [job for job in whole if not job.done]
+            stopped = any(_stack_width(out, job) == len(whole) for job in whole if job.done)
+            stacks.append(whole if missing and stopped else missing)
+    return [stack for stack in stacks if stack]
+
+
+def _stack_width(out: Path, job: Job) -> int:
+    """How many runs were trained with a recorded one; 0 where its record does not say."""
+    try:
+        record = json.loads((out / job.identity / "run.json").read_text(encoding="utf-8"))
+        return int(record["environment"]["stacked_runs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def execute(
@@ -209,13 +234,14 @@ def execute(
             "--select val: the split holds no validation part; make it with --val-fraction, "
             "or select the last epoch"
         )
+    make_folder(grid.out)
     records.tidy(grid.out, say)
-    jobs = _jobs(grid, recipe, outcome, say)
-    if not jobs:
+    stacks = _stacks(_jobs(grid, recipe, outcome, say), recipe, grid.width, grid.out)
+    if not stacks:
         return outcome
     features = standardised(grid.split, recipe.standardise == "on")
     data = _training_set(grid, features["train"])
-    for stack in _stacks(jobs, recipe, grid.width):
+    for stack in stacks:
         _execute_stack(grid, recipe, stack, data, features, outcome, say, bar, fail_fast)
     return outcome
 
@@ -277,19 +303,21 @@ def _execute_stack(
         if fail_fast:
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        for job in stack:
+        for job in (job for job in stack if not job.done):
             _fail(grid, job, reason, outcome, say)
         return
     test = torch.from_numpy(features["test"][:, 0]).to(grid.device)
     seconds = (time.perf_counter() - began) / len(stack)
     for job, result in zip(stack, trained, strict=True):
+        if job.done:
+            continue
         logits = None if result.failure else scores(result.method, result.run, test)
         if logits is not None and not np.isfinite(logits).all():
             result.failure = "the test scores are not finite"
         if result.failure or logits is None:
             _fail(grid, job, str(result.failure), outcome, say)
             continue
-        record = _record(grid, recipe, job, result, logits, seconds, len(stack))
+        record = _record(grid, recipe, job, result, logits, seconds, stack)
         records.write(grid.out, record, logits, grid.split.parts["test"].ids, say)
         outcome.done.append(job.identity)
 
@@ -326,7 +354,7 @@ def _record(
     result: Trained,
     logits: np.ndarray,
     seconds: float,
-    width: int,
+    stack: list[Job],
 ) -> dict[str, Any]:
     info = job.spec.method.info
     oracle = list(result.method.oracle())
@@ -348,17 +376,20 @@ def _record(
         "metrics": metrics.evaluate(logits, grid.split.parts["test"].true, grid.split.shot),
         "curve": result.curve,
         "selected_epoch": result.selected_epoch,
-        "environment": {**records.environment(grid.device), "stacked_runs": width},
+        "environment": {**records.environment(grid.device), "stacked_runs": len(stack)},
         "wall_seconds": seconds,
-        "command": _command(grid, recipe, job),
+        "command": _command(grid, recipe, job, stack),
     }
 
 
-def _command(grid: Grid, recipe: Recipe, job: Job) -> list[str]:
-    """The exact command that repeats one run."""
+def _command(grid: Grid, recipe: Recipe, job: Job, stack: list[Job]) -> list[str]:
+    """The exact command that repeats one run, with the seeds that were trained beside it."""
     key = job.spec.method.info.key
     words = ["benchkit", "run", "--split", str(grid.split_path), "--method", key]
-    words += ["--seed", str(job.seed)]
+    for other in stack:
+        words += ["--seed", str(other.seed)]
+    if len(stack) > DEFAULT_WIDTH:
+        words += ["--stack", str(len(stack))]
     default = job.spec.method.Hyper()
     for name, value in dataclasses.asdict(job.spec.hyper).items():
         if value != getattr(default, name):

@@ -272,7 +272,10 @@ def _text(value: Any) -> str:
 
 
 def _strings(file: h5py.File, name: str) -> np.ndarray:
-    return np.char.decode(file[name][()], "utf-8")
+    encoded = file[name][()]
+    if encoded.ndim != 1:
+        raise ValueError(f"{name} is not a list of texts")
+    return np.char.decode(encoded, "utf-8")
 
 
 def _load(file: h5py.File, features: bool) -> Split:
@@ -376,8 +379,7 @@ def _shots(split: Split) -> np.ndarray:
 
 
 def _observed_problems(split: Split, part: Part) -> list[str]:
-    if part.observed is None:
-        return ["there is no observed label matrix"]
+    assert part.observed is not None  # `read` has checked
     kind = split.regime.partition(":")[0]
     seen, true, problems = part.observed, part.true, []
     if kind == "candidates":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from benchkit.errors import BenchkitError
+
 
 def say(text: str) -> None:
     """One note on standard error; standard output is kept for results."""
@@ -25,8 +29,33 @@ def say(text: str) -> None:
 
 def page() -> Console:
     """Standard output for tables: names are shown as they are, and a pipe has 100 columns."""
-    console = Console(markup=False, emoji=False, highlight=False)
-    return console if console.is_terminal else Console(markup=False, emoji=False, width=100)
+    width = None if sys.stdout.isatty() else 100
+    return Console(markup=False, emoji=False, highlight=False, width=width)
+
+
+@contextlib.contextmanager
+def wrong_call(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors that lie in the words of the call are click's to tell, with exit code 2."""
+    try:
+        yield
+    except kinds as error:
+        raise click.UsageError(str(error)) from None
+
+
+def writable(out: Path) -> None:
+    """Make the folder of a file that hours of work will end in, or say now that it cannot be."""
+    if out.is_dir():
+        raise BenchkitError(f"{out} is a folder; --out names the file to write")
+    make_folder(out.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, or say in one sentence why it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BenchkitError(f"the folder {folder} cannot be made: {reason}") from None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,229 @@
+"""What a split holds, counted: the values behind `benchkit show` and its drawing.
+
+Label matrices may be sparse and too large to be dense; they are walked in blocks of rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchkit.errors import BenchkitError
+from benchkit.records import SHOT_NAMES
+from benchkit.split_file import Split
+from splits import labels as matrices
+from splits import statistics
+from splits.labels import Labels
+
+
+def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
+    """Everything `show` knows, as plain JSON values.
+
+    Args:
+        split: the split; its features are described, not looked at.
+        prints: its fingerprints.
+
+    Returns:
+        A dictionary that `docs/show.md` describes.
+
+    Raises:
+        BenchkitError: the long-tail report in the provenance is damaged.
+    """
+    train = split.parts["train"]
+    assert train.observed is not None  # `read` has checked
+    cells = cross_counts(train.true, train.observed)
+    per_image = {
+        "true": cardinality_histogram(train.true),
+        "observed": cardinality_histogram(train.observed),
+    }
+    test_positives = matrices.counts(split.parts["test"].true, 1)
+    return {
+        "name": split.name,
+        "fingerprint": dict(prints),
+        "recipe": split.recipe,
+        "thresholds": split.thresholds,
+        "sizes": {name: len(part.ids) for name, part in split.parts.items()},
+        "features": _features(split),
+        "shot_groups": {
+            name: int((split.shot == group).sum()) for group, name in enumerate(SHOT_NAMES)
+        },
+        "label_cardinality": _mean(per_image["true"]),
+        "observed_cardinality": _mean(per_image["observed"]),
+        "cardinality": {what: counts.tolist() for what, counts in per_image.items()},
+        "imbalance_ratio": _number(statistics.imbalance_ratio(split.train_count)),
+        "rates": _plain(_rates(cells.sum(0))),
+        "noise": _noise(train.observed, split.regime),
+        "long_tail_report": split.provenance.get("long_tail_report"),
+        "classes_without_test_positives": int((test_positives == 0).sum()),
+        "classes": _classes(split, cells, test_positives),
+        "provenance": split.provenance,
+    }
+
+
+def cross_counts(first: Labels, second: Labels) -> np.ndarray:
+    """How often each pair of codes occurs in two label matrices of one shape.
+
+    Args:
+        first: int8 [N, C], dense or sparse.
+        second: the same shape.
+
+    Returns:
+        int64 [C, 3, 3], indexed by the codes themselves: [c, 1, -1] is the number of images that
+        are positive for class c in the first matrix and unknown in the second.
+    """
+    rows, classes = first.shape
+    cells = np.zeros(classes * 16, np.int64)
+    offsets = np.arange(classes) * 16
+    step = max(1, matrices.ENTRIES // classes)
+    for start in range(0, rows, step):
+        block = np.arange(start, min(start + step, rows))
+        one = matrices.dense(matrices.take(first, block)) & 3  # the codes 0, 1, -1 as 0, 1, 3
+        two = matrices.dense(matrices.take(second, block)) & 3
+        pairs = (one << 2 | two) + offsets
+        cells += np.bincount(pairs.reshape(-1), minlength=classes * 16)
+    kept = np.array([0, 1, 3])
+    return cells.reshape(classes, 4, 4)[:, kept][:, :, kept]
+
+
+def cardinality_histogram(labels: Labels) -> np.ndarray:
+    """Number of images with 0, 1, 2, ... positives: int64, up to the largest number there is."""
+    return np.bincount(np.diff(matrices.positives(labels).indptr))
+
+
+def conditional_cooccurrence(labels: Labels, classes: np.ndarray) -> np.ndarray:
+    """How often one class comes with another, P(j | i) = M_ij / M_ii.
+
+    M_ij is the number of images that are positive for both.
+
+    Args:
+        labels: int8 [N, C].
+        classes: the classes wanted, [K] column numbers.
+
+    Returns:
+        float64 [K, K]; NaN on the diagonal and in the rows of classes without a positive.
+    """
+    chosen = matrices.positives(labels)[:, classes]
+    together = (chosen.T @ chosen).toarray().astype(np.float64)
+    counts = together.diagonal().copy()
+    np.fill_diagonal(together, np.nan)
+    counts[counts == 0] = np.nan
+    return together / counts[:, None]
+
+
+def binned(histograms: Sequence[Sequence[int]], limit: int) -> list[tuple[str, list[int]]]:
+    """Histograms over 0, 1, 2, ... in at most `limit` common bins of equal width.
+
+    Args:
+        histograms: counts of the values 0, 1, 2, ...; lengths may differ.
+        limit: the most bins.
+
+    Returns:
+        (the bin's values as text, one count per histogram), from 0 upwards.
+    """
+    end = max(map(len, histograms))
+    width = -(-end // limit)
+    bins = []
+    for start in range(0, end, width):
+        last = start + width - 1
+        counts = [sum(histogram[start : last + 1]) for histogram in histograms]
+        bins.append((str(start) if width == 1 else f"{start}–{last}", counts))
+    return bins
+
+
+def _rates(cells: np.ndarray) -> dict[str, np.ndarray]:
+    """Shares of a table of codes [..., true, observed], as `regimes.observed_rates` defines them.
+
+    observed, positives_kept and candidate_noise are of all entries, of the true positives and of
+    the observed positives; the others are of all entries and sum to one.
+    """
+    entries, shown = cells.sum((-1, -2)), cells[..., :, 1].sum(-1)
+    unknown = cells[..., :, -1].sum(-1)
+    false_positives = cells[..., 0, 1]
+    false_negatives = cells[..., 1, 0]
+    return {
+        "observed": _share(entries - unknown, entries),
+        "positives_kept": _share(cells[..., 1, 1], cells[..., 1, :].sum(-1)),
+        "candidate_noise": _share(false_positives, shown),
+        "positive": _share(shown - false_positives, entries),
+        "false_positive": _share(false_positives, entries),
+        "negative": _share(cells[..., :, 0].sum(-1) - false_negatives, entries),
+        "false_negative": _share(false_negatives, entries),
+        "unknown": _share(unknown, entries),
+    }
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    out = np.full(np.shape(whole), np.nan)
+    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+
+
+def _classes(split: Split, cells: np.ndarray, test_positives: np.ndarray) -> list[dict[str, Any]]:
+    rates, tail = _rates(cells), _tail(split)
+    entries = []
+    for c, name in enumerate(split.class_names):
+        shares = _plain({what: values[c] for what, values in rates.items()})
+        law = tail.get(name, {})
+        entries.append(
+            {
+                "name": name,
+                "shot": SHOT_NAMES[split.shot[c]],
+                "available": law.get("available"),
+                "target": law.get("target"),
+                "train": int(split.train_count[c]),
+                "observed": int(split.observed_count[c]),
+                "test": int(test_positives[c]),
+                "observed_rate": shares.pop("observed"),
+                "positives_kept": shares.pop("positives_kept"),
+                "candidate_noise": shares.pop("candidate_noise"),
+                "shares": shares,
+            }
+        )
+    return entries
+
+
+def _tail(split: Split) -> dict[str, dict[str, int]]:
+    """What the long tail had and wanted of each class, where the file reports it."""
+    report = split.provenance.get("long_tail_report")
+    if report is None:
+        return {}
+    try:
+        return {
+            entry["name"]: {what: int(entry[what]) for what in ("available", "target")}
+            for entry in report["classes"]
+        }
+    except (LookupError, TypeError, ValueError):
+        raise BenchkitError(
+            f"the long-tail report of the split '{split.name}' is damaged; make the split again"
+        ) from None
+
+
+def _noise(observed: Labels, regime: str) -> dict[str, float | None] | None:
+    """Noise rates estimated back from the observed labels alone, where there is an estimator."""
+    if importlib.util.find_spec("splits.noise") is None:
+        return None
+    found = importlib.import_module("splits.noise").estimate(observed, regime)
+    return _plain(found) or None
+
+
+def _features(split: Split) -> dict[str, Any] | None:
+    features = split.parts["train"].features
+    if features is None:
+        return None
+    return {"views": features.shape[1], "dim": features.shape[2], "type": str(features.dtype)}
+
+
+def _mean(histogram: np.ndarray) -> float | None:
+    images = histogram.sum()
+    return float(histogram @ np.arange(len(histogram)) / images) if images else None
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
