@@ -5,13 +5,20 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-lowest lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/benchkit demo --out demo-out
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/pytest
+
+# The tests on the lower bounds of the dependencies, in an environment of their own.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet -r tests/lowest.txt pytest hypothesis scikit-learn setuptools
+	.venv-lowest/bin/pip install --quiet --no-deps --editable .
+	.venv-lowest/bin/pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -32,4 +39,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info
+	rm -rf $(VENV) .venv-lowest demo-out build dist *.egg-info

@@ -212,3 +212,8 @@ def python_sampler(seed: int) -> Callable[[Sequence[int], int], list[int]]:
     order of drawing.
     """
     return _python_random.Random(seed).sample
+
+
+def numpy_state(seed: int) -> np.random.RandomState:
+    """NumPy's old generator, as SPML's scripts used it; only for rebuilding what they drew."""
+    return np.random.RandomState(seed)

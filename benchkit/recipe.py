@@ -38,7 +38,7 @@ class Recipe:
         clip: greatest global L2 norm of a run's gradient; 0 for none.
         sampler: method (what the method asks for), shuffle, or class-aware on observed labels.
         head: linear, or hidden:WIDTH for one hidden layer.
-        standardise: auto (raw features only), on, or off: features minus the training mean over
+        standardise: on or off: features minus the training mean over
             the training standard deviation.
     """
 
@@ -56,7 +56,7 @@ class Recipe:
     clip: float = 0.0
     sampler: str = "method"
     head: str = "linear"
-    standardise: str = "auto"
+    standardise: str = "on"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -98,7 +98,7 @@ def _check(recipe: Recipe) -> None:
         "optimiser": ("adam", "adamw", "sgd"),
         "schedule": ("constant", "cosine", "step"),
         "sampler": ("method", "shuffle", "class-aware"),
-        "standardise": ("auto", "on", "off"),
+        "standardise": ("on", "off"),
     }
     for name, allowed in choices.items():
         if getattr(recipe, name) not in allowed:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import zipfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -21,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from benchkit.errors import BenchkitError
 from benchkit.files import Say, atomic, remove_unfinished
 from benchkit.split_file import Split, canonical
+from splits import labels as matrices
 
 FORMAT = 1
 SHOT_NAMES = ("many", "medium", "few")
@@ -36,7 +35,6 @@ def run_id(science: Mapping[str, Any]) -> str:
 
 def describe_split(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
     """What a record repeats of its split, so that a leaderboard needs no split file."""
-    test = split.parts["test"].true
     return {
         "name": split.name,
         "fingerprint": prints["both"],
@@ -46,7 +44,7 @@ def describe_split(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
         "shot": [SHOT_NAMES[group] for group in split.shot],
         "train_count": [int(count) for count in split.train_count],
         "observed_count": [int(count) for count in split.observed_count],
-        "test_positives": [int(count) for count in (test == 1).sum(0)],
+        "test_positives": matrices.counts(split.parts["test"].true, 1).tolist(),
         "regime": split.regime,
         "sizes": {
             name: len(split.parts[name].ids) if name in split.parts else 0
@@ -116,50 +114,3 @@ def tidy(runs: Path, say: Say) -> None:
             for target in sorted(targets):
                 remove_unfinished(folder / target, say)
                 remove_unfinished(folder / f"{target}.json", say)
-
-
-def read_scores(path: Path, split: Split) -> np.ndarray:
-    """Scores from elsewhere for the test part of a split, in its row order.
-
-    Args:
-        path: an .npz with `scores` [Nt, C] and, where rows are in another order, `ids` [Nt].
-        split: the split they were made for.
-
-    Raises:
-        BenchkitError: not an .npz, wrong shape, not finite, or ids that do not match.
-    """
-    test, shape = split.parts["test"], split.parts["test"].true.shape
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("it holds one array without a name")
-        with file:
-            scores = np.asarray(file["scores"])
-            ids = file["ids"].astype(str) if "ids" in file else None
-    except FileNotFoundError:
-        raise BenchkitError(f"{path} does not exist; give an .npz with an array 'scores'") from None
-    except KeyError:
-        raise BenchkitError(f"{path} has no array 'scores'; it must be {list(shape)}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BenchkitError(f"{path} is not a readable .npz file: {error}") from None
-    if scores.shape != shape:
-        raise BenchkitError(
-            f"{path}: scores have shape {list(scores.shape)}; the test part of the split is "
-            f"{list(shape)} (images, classes)"
-        )
-    real = scores.dtype.kind in "fiu"
-    with np.errstate(over="ignore"):
-        scores = scores.astype(np.float32) if real else scores
-    if not real or not np.isfinite(scores).all():
-        raise BenchkitError(f"{path}: scores hold a value that is not a finite float32 number")
-    if ids is None:
-        return scores
-    if ids.shape != shape[:1]:
-        raise BenchkitError(f"{path}: ids have shape {list(ids.shape)}, not [{shape[0]}]")
-    place = {name: row for row, name in enumerate(ids)}
-    missing = [str(name) for name in test.ids if name not in place]
-    if missing:  # also where an id occurs twice: there are as many ids as images
-        raise BenchkitError(
-            f"{path}: image '{missing[0]}' is missing; ids must be those of the split's test part"
-        )
-    return scores[[place[name] for name in test.ids]]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from baselines.core import Method
-from benchkit import metrics, records, split_file
+from benchkit import metrics, records
 from benchkit.errors import BenchkitError
 from benchkit.files import Say
 from benchkit.recipe import Recipe
@@ -23,9 +24,11 @@ from benchkit.split_file import Split
 from benchkit.stack import structure
 from benchkit.terminal import make_folder
 from benchkit.trainer import Trained, TrainingSet, scores, train
+from splits import labels as matrices
 
 SELECTIONS = ("last", "val", "test-oracle")
 DEFAULT_WIDTH = 16
+_MOST_LABELS = 1 << 31  # bytes: what training, which needs every label in memory, may take
 
 
 @dataclass(frozen=True)
@@ -108,14 +111,6 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
-
-
-def resolve(recipe: Recipe, split: Split) -> Recipe:
-    """The recipe with `standardise` decided: raw features yes, a backbone's no."""
-    if recipe.standardise != "auto":
-        return recipe
-    raw = split.recipe["features"].get("kind") == "raw"
-    return dataclasses.replace(recipe, standardise="on" if raw else "off")
 
 
 def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
@@ -228,7 +223,7 @@ def execute(
         What became of every run.
     """
     outcome = Outcome()
-    recipe = resolve(grid.recipe, grid.split)
+    recipe = grid.recipe
     if grid.selection == "val" and "val" not in grid.split.parts:
         raise BenchkitError(
             "--select val: the split holds no validation part; make it with --val-fraction, "
@@ -239,11 +234,41 @@ def execute(
     stacks = _stacks(_jobs(grid, recipe, outcome, say), recipe, grid.width, grid.out)
     if not stacks:
         return outcome
+    _check_size(grid.split)
     features = standardised(grid.split, recipe.standardise == "on")
     data = _training_set(grid, features["train"])
     for stack in stacks:
-        _execute_stack(grid, recipe, stack, data, features, outcome, say, bar, fail_fast)
+        work = len(stack) * recipe.batch * data.features.shape[-1] * data.observed.shape[1]
+        with _threads(work):
+            _execute_stack(grid, recipe, stack, data, features, outcome, say, bar, fail_fast)
     return outcome
+
+
+@contextlib.contextmanager
+def _threads(work: int) -> Iterator[None]:
+    """One thread for steps of fewer than 2^24 multiplications.
+
+    Threads that wait for one another at every small operation gain nothing alone on a machine, and
+    lost a factor of ten beside another busy process.
+    """
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1 if work < 1 << 24 else usual)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+def _check_size(split: Split) -> None:
+    """Refuse label matrices that are stored sparsely and would not fit as arrays."""
+    for name, part in split.parts.items():
+        rows, classes = part.true.shape
+        if isinstance(part.true, matrices.SparseLabels) and rows * classes > _MOST_LABELS:
+            raise BenchkitError(
+                f"split '{split.name}' has {rows} x {classes} labels in its {name} part, and at "
+                f"most {_MOST_LABELS >> 30} GiB of them fit into training; make it with fewer "
+                "images (--long-tail) or classes"
+            )
 
 
 def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:
@@ -253,8 +278,8 @@ def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:
     assert part.observed is not None  # `split_file.read` has checked the shapes
     return TrainingSet(
         features=torch.from_numpy(features).to(device),
-        observed=torch.from_numpy(part.observed).to(device),
-        true=torch.from_numpy(part.true).to(device),
+        observed=torch.from_numpy(matrices.dense(part.observed)).to(device),
+        true=torch.from_numpy(matrices.dense(part.true)).to(device),
         regime=kind,
         shot=torch.from_numpy(grid.split.shot.astype(np.int64)).to(device),
         noise_rate=_noise_rate(kind, level),
@@ -335,7 +360,7 @@ def _selector(
     if part not in grid.split.parts:
         return None
     rows = torch.from_numpy(features[part][:, 0]).to(grid.device)
-    true, shot = grid.split.parts[part].true, grid.split.shot
+    true, shot = matrices.dense(grid.split.parts[part].true), grid.split.shot
 
     def score(method: Method, run: Any) -> float | None:
         logits = scores(method, run, rows)
@@ -358,6 +383,7 @@ def _record(
 ) -> dict[str, Any]:
     info = job.spec.method.info
     oracle = list(result.method.oracle())
+    true = matrices.dense(grid.split.parts["test"].true)
     if grid.selection == "test-oracle":
         oracle.append("best_test_epoch")
     return {
@@ -373,7 +399,7 @@ def _record(
             "oracle": oracle,
             "kind": job.spec.kind,
         },
-        "metrics": metrics.evaluate(logits, grid.split.parts["test"].true, grid.split.shot),
+        "metrics": metrics.evaluate(logits, true, grid.split.shot),
         "curve": result.curve,
         "selected_epoch": result.selected_epoch,
         "environment": {**records.environment(grid.device), "stacked_runs": len(stack)},
@@ -403,48 +429,3 @@ def _command(grid: Grid, recipe: Recipe, job: Job, stack: list[Job]) -> list[str
     if grid.embeddings_path is not None:
         words += ["--class-embeddings", str(grid.embeddings_path)]
     return [*words, "--out", str(grid.out)]
-
-
-def record_external(
-    split_path: Path, path: Path, name: str, seed: int, selection: str, out: Path, say: Say
-) -> str:
-    """Score test logits made elsewhere and put them beside the other records; returns the id."""
-    split = split_file.read(split_path)
-    prints = split_file.stored_fingerprints(split_path)
-    logits = records.read_scores(path, split)
-    science = {
-        "split": prints["both"],
-        "method": name,
-        "method_version": "external",
-        "hyperparameters": {},
-        "recipe": {},
-        "seed": seed,
-        "selection": selection,
-        "metric_version": metrics.METRIC_VERSION,
-        "inputs": {"scores": hashlib.sha256(logits.tobytes()).hexdigest()},
-    }
-    identity = records.run_id(science)
-    record = {
-        "format": records.FORMAT,
-        "run_id": identity,
-        "science": science,
-        "split": records.describe_split(split, prints),
-        "method": {
-            "key": name,
-            "title": name,
-            "paper": "scores computed outside of benchkit",
-            "year": 0,
-            "oracle": ["best_test_epoch"] if selection == "test-oracle" else [],
-            "kind": "external",
-        },
-        "metrics": metrics.evaluate(logits, split.parts["test"].true, split.shot),
-        "curve": [],
-        "environment": records.environment("external"),
-        "wall_seconds": 0.0,
-        "command": [
-            *("benchkit", "evaluate", "--split", str(split_path), "--scores", str(path)),
-            *("--name", name, "--seed", str(seed), "--select", selection, "--out", str(out)),
-        ],
-    }
-    records.write(out, record, logits, split.parts["test"].ids, say)
-    return identity

@@ -5,7 +5,12 @@
     classes/     name, train_count, observed_count, shot; attribute thresholds
     train|val|test/
                  id, path, true [N,C], observed [N,C] (train and val), features [N,V,D]
-    provenance   one JSON attribute: seed, source digests, backbone, library versions
+    provenance   one JSON text: seed, source digests, backbone, library versions; an attribute, or
+                 a dataset where it is too long for one
+
+A label matrix is a dataset, or, where the source's is sparse, a group of `SparseLabels`' arrays:
+indptr, indices, values and fill. How it is stored is part of its identity, and follows from the
+source and the regime: true labels as the source has them, observed ones as `regimes.observe` does.
 
 Text is stored as fixed-length UTF-8 bytes, because HDF5's variable-length strings live in heaps
 whose padding is not defined and would break "the same bytes twice". `complete` is written last: a
@@ -18,7 +23,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +33,13 @@ import numpy as np
 
 from benchkit.errors import BenchkitError
 from benchkit.files import Say, atomic
+from splits import labels as matrices
+from splits.consistency import contradictions
+from splits.labels import Labels, SparseLabels
 
 FORMAT = 1
 PARTS = ("train", "val", "test")
+_ATTRIBUTE = 1 << 15  # bytes of text; HDF5 has no room for an attribute of 64 KiB
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,15 @@ class Part:
     Attributes:
         ids: unicode [N].
         paths: unicode [N] relative to the image folder, or None.
-        true: int8 [N, C], 1 / 0 / -1 (the source itself does not know).
-        observed: int8 [N, C], or None for test.
+        true: int8 [N, C], 1 / 0 / -1 (the source itself does not know), dense or sparse.
+        observed: int8 [N, C], dense or sparse, or None for test.
         features: float16 or float32 [N, V, D], or None.
     """
 
     ids: np.ndarray
     paths: np.ndarray | None
-    true: np.ndarray
-    observed: np.ndarray | None
+    true: Labels
+    observed: Labels | None
     features: np.ndarray | None
 
 
@@ -99,9 +108,9 @@ class Split:
                     yield f"{name}/features", part.features
                 continue
             yield f"{name}/id", encode(part.ids)
-            yield f"{name}/true", part.true
+            yield from _matrix(f"{name}/true", part.true)
             if part.observed is not None:
-                yield f"{name}/observed", part.observed
+                yield from _matrix(f"{name}/observed", part.observed)
 
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of `labels`, of `features`, and of both: the identity of the split."""
@@ -109,6 +118,13 @@ class Split:
         features = _digest(self.arrays("features"), [self.recipe["features"]])
         both = hashlib.sha256(f"{labels}:{features}".encode()).hexdigest()
         return {"labels": labels, "features": features, "both": both}
+
+
+def _matrix(name: str, labels: Labels) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(labels, SparseLabels):
+        yield from ((f"{name}/{key}", array) for key, array in labels.arrays().items())
+    else:
+        yield name, labels
 
 
 def encode(texts: Any) -> np.ndarray:
@@ -199,7 +215,11 @@ def write(split: Split, path: Path, say: Say = lambda _: None) -> dict[str, str]
                 data = encode(part.paths)
                 file.create_dataset(f"{name}/path", data=data, track_times=False)
         provenance = file.create_group("provenance")
-        provenance.attrs["json"] = np.bytes_(canonical(split.provenance).encode())
+        text = np.bytes_(canonical(split.provenance).encode())
+        if len(text) < _ATTRIBUTE:
+            provenance.attrs["json"] = text
+        else:
+            provenance.create_dataset("json", data=text, track_times=False)
         file.flush()
         file.attrs["complete"] = np.uint8(1)
     return prints
@@ -278,17 +298,28 @@ def _strings(file: h5py.File, name: str) -> np.ndarray:
     return np.char.decode(encoded, "utf-8")
 
 
+def _provenance(group: h5py.Group) -> Any:
+    return group["json"][()] if "json" in group else group.attrs["json"]
+
+
+def _labels(part: h5py.Group, name: str, shape: tuple[int, int]) -> Labels:
+    if not isinstance(part[name], h5py.Group):
+        return part[name][()]
+    return SparseLabels.from_arrays(shape, {key: part[name][key][()] for key in part[name]})
+
+
 def _load(file: h5py.File, features: bool) -> Split:
     parts = {}
     for name in PARTS:
         if name not in file:
             continue
         group = file[name]
+        shape = (len(group["id"]), len(file["classes/name"]))
         parts[name] = Part(
             ids=_strings(file, f"{name}/id"),
             paths=_strings(file, f"{name}/path") if "path" in group else None,
-            true=group["true"][()],
-            observed=group["observed"][()] if "observed" in group else None,
+            true=_labels(group, "true", shape),
+            observed=_labels(group, "observed", shape) if "observed" in group else None,
             features=group["features"][()] if features and "features" in group else None,
         )
     return Split(
@@ -300,7 +331,7 @@ def _load(file: h5py.File, features: bool) -> Split:
         shot=file["classes/shot"][()],
         thresholds=json.loads(_text(file["classes"].attrs["thresholds"])),
         parts=parts,
-        provenance=json.loads(_text(file["provenance"].attrs["json"])),
+        provenance=json.loads(_text(_provenance(file["provenance"]))),
     )
 
 
@@ -328,6 +359,8 @@ def _check(split: Split, path: Path) -> None:
                 raise BenchkitError(
                     f"{path}: {name}/{what} has shape {array.shape}, not ({rows}, {classes})"
                 )
+            if isinstance(array, SparseLabels):
+                continue  # its codes were checked when it was read
             if array.dtype != np.int8 or (array.size and (array.min() < -1 or array.max() > 1)):
                 raise BenchkitError(f"{path}: {name}/{what} holds a label outside {{-1, 0, 1}}")
         if part.features is not None and (
@@ -353,14 +386,16 @@ def verify(path: Path) -> list[str]:
     if len(set(ids)) != len(ids):
         found.append("an image id occurs twice")
     train = split.parts["train"]
-    if not np.array_equal((train.true == 1).sum(0), split.train_count):
+    if not np.array_equal(matrices.counts(train.true, 1), split.train_count):
         found.append("classes/train_count is not the number of true training positives")
     for name in ("train", "val"):
         part = split.parts.get(name)
-        if part is not None:
-            found += [f"{name}: {problem}" for problem in _observed_problems(split, part)]
+        if part is not None and part.observed is not None:
+            kind = split.regime.partition(":")[0]
+            problems = contradictions(part.true, part.observed, kind)
+            found += [f"{name}: {problem}" for problem in problems]
     if train.observed is not None and not np.array_equal(
-        (train.observed == 1).sum(0), split.observed_count
+        matrices.counts(train.observed, 1), split.observed_count
     ):
         found.append("classes/observed_count is not the number of observed training positives")
     if not np.array_equal(split.shot, _shots(split)):
@@ -378,24 +413,39 @@ def _shots(split: Split) -> np.ndarray:
     return np.where(counts >= many, 0, np.where(counts >= few, 1, 2)).astype(np.uint8)
 
 
-def _observed_problems(split: Split, part: Part) -> list[str]:
-    assert part.observed is not None  # `read` has checked
-    kind = split.regime.partition(":")[0]
-    seen, true, problems = part.observed, part.true, []
-    if kind == "candidates":
-        if ((true == 1) & (seen != 1)).any():
-            problems.append("a true positive is not a candidate")
-        if ((seen == -1) != (true == -1)).any():
-            problems.append("a label is unknown in one matrix and known in the other")
-    elif ((seen != -1) & (seen != true)).any():
-        problems.append("an observed label differs from the true one")
-    if kind == "full" and not np.array_equal(seen, true):
-        problems.append("the regime is full and a label is hidden")
-    if kind in ("ppl", "spl", "missing"):
-        if (seen == 0).any():
-            problems.append(f"a negative is observed, which {kind} must not show")
-        if ((true == 1).any(1) & ~(seen == 1).any(1)).any():
-            problems.append("an image with positives has none observed")
-    if kind == "spl" and ((seen == 1).sum(1) > 1).any():
-        problems.append("an image has more than one observed positive")
-    return problems
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some arrays of any HDF5 file.
+
+    Args:
+        path: the file.
+        names: arrays, or groups; `a/b` lies in the group `a`.
+
+    Returns:
+        Those of the arrays that the file has, text as unicode. Of a group `a`, the arrays in it as
+        `a/b` and its attributes as `a@b`.
+
+    Raises:
+        BenchkitError: no such file, not HDF5, damaged, or an array of neither numbers nor text.
+    """
+    if not path.is_file():
+        raise BenchkitError(f"{path}: there is no such file")
+    found: dict[str, np.ndarray] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for name in names:
+                item = file.get(name)
+                inside = {name: item}
+                if isinstance(item, h5py.Group):
+                    inside = {f"{name}/{key}": value for key, value in item.items()}
+                    found |= {f"{name}@{key}": np.asarray(v) for key, v in item.attrs.items()}
+                for key, value in inside.items():
+                    if isinstance(value, h5py.Dataset):
+                        text = h5py.check_string_dtype(value.dtype) is not None
+                        found[key] = np.asarray(value.asstr()[()], str) if text else value[()]
+    except (LookupError, OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).strip("'\"")
+        raise BenchkitError(f"{path} is not an HDF5 file, or damaged: {reason}") from None
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufU":
+            raise BenchkitError(f"{path}: the array {name!r} holds neither numbers nor text")
+    return found

@@ -5,8 +5,6 @@ Label matrices may be sparse and too large to be dense; they are walked in block
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +14,10 @@ from benchkit.errors import BenchkitError
 from benchkit.records import SHOT_NAMES
 from benchkit.split_file import Split
 from splits import labels as matrices
-from splits import statistics
+from splits import noise, regimes, statistics
 from splits.labels import Labels
+
+_ENTRIES = 1 << 22  # of a label matrix, dense at a time
 
 
 def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
     train = split.parts["train"]
     assert train.observed is not None  # `read` has checked
     cells = cross_counts(train.true, train.observed)
+    rates = regimes.observed_rates(train.true, train.observed)
     per_image = {
         "true": cardinality_histogram(train.true),
         "observed": cardinality_histogram(train.observed),
@@ -55,11 +56,14 @@ def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
         "observed_cardinality": _mean(per_image["observed"]),
         "cardinality": {what: counts.tolist() for what, counts in per_image.items()},
         "imbalance_ratio": _number(statistics.imbalance_ratio(split.train_count)),
-        "rates": _plain(_rates(cells.sum(0))),
-        "noise": _noise(train.observed, split.regime),
+        "rates": {
+            name: _number(rates[name]) for name in ("observed", "positives_kept", "candidate_noise")
+        },
+        "shares": _plain(_shares(cells.sum(0))),
+        "noise": _plain(noise.estimate(train.observed, regimes.parse(split.regime))),
         "long_tail_report": split.provenance.get("long_tail_report"),
         "classes_without_test_positives": int((test_positives == 0).sum()),
-        "classes": _classes(split, cells, test_positives),
+        "classes": _classes(split, rates, _shares(cells), test_positives),
         "provenance": split.provenance,
     }
 
@@ -78,7 +82,7 @@ def cross_counts(first: Labels, second: Labels) -> np.ndarray:
     rows, classes = first.shape
     cells = np.zeros(classes * 16, np.int64)
     offsets = np.arange(classes) * 16
-    step = max(1, matrices.ENTRIES // classes)
+    step = max(1, _ENTRIES // classes)
     for start in range(0, rows, step):
         block = np.arange(start, min(start + step, rows))
         one = matrices.dense(matrices.take(first, block)) & 3  # the codes 0, 1, -1 as 0, 1, 3
@@ -134,25 +138,19 @@ def binned(histograms: Sequence[Sequence[int]], limit: int) -> list[tuple[str, l
     return bins
 
 
-def _rates(cells: np.ndarray) -> dict[str, np.ndarray]:
-    """Shares of a table of codes [..., true, observed], as `regimes.observed_rates` defines them.
+def _shares(cells: np.ndarray) -> dict[str, np.ndarray]:
+    """The entries of a table of codes [..., true, observed], cut into five shares of the whole.
 
-    observed, positives_kept and candidate_noise are of all entries, of the true positives and of
-    the observed positives; the others are of all entries and sum to one.
+    An observed label counts as false where the true one is known to be the opposite.
     """
-    entries, shown = cells.sum((-1, -2)), cells[..., :, 1].sum(-1)
-    unknown = cells[..., :, -1].sum(-1)
-    false_positives = cells[..., 0, 1]
-    false_negatives = cells[..., 1, 0]
+    entries = cells.sum((-1, -2))
+    false_positive, false_negative = cells[..., 0, 1], cells[..., 1, 0]
     return {
-        "observed": _share(entries - unknown, entries),
-        "positives_kept": _share(cells[..., 1, 1], cells[..., 1, :].sum(-1)),
-        "candidate_noise": _share(false_positives, shown),
-        "positive": _share(shown - false_positives, entries),
-        "false_positive": _share(false_positives, entries),
-        "negative": _share(cells[..., :, 0].sum(-1) - false_negatives, entries),
-        "false_negative": _share(false_negatives, entries),
-        "unknown": _share(unknown, entries),
+        "positive": _share(cells[..., :, 1].sum(-1) - false_positive, entries),
+        "false_positive": _share(false_positive, entries),
+        "negative": _share(cells[..., :, 0].sum(-1) - false_negative, entries),
+        "false_negative": _share(false_negative, entries),
+        "unknown": _share(cells[..., :, -1].sum(-1), entries),
     }
 
 
@@ -161,11 +159,11 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
 
 
-def _classes(split: Split, cells: np.ndarray, test_positives: np.ndarray) -> list[dict[str, Any]]:
-    rates, tail = _rates(cells), _tail(split)
-    entries = []
+def _classes(
+    split: Split, rates: regimes.Rates, shares: dict[str, np.ndarray], test_positives: np.ndarray
+) -> list[dict[str, Any]]:
+    tail, entries = _tail(split), []
     for c, name in enumerate(split.class_names):
-        shares = _plain({what: values[c] for what, values in rates.items()})
         law = tail.get(name, {})
         entries.append(
             {
@@ -176,10 +174,10 @@ def _classes(split: Split, cells: np.ndarray, test_positives: np.ndarray) -> lis
                 "train": int(split.train_count[c]),
                 "observed": int(split.observed_count[c]),
                 "test": int(test_positives[c]),
-                "observed_rate": shares.pop("observed"),
-                "positives_kept": shares.pop("positives_kept"),
-                "candidate_noise": shares.pop("candidate_noise"),
-                "shares": shares,
+                "observed_rate": _number(rates["observed_by_class"][c]),
+                "positives_kept": _number(rates["positives_kept_by_class"][c]),
+                "candidate_noise": _number(rates["candidate_noise_by_class"][c]),
+                "shares": _plain({what: values[c] for what, values in shares.items()}),
             }
         )
     return entries
@@ -191,6 +189,7 @@ def _tail(split: Split) -> dict[str, dict[str, int]]:
     if report is None:
         return {}
     try:
+        _ = len(report["not_met"]), float(report["cooccurrence_drift"])
         return {
             entry["name"]: {what: int(entry[what]) for what in ("available", "target")}
             for entry in report["classes"]
@@ -199,14 +198,6 @@ def _tail(split: Split) -> dict[str, dict[str, int]]:
         raise BenchkitError(
             f"the long-tail report of the split '{split.name}' is damaged; make the split again"
         ) from None
-
-
-def _noise(observed: Labels, regime: str) -> dict[str, float | None] | None:
-    """Noise rates estimated back from the observed labels alone, where there is an estimator."""
-    if importlib.util.find_spec("splits.noise") is None:
-        return None
-    found = importlib.import_module("splits.noise").estimate(observed, regime)
-    return _plain(found) or None
 
 
 def _features(split: Split) -> dict[str, Any] | None:

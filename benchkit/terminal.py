@@ -58,6 +58,10 @@ def make_folder(folder: Path) -> None:
         raise BenchkitError(f"the folder {folder} cannot be made: {reason}") from None
 
 
+def _silent(steps: int = 1) -> None:
+    """What moves the bar that nobody sees."""
+
+
 @contextlib.contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar that `advance(steps)` moves; silent where stderr is not a terminal."""
@@ -69,9 +73,11 @@ def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, disable=not console.is_terminal, transient=True
-    ) as progress:
+    if not console.is_terminal:
+        # A progress bar that is switched off still ends with an empty line in some versions.
+        yield _silent
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total)
 
         def advance(steps: int = 1) -> None:

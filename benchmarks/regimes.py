@@ -1,9 +1,10 @@
-"""Long tail and every regime at COCO 2014's size, with peak memory.
+"""Long tail and every regime at COCO 2017's size (118,287 x 80), with peak memory.
 
     python benchmarks/regimes.py [LABELS.npz]
 
 LABELS.npz holds CSR `indptr`, `indices`, `shape`; without it a matrix of COCO's size and density is
-drawn. The peer of each line is one pass of NumPy over as many numbers: drawing N*C uniforms.
+drawn. Lines with a star depart from the papers' laws, `sparse` ones start from sparse labels. The
+peer of each line is one pass of NumPy over as many numbers: drawing N*C uniforms.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 
 from benchkit import random
 from splits import long_tail, regimes
+from splits.labels import SparseLabels
+from splits.variants import Variant
 
 
 def main() -> None:
@@ -30,6 +33,25 @@ def main() -> None:
     for text in ("full", "pal:0.5", "ppl:0.5", "spl", "missing:0.4", "candidates:0.1"):
         regime = regimes.parse(text)
         _time(text, peer, lambda regime=regime: regimes.observe(labels, regime, uniform))
+    weights = np.arange(1.0, labels.shape[1] + 1)
+    each = random.image_uniform(0, "regime/instance", ids)
+    for text, variant in (
+        ("pal:0.5", Variant("exact")),
+        ("ppl:0.5", Variant("bernoulli")),
+        ("missing:0.4", Variant(class_weights=weights)),
+        ("candidates:0.1", Variant(None, weights, 0.5, each)),
+    ):
+        regime = regimes.parse(text)
+        law = lambda regime=regime, variant=variant: regimes.observe(  # noqa: E731
+            labels, regime, uniform, variant
+        )
+        _time(f"{text} *", peer, law)
+    stored = SparseLabels.from_dense(labels, 0)
+    for text in ("pal:0.1", "ppl:0.5", "candidates:0.1"):
+        regime = regimes.parse(text)
+        _time(
+            f"{text} sparse", peer, lambda regime=regime: regimes.observe(stored, regime, uniform)
+        )
     targets = long_tail.pareto_targets(labels.shape[1], maximum=1200)
     _time("long tail", peer, lambda: long_tail.sample(labels, targets, uniform, uniform))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -40,11 +62,11 @@ def _time(name: str, peer: float, function) -> None:
     began = time.perf_counter()
     function()
     seconds = time.perf_counter() - began
-    print(f"{name:16} {seconds:.3f} s, {seconds / peer:.1f} passes")
+    print(f"{name:22} {seconds:.3f} s, {seconds / peer:.1f} passes")
 
 
 def _drawn() -> np.ndarray:
-    return (random.generator(0, "labels").random((82_081, 80)) < 0.0367).astype(np.int8)
+    return (random.generator(0, "labels").random((118_287, 80)) < 0.0367).astype(np.int8)
 
 
 def _labels(path: str) -> np.ndarray:

@@ -1,20 +1,41 @@
-"""Choosing images so that the class counts fall off like a Pareto density.
+"""Choosing images so that the class counts fall off, by a law or by a list of targets.
 
-Two samplers share the targets and the order of the classes: `sample`, whose draws are bound to
-image ids and class names, and `sample_dbl`, which repeats the published generator to the bit.
+Two laws give the target at each rank, `pareto_targets` and `exponential_targets`. Two samplers
+share the targets and the order of the classes: `sample`, whose draws are bound to image ids and
+class names, and `sample_dbl`, which repeats the published generator to the bit. `report` says what
+came of the targets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from splits.errors import InputError
+from splits.labels import Labels, positives, take
 from splits.numbers import Uniform
 from splits.statistics import check_labels, class_counts, cooccurrence
 
 PythonSample = Callable[[Sequence[int], int], list[int]]
+
+
+class ClassReport(TypedDict):
+    """What a class was meant to get, what it got, and what the source had."""
+
+    name: str
+    target: int
+    achieved: int
+    available: int
+
+
+class Report(TypedDict):
+    """How a choice of images compares with its targets; see `report`."""
+
+    classes: list[ClassReport]
+    not_met: list[str]
+    cooccurrence_drift: float
 
 
 def pareto_targets(
@@ -67,7 +88,39 @@ def pareto_targets(
     return ((maximum - minimum) * x ** -(b + 1.0) + minimum).astype(np.int64)
 
 
-def visit_order(labels: np.ndarray) -> np.ndarray:
+def exponential_targets(
+    num_classes: int, *, imbalance_ratio: float = 100.0, maximum: int = 800
+) -> np.ndarray:
+    """How many images the class at each rank should have, falling exponentially.
+
+        t_i = trunc(maximum * imbalance_ratio^(-i / (C - 1)))
+
+    Args:
+        num_classes: C >= 1; a single class gets the maximum.
+        imbalance_ratio: the first class's target over the last one's, at least 1.
+        maximum: the target of the first class, at least the ratio.
+
+    Returns:
+        int64 [C], not increasing, at least 1.
+
+    Raises:
+        InputError: a parameter outside its range.
+
+    Source: the law of CIFAR-LT (Cao et al., NeurIPS 2019).
+    """
+    if num_classes < 1:
+        raise InputError(f"Long-tailed targets need at least one class, not {num_classes}.")
+    if not 1 <= imbalance_ratio <= maximum:
+        raise InputError(
+            f"Exponential targets need 1 <= imbalance ratio <= maximum, so that the last class "
+            f"keeps an image, not ratio {imbalance_ratio} and maximum {maximum}."
+        )
+    rank = np.arange(num_classes) / max(num_classes - 1, 1)
+    # 800 * 100^-1 is 8, and the nearest floating-point product may be just below it.
+    return np.floor(maximum * imbalance_ratio**-rank * (1 + 1e-12)).astype(np.int64)
+
+
+def visit_order(labels: Labels) -> np.ndarray:
     """The order in which the classes get their images: the most co-occurring first.
 
         s_j = sum_i P(j | i) = sum_i M_ij / M_ii,  descending; ties by class index
@@ -75,7 +128,7 @@ def visit_order(labels: np.ndarray) -> np.ndarray:
     with M the co-occurrence counts. A class without positives adds nothing and comes last.
 
     Args:
-        labels: int8 [N, C].
+        labels: int8 [N, C], dense or sparse.
 
     Returns:
         int64 [C], the class index at each rank.
@@ -92,7 +145,7 @@ def visit_order(labels: np.ndarray) -> np.ndarray:
     return np.argsort(-score, kind="stable").astype(np.int64)
 
 
-def sample(labels: np.ndarray, targets: np.ndarray, add: Uniform, remove: Uniform) -> np.ndarray:
+def sample(labels: Labels, targets: np.ndarray, add: Uniform, remove: Uniform) -> np.ndarray:
     """Choose a long-tailed set of images, with draws bound to names instead of an order.
 
     The classes are visited once, in `visit_order`. With n the class's count among the images
@@ -107,7 +160,7 @@ def sample(labels: np.ndarray, targets: np.ndarray, add: Uniform, remove: Unifor
     result is the same set of images for every order of the rows.
 
     Args:
-        labels: int8 [N, C]; unknown labels count as not positive.
+        labels: int8 [N, C], dense or sparse; unknown labels count as not positive.
         targets: integers [C], the target at each rank of the order.
         add: uniform numbers `(rows, columns) -> float64`, keyed by image id and class name.
         remove: the same from another stream.
@@ -120,13 +173,15 @@ def sample(labels: np.ndarray, targets: np.ndarray, add: Uniform, remove: Unifor
 
     Source: the greedy selection of Wu et al., ECCV 2020.
     """
-    positive = labels == 1
-    chosen = np.zeros(len(labels), bool)
-    for label, target in _visits(labels, targets):
-        need = target - np.count_nonzero(positive[chosen, label])
+    visits, columns = _visits(labels, targets), positives(labels).tocsc()
+    chosen = np.zeros(labels.shape[0], bool)
+    for label, target in visits:
+        members = columns.indices[columns.indptr[label] : columns.indptr[label + 1]]
+        inside = chosen[members]
+        need = target - np.count_nonzero(inside)
         if need == 0:
             continue
-        pool = np.flatnonzero(positive[:, label] & (chosen != (need > 0)))
+        pool = members[inside != (need > 0)]
         numbers = (add if need > 0 else remove)(pool, np.full(len(pool), label))
         drawn = pool[np.argsort(numbers, kind="stable")[: abs(need)]]
         chosen[drawn] = need > 0
@@ -134,7 +189,7 @@ def sample(labels: np.ndarray, targets: np.ndarray, add: Uniform, remove: Unifor
 
 
 def sample_dbl(
-    labels: np.ndarray, targets: np.ndarray, python_sample: PythonSample, *, cap: bool
+    labels: Labels, targets: np.ndarray, python_sample: PythonSample, *, cap: bool
 ) -> np.ndarray:
     """Choose a long-tailed set of images exactly as the published generator does.
 
@@ -146,7 +201,7 @@ def sample_dbl(
     from `tuple(all - chosen)`, a removal from `tuple(chosen)`.
 
     Args:
-        labels: int8 [N, C], rows in the order of the published source.
+        labels: int8 [N, C], dense or sparse, rows in the order of the published source.
         targets: integers [C], the target at each rank of the order.
         python_sample: `random.Random(0).sample` for the published lists. The script that made
             them draws for VOC and then for COCO from one generator: pass the same one on.
@@ -162,10 +217,11 @@ def sample_dbl(
     Source: Wu et al., ECCV 2020, generator of the authors' code; seed 0, maximum 800, b 6 on VOC
     2012 gives the 1142 published images, and maximum 1400, b 12 the 2569 of PLT-VOC (ICCV 2023).
     """
-    positive = labels == 1
-    members = [set(np.flatnonzero(column).tolist()) for column in positive.T]
+    visits, positive = _visits(labels, targets), positives(labels)
+    columns = positive.tocsc()
+    members = [set(rows.tolist()) for rows in np.split(columns.indices, columns.indptr[1:-1])]
     chosen: list[set[int]] = [set() for _ in members]
-    for label, target in _visits(labels, targets):
+    for label, target in visits:
         need = target - len(chosen[label])
         if need > 0:
             pool = tuple(members[label] - chosen[label])
@@ -178,7 +234,7 @@ def sample_dbl(
         else:
             drawn = python_sample(tuple(chosen[label]), -need)
         for row in drawn:
-            for other in np.flatnonzero(positive[row]):
+            for other in positive.indices[positive.indptr[row] : positive.indptr[row + 1]]:
                 if need > 0:
                     chosen[other].add(row)
                 else:
@@ -186,20 +242,79 @@ def sample_dbl(
     return np.array(sorted(set().union(*chosen)), np.int64)
 
 
-def achieved(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def achieved(labels: Labels, rows: np.ndarray) -> np.ndarray:
     """Number of positives per class that a choice of rows ends up with.
 
     Args:
-        labels: int8 [N, C].
+        labels: int8 [N, C], dense or sparse.
         rows: row numbers.
 
     Returns:
         int64 [C].
     """
-    return class_counts(labels[rows])
+    return class_counts(take(labels, rows))
 
 
-def _visits(labels: np.ndarray, targets: np.ndarray) -> list[tuple[int, int]]:
+def by_class(labels: Labels, targets: np.ndarray) -> np.ndarray:
+    """The target of each class, where `targets` are those of the ranks in `visit_order`.
+
+    Args:
+        labels: int8 [N, C], dense or sparse.
+        targets: int64 [C], by rank.
+
+    Returns:
+        int64 [C], by class.
+    """
+    out = np.empty_like(targets)
+    out[visit_order(labels)] = targets
+    return out
+
+
+def report(
+    labels: Labels, rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str]
+) -> Report:
+    """How a choice of images compares with its targets and with the set it was made from.
+
+    A class can miss its target because too few images show it, or because images that a later
+    class had to give up showed it too. The drift says how far the choice bends which classes
+    appear together, with P(k | j) = M_jk / M_jj from the co-occurrence counts M:
+
+        drift = mean over j != k of |P_chosen(k | j) - P_source(k | j)|
+
+    over the classes j that have positives in both; 0 where there is no such pair.
+
+    Args:
+        labels: int8 [N, C], dense or sparse: what was chosen from.
+        rows: the row numbers chosen.
+        targets: integers [C], one per class (not per rank).
+        class_names: C names.
+
+    Returns:
+        Plain JSON values: `classes` (name, target, achieved, available, in the order of the
+        classes), `not_met` (the names of the classes that achieved less than their target) and
+        `cooccurrence_drift`.
+    """
+    before, after = cooccurrence(labels), cooccurrence(take(labels, rows))
+    available, got = np.diag(before), np.diag(after)
+    both = (available > 0) & (got > 0)
+    drift = np.abs(after[both] / got[both, None] - before[both] / available[both, None])
+    pairs = int(both.sum()) * (len(got) - 1)  # P(j | j) is 1 before and after
+    return Report(
+        classes=[
+            ClassReport(
+                name=str(name),
+                target=int(targets[c]),
+                achieved=int(got[c]),
+                available=int(available[c]),
+            )
+            for c, name in enumerate(class_names)
+        ],
+        not_met=[str(name) for c, name in enumerate(class_names) if got[c] < targets[c]],
+        cooccurrence_drift=float(drift.sum() / pairs) if pairs else 0.0,
+    )
+
+
+def _visits(labels: Labels, targets: np.ndarray) -> list[tuple[int, int]]:
     """The (class, target) pairs in visiting order, after checking that they fit."""
     order = visit_order(labels)
     targets = np.asarray(targets)

@@ -8,6 +8,7 @@ dropped positive, because a dropped positive among known negatives would give it
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from typing import TypedDict
 import numpy as np
 
 from splits.errors import InputError
+from splits.labels import Labels, SparseLabels, count_both, counts
 from splits.numbers import Uniform, round_half_up
 from splits.statistics import check_labels
+from splits.variants import PAPER, Variant
 
 _BLOCK = 1 << 18  # entries worked on at a time: the temporaries stay in the processor's cache
 
@@ -99,7 +102,7 @@ class Rates(TypedDict):
     candidate_noise_by_class: np.ndarray
 
 
-def observe(labels: np.ndarray, regime: Regime, uniform: Uniform) -> np.ndarray:
+def observe(labels: Labels, regime: Regime, uniform: Uniform, variant: Variant = PAPER) -> Labels:
     """The labels that the regime lets an image show.
 
     With one number u_ic per image and class, and n_i known positives in image i:
@@ -114,66 +117,194 @@ def observe(labels: np.ndarray, regime: Regime, uniform: Uniform) -> np.ndarray:
 
     Whatever ppl, spl and missing do not keep is unknown, true negatives too; halves round up.
     Labels that the source does not know stay unknown in every regime. An image without positives
-    shows nothing in ppl, spl and missing.
+    shows nothing in ppl, spl and missing. `splits.variants` describes the departures from these
+    laws.
 
     Args:
-        labels: true labels, int8 [N, C], codes 1, 0, -1.
+        labels: true labels, int8 [N, C], codes 1, 0, -1, dense or sparse.
         regime: the regime.
         uniform: numbers `(rows, columns) -> float64` in [0, 1), broadcasting, keyed by image id
             and class name.
+        variant: departures from the papers' laws.
 
     Returns:
-        int8 [N, C], a new array.
+        int8 [N, C]. Dense labels give a new array. Sparse labels give sparse ones, filled up with
+        -1 except in full and candidates; should those need more memory than an array, which only
+        pal and candidates among known negatives can do, they give an array.
 
     Raises:
-        InputError: not a label matrix.
+        InputError: not a label matrix, or a variant that does not go with the regime or labels.
 
     Source: PAL, PPL and SPL: arXiv 2308.00166; missing: Zhang et al., ICCV 2023, whose script is
     not public; candidates: the law of the released LT-PML generators.
     """
     check_labels(labels)
-    observed = np.array(labels, np.int8)
-    if regime.kind == "full":
-        return observed
-    level = 0.0 if regime.level is None else float(regime.level)
-    step = max(1, _BLOCK // labels.shape[1])
-    for start in range(0, len(labels), step):
-        rows = np.arange(start, min(start + step, len(labels)))
-        block = observed[rows[0] : rows[-1] + 1]  # a view
-        if regime.kind in ("pal", "candidates"):
-            u = uniform(rows[:, None], np.arange(labels.shape[1])[None, :])
-            if regime.kind == "pal":
-                block[u >= level] = -1
-            else:
-                block[(block == 0) & (u < level)] = 1
-        else:
-            _keep_positives(block, rows, regime, level, uniform)
+    variant.check(regime.kind, labels.shape)
+    law = _Law(regime.kind, 0.0 if regime.level is None else float(regime.level), variant)
+    if isinstance(labels, SparseLabels):
+        return _observe_sparse(labels, law, uniform)
+    observed = np.array(labels, np.int8, order="C")
+    if law.kind != "full":
+        step = max(1, _BLOCK // labels.shape[1])
+        for start in range(0, len(labels), step):
+            _hide(observed[start : start + step], start, law, uniform)  # a view
     return observed
 
 
-def _keep_positives(
-    block: np.ndarray, rows: np.ndarray, regime: Regime, level: float, uniform: Uniform
-) -> None:
-    """Reduce a block, in place, to the positives that ppl, spl or missing keep."""
-    row, column = np.nonzero(block == 1)
-    u = uniform(rows[row], column)
-    count = np.bincount(row, minlength=len(block))
-    # The positives of a row, by ascending u: their place in the row is 0, 1, ...
-    order = np.lexsort((u, row))
+@dataclass(frozen=True)
+class _Law:
+    """A regime's rule: which of the labels that it looks at are chosen.
+
+    Chosen is what pal, ppl, spl and missing show, and what candidates add.
+    """
+
+    kind: str
+    level: float
+    variant: Variant
+
+    def looks_at(self, codes: np.ndarray) -> np.ndarray:
+        """Of which labels it decides: known ones, negatives or positives."""
+        if self.kind == "pal":
+            return codes != -1
+        return codes == (0 if self.kind == "candidates" else 1)
+
+    @property
+    def is_threshold(self) -> bool:
+        """Whether each label is decided by its own number, whatever else its image shows."""
+        exact = self.variant.is_exact(self.kind)
+        return (self.kind == "pal" and not exact) or (self.kind == "candidates" and not exact)
+
+    def chosen(self, rows: np.ndarray, columns: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Decide about labels, whole rows of them, given row by row: bool [n]."""
+        rate = self.variant.rate(self.level, rows, columns)
+        if self.is_threshold or not len(rows):
+            return u < rate
+        rows = rows - int(rows[0])
+        count = np.bincount(rows)
+        n, place = count[rows], _places(rows, count, self.variant.key(u, columns))
+        if self.kind == "spl":
+            return place == 0
+        share = np.array([round_half_up(self.level, k) for k in range(int(count.max()) + 1)])[n]
+        exact = self.variant.is_exact(self.kind)
+        if self.kind == "ppl":
+            return place < np.maximum(share, 1) if exact else (u < rate) | (place == 0)
+        if self.kind == "missing":
+            return place >= np.minimum(share, n - 1) if exact else (u >= rate) | (place == n - 1)
+        return place < share
+
+
+def _places(rows: np.ndarray, count: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """The place of each label among those of its row, by ascending key: 0, 1, ...
+
+    Args:
+        rows: ascending row numbers [n].
+        count: how often each row comes, [rows].
+        key: float64 [n]; of equal ones in a row the first comes first.
+
+    Returns:
+        int64 [n].
+    """
+    first = np.cumsum(count) - count
+    width = int(count.max())
+    if len(count) * width > 2 * len(rows):  # rows of very different lengths
+        order = np.lexsort((key, rows))
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order)) - np.repeat(first, count)
+        return place
+    # Sorting many short rows of a matrix is several times faster than one long list.
+    column = np.arange(len(rows)) - first[rows]
+    table = np.full((len(count), width), np.inf)
+    table[rows, column] = key
+    order = np.argsort(table, axis=1, kind="stable")
     place = np.empty_like(order)
-    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    if regime.kind == "missing":
-        kept = (u >= level) | (place == count[row] - 1)
-    elif regime.kind == "ppl":
-        share = [max(1, round_half_up(level, n)) for n in range(block.shape[1] + 1)]
-        kept = place < np.array(share)[count[row]]
+    np.put_along_axis(place, order, np.arange(width)[None, :], axis=1)
+    return place[rows, column]
+
+
+def _hide(block: np.ndarray, start: int, law: _Law, uniform: Uniform) -> None:
+    """Apply a law in place to whole rows of a dense matrix, of which the first is `start`."""
+    if law.is_threshold:  # no need to find the labels: decide about every place
+        rows = np.arange(start, start + len(block))[:, None]
+        columns = np.arange(block.shape[1])[None, :]
+        chosen = law.chosen(rows, columns, uniform(rows, columns))
+        if law.kind == "pal":
+            block[~chosen] = -1
+        else:
+            block[(block == 0) & chosen] = 1
+        return
+    flat = block.reshape(-1)  # a view too: one place is found faster than a row and a column
+    places = np.flatnonzero(law.looks_at(flat))
+    rows, columns = np.divmod(places, block.shape[1])
+    rows += start
+    chosen = places[law.chosen(rows, columns, uniform(rows, columns))]
+    shown = flat[chosen]
+    if law.kind == "candidates":
+        shown = np.ones_like(shown)
     else:
-        kept = place == 0
-    block[:] = -1
-    block[row[kept], column[kept]] = 1
+        flat[:] = -1
+    flat[chosen] = shown
 
 
-def observed_rates(labels: np.ndarray, observed: np.ndarray) -> Rates:
+def _observe_sparse(labels: SparseLabels, law: _Law, uniform: Uniform) -> Labels:
+    if law.kind == "full":
+        return labels
+    if labels.fill == 0 and law.kind in ("pal", "candidates"):
+        return _observe_filled(labels, law, uniform)
+    pieces = []
+    for start, stop in _row_blocks(labels):
+        begin, end = labels.indptr[start], labels.indptr[stop]
+        columns, values = labels.indices[begin:end], labels.values[begin:end]
+        rows = np.repeat(np.arange(start, stop), np.diff(labels.indptr[start : stop + 1]))
+        at = np.flatnonzero(law.looks_at(values))
+        chosen = at[law.chosen(rows[at], columns[at], uniform(rows[at], columns[at]))]
+        if law.kind == "candidates":
+            values = values.copy()
+            values[chosen] = 1
+            chosen = np.arange(len(values))
+        pieces.append(
+            SparseLabels.from_triplets(
+                rows[chosen] - start,
+                columns[chosen],
+                values[chosen],
+                (stop - start, labels.shape[1]),
+                -1,
+            )
+        )
+    return SparseLabels.stacked(pieces)
+
+
+def _row_blocks(labels: SparseLabels) -> list[tuple[int, int]]:
+    """Ranges of rows with about a block of entries each, or one row where it alone has more."""
+    ends = np.searchsorted(labels.indptr, np.arange(_BLOCK, labels.indptr[-1], _BLOCK))
+    borders = np.unique(np.concatenate([[0], ends, [len(labels)]])).tolist()
+    return list(itertools.pairwise(borders))
+
+
+def _observe_filled(labels: SparseLabels, law: _Law, uniform: Uniform) -> Labels:
+    """What a law shows where the labels that are not stored are known negatives."""
+    step = max(1, _BLOCK // labels.shape[1])
+    fill = -1 if law.kind == "pal" else 0
+    pieces: list[SparseLabels] = []
+    whole: np.ndarray | None = None
+    size, limit = 0, math.prod(labels.shape)
+    for start in range(0, len(labels), step):
+        rows = np.arange(start, min(start + step, len(labels)))
+        block = labels.rows(rows).to_dense()
+        _hide(block, start, law, uniform)
+        if whole is None:
+            pieces.append(SparseLabels.from_dense(block, fill))
+            size += pieces[-1].nbytes
+            if size <= limit:
+                continue
+            whole = np.empty(labels.shape, np.int8)
+            whole[: start + len(block)] = SparseLabels.stacked(pieces).to_dense()
+            pieces = []
+        else:
+            whole[start : start + len(block)] = block
+    return SparseLabels.stacked(pieces) if whole is None else whole
+
+
+def observed_rates(labels: Labels, observed: Labels) -> Rates:
     """How much an observed label matrix shows, over all entries and per class.
 
         observed         share of entries that are not unknown
@@ -181,8 +312,8 @@ def observed_rates(labels: np.ndarray, observed: np.ndarray) -> Rates:
         candidate_noise  share of the observed positives that are known not to be true
 
     Args:
-        labels: true labels, int8 [N, C].
-        observed: observed labels, int8 [N, C].
+        labels: true labels, int8 [N, C], dense or sparse.
+        observed: observed labels, int8 [N, C], dense or sparse.
 
     Returns:
         The three shares as numbers, and each `_by_class` as float64 [C].
@@ -195,11 +326,9 @@ def observed_rates(labels: np.ndarray, observed: np.ndarray) -> Rates:
             f"True and observed labels must have one shape, not {labels.shape} and "
             f"{observed.shape}."
         )
-    known = np.count_nonzero(observed != -1, axis=0)
-    shown = np.count_nonzero(observed == 1, axis=0)
-    positive = np.count_nonzero(labels == 1, axis=0)
-    kept = np.count_nonzero((labels == 1) & (observed == 1), axis=0)
-    noise = np.count_nonzero((labels == 0) & (observed == 1), axis=0)
+    known = labels.shape[0] - counts(observed, -1)
+    shown, positive = counts(observed, 1), counts(labels, 1)
+    kept, noise = count_both(labels, observed, 1), count_both(labels, observed, 0)
     entries = np.full(labels.shape[1], labels.shape[0])
     return Rates(
         observed=float(_share(known.sum(), entries.sum())),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from splits.errors import InputError
+from splits.labels import Labels, SparseLabels
 
 _ROWS_PER_CHECK = 4096
 
@@ -22,7 +23,7 @@ class Source:
         name: what the data set is called.
         class_names: C different names.
         image_ids: unicode [N], different over the whole set; random numbers are keyed by them.
-        labels: int8 [N, C], codes 1, 0, -1.
+        labels: int8 [N, C], codes 1, 0, -1; an array, or sparse where that would not fit.
         part: uint8 [N], 0 train and 1 test, or None where the source has no split of its own.
         paths: unicode [N], image files relative to their root, or None.
         roots: the folders of the images: one per part (train, test), or a single one, or none.
@@ -33,7 +34,7 @@ class Source:
     name: str
     class_names: tuple[str, ...]
     image_ids: np.ndarray
-    labels: np.ndarray
+    labels: Labels
     part: np.ndarray | None
     paths: np.ndarray | None
     roots: tuple[Path, ...]
@@ -58,7 +59,9 @@ class Source:
             self._check_finite(self.features)
 
     def _check_shapes(self) -> None:
-        if self.labels.ndim != 2 or self.labels.dtype != np.int8:
+        if not isinstance(self.labels, SparseLabels) and (
+            self.labels.ndim != 2 or self.labels.dtype != np.int8
+        ):
             raise InputError(
                 f"{self.name}: labels must be an int8 matrix [N, C], not {self.labels.dtype} of "
                 f"shape {self.labels.shape}."
@@ -95,12 +98,13 @@ class Source:
             )
 
     def _check_codes(self) -> None:
-        if self.labels.min() < -1 or self.labels.max() > 1:
-            wrong = (self.labels < -1) | (self.labels > 1)
+        dense = None if isinstance(self.labels, SparseLabels) else self.labels
+        if dense is not None and (dense.min() < -1 or dense.max() > 1):
+            wrong = (dense < -1) | (dense > 1)
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise InputError(
                 f"{self.name}: the label of image {self.image_ids[row]!s} (row {row}) for class "
-                f"{self.class_names[column]!r} is {self.labels[row, column]}; a label is 1 "
+                f"{self.class_names[column]!r} is {dense[row, column]}; a label is 1 "
                 f"(positive), 0 (negative) or -1 (unknown)."
             )
         if self.part is not None and (self.part > 1).any():

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 
 from splits.errors import InputError
+from splits.labels import Labels, SparseLabels, counts, positives
 
 
-def check_labels(labels: np.ndarray) -> None:
+def check_labels(labels: Labels) -> None:
     """Refuse anything but a non-empty matrix [N, C] of the label codes.
 
     Args:
-        labels: the label matrix, [N, C], codes 1, 0, -1.
+        labels: the label matrix, [N, C], codes 1, 0, -1, dense or sparse.
 
     Raises:
         InputError: not two-dimensional, empty, not whole numbers, or another code.
     """
-    if labels.ndim != 2 or 0 in labels.shape:
+    if len(labels.shape) != 2 or 0 in labels.shape:
         raise InputError(
             f"A label matrix needs at least one image and one class, [N, C], not shape "
             f"{labels.shape}."
         )
+    if isinstance(labels, SparseLabels):
+        return  # its codes were checked when it was made
     if labels.dtype.kind not in "biu":
         raise InputError(f"A label matrix holds whole numbers (int8), not {labels.dtype}.")
     if labels.min() < -1 or labels.max() > 1:
@@ -33,41 +35,41 @@ def check_labels(labels: np.ndarray) -> None:
         )
 
 
-def class_counts(labels: np.ndarray) -> np.ndarray:
+def class_counts(labels: Labels) -> np.ndarray:
     """Number of positives of each class, n_c = sum_i [y_ic = 1].
 
     Args:
-        labels: int8 [N, C].
+        labels: int8 [N, C], dense or sparse.
 
     Returns:
         int64 [C].
     """
-    return np.count_nonzero(labels == 1, axis=0).astype(np.int64)
+    return counts(labels, 1)
 
 
-def cardinality(labels: np.ndarray) -> float:
+def cardinality(labels: Labels) -> float:
     """Mean number of positives per image, (1/N) sum_ic [y_ic = 1].
 
     Args:
-        labels: int8 [N, C] with at least one row.
+        labels: int8 [N, C], dense or sparse, with at least one row.
 
     Returns:
         The mean.
     """
-    return float(np.count_nonzero(labels == 1) / labels.shape[0])
+    return float(counts(labels, 1).sum() / labels.shape[0])
 
 
-def cooccurrence(labels: np.ndarray) -> np.ndarray:
+def cooccurrence(labels: Labels) -> np.ndarray:
     """Number of images that show two classes together, M_jk = sum_i [y_ij = 1][y_ik = 1].
 
     Args:
-        labels: int8 [N, C].
+        labels: int8 [N, C], dense or sparse.
 
     Returns:
         int64 [C, C], symmetric, with the class counts on the diagonal.
     """
-    positives = sparse.csr_array(labels == 1).astype(np.int64)
-    return (positives.T @ positives).toarray()
+    positive = positives(labels)
+    return (positive.T @ positive).toarray()
 
 
 def imbalance_ratio(counts: np.ndarray) -> float:

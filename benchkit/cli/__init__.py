@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed or could not be used, 2 a wrong call.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -13,9 +14,11 @@ import click
 
 COMMANDS = {
     "demo": "benchkit.cli.demo",
+    "download": "benchkit.cli.download",
     "make-split": "benchkit.cli.make_split",
     "show": "benchkit.cli.inspect",
     "verify": "benchkit.cli.inspect",
+    "diff": "benchkit.cli.diff",
     "run": "benchkit.cli.run",
     "report": "benchkit.cli.report",
     "methods": "benchkit.cli.methods",
@@ -74,6 +77,10 @@ def _show(error: click.ClickException) -> None:
 
 def main() -> None:
     """The console script: known errors become one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows a question mark instead of a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         # Without its standalone mode click returns the exit code that a command asks for.
         sys.exit(benchkit(prog_name="benchkit", standalone_mode=False))

@@ -32,7 +32,8 @@ def demo(out: Path) -> None:
     for words in (
         [
             *("make-split", "scenes", "--out", str(split), "--long-tail", "pareto"),
-            *("--max", "600", "--min", "4", "--regime", "pal:0.5", "--name", "scenes-lt"),
+            *("--max", "800", "--min", "4", "--tail-quantile", "0.98"),
+            *("--regime", "pal:0.5", "--name", "scenes-lt"),
         ],
         ["show", str(split)],
         [
@@ -43,5 +44,7 @@ def demo(out: Path) -> None:
         ["report", str(runs), "--format", "html", "--out", str(page)],
     ):
         click.secho(f"\n$ benchkit {shlex.join(words)}", bold=True)
-        commands.main(words, prog_name="benchkit", standalone_mode=False)
+        code = commands.main(words, prog_name="benchkit", standalone_mode=False)
+        if code:
+            raise click.exceptions.Exit(code)
     click.echo(f"\n{time.perf_counter() - began:.0f} s; the page is {page.resolve()}")

@@ -46,7 +46,7 @@ from benchkit.terminal import bar, make_folder, page, say
 def download(
     name: str | None, to: Path, names: tuple[str, ...], listing: bool, extract: bool
 ) -> None:
-    r"""Download a public data set, or list those that are known.
+    """Download a public data set, or list those that are known.
 
     A download that was cut goes on where it stopped. What is there and passes its checks is not
     fetched again. Data sets behind a licence page are not fetched: the command says what to do,
@@ -57,7 +57,7 @@ def download(
       benchkit download
       benchkit download coco2014 --file annotations_trainval2014.zip
       benchkit download voc2007 --to /data --no-extract
-    """
+    """  # noqa: D301 (click looks for the backspace itself)
     if name is None:
         if names:
             raise click.UsageError("--file needs the NAME of a data set")

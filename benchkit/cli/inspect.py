@@ -3,89 +3,67 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
-from benchkit import split_file
-from benchkit.records import SHOT_NAMES
-from benchkit.split_file import Split
-from benchkit.terminal import page
-from splits import regimes, statistics
+from benchkit import split_file, split_summary
+from benchkit.errors import BenchkitError
+from benchkit.terminal import page, say, wrong_call
 
-
-def summary(split: Split, prints: dict[str, str]) -> dict[str, Any]:
-    """Everything `show` knows, as plain JSON values."""
-    train = split.parts["train"]
-    assert train.observed is not None
-    rates = regimes.observed_rates(train.true, train.observed)
-    test_positives = (split.parts["test"].true == 1).sum(0)
-    return {
-        "name": split.name,
-        "fingerprint": prints,
-        "recipe": split.recipe,
-        "thresholds": split.thresholds,
-        "sizes": {name: len(part.ids) for name, part in split.parts.items()},
-        "features": _features(split),
-        "shot_groups": {
-            name: int((split.shot == group).sum()) for group, name in enumerate(SHOT_NAMES)
-        },
-        "label_cardinality": statistics.cardinality(train.true),
-        "imbalance_ratio": _number(statistics.imbalance_ratio(split.train_count)),
-        "rates": {
-            name: _number(rates[name]) for name in ("observed", "positives_kept", "candidate_noise")
-        },
-        "classes_without_test_positives": int((test_positives == 0).sum()),
-        "classes": [
-            {
-                "name": name,
-                "shot": SHOT_NAMES[split.shot[c]],
-                "train": int(split.train_count[c]),
-                "observed": int(split.observed_count[c]),
-                "test": int(test_positives[c]),
-                "observed_rate": _number(rates["observed_by_class"][c]),
-                "positives_kept": _number(rates["positives_kept_by_class"][c]),
-                "candidate_noise": _number(rates["candidate_noise_by_class"][c]),
-            }
-            for c, name in enumerate(split.class_names)
-        ],
-        "provenance": split.provenance,
-    }
-
-
-def _features(split: Split) -> dict[str, Any] | None:
-    features = split.parts["train"].features
-    if features is None:
-        return None
-    return {"views": features.shape[1], "dim": features.shape[2], "type": str(features.dtype)}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+_SHOT_STYLES = {"many": "blue", "medium": "yellow", "few": "magenta"}
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HISTOGRAM_ROWS = 16
+_HISTOGRAM_BAR = 30
+_CLASS_BAR = 24
+_SHORTEST_BAR = 6
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def show(file: Path, as_json: bool) -> None:
-    """Show what a split file holds: recipe, sizes, shot groups, counts, observed rates."""
+@click.option(
+    "--draw",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png|FILE.svg",
+    help="Also draw class counts, observed labels, cardinality and co-occurrence.",
+)
+def show(file: Path, as_json: bool, draw: Path | None) -> None:
+    """Show what a split file holds: recipe, sizes, shot groups, counts, observed rates.
+
+    Bars stand for training positives on a logarithmic scale, in the colours of the shot groups.
+    """
+    if draw is not None:
+        # matplotlib takes its time, and only a drawing needs it.
+        from benchkit import split_drawing
+
+        with wrong_call(BenchkitError):
+            split_drawing.check_suffix(draw)
     split = split_file.read(file)
-    found = summary(split, split_file.stored_fingerprints(file))
+    found = split_summary.summary(split, split_file.stored_fingerprints(file))
     if as_json:
         click.echo(json.dumps(found, indent=1))
-        return
-    console = page()
-    _print_head(console, found)
-    _print_classes(console, found["classes"])
+    else:
+        console = page()
+        _print_head(console, found)
+        _print_cardinality(console, found["cardinality"])
+        _print_classes(console, found["classes"])
+    if draw is not None:
+        split_drawing.draw(split, found, draw, say)
+        say(f"wrote {draw}")
 
 
 def _print_head(console: Console, found: dict[str, Any]) -> None:
     grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
     groups, rates = found["shot_groups"], found["rates"]
     thresholds, features = found["thresholds"], found["features"]
     seed = found["provenance"].get("seed")
@@ -96,12 +74,16 @@ def _print_head(console: Console, found: dict[str, Any]) -> None:
         "shot groups": ", ".join(f"{count} {name}" for name, count in groups.items())
         + f" (many >= {thresholds['many']}, few < {thresholds['few']}, "
         + f"{thresholds['reference']} counts)",
-        "labels per image": f"{found['label_cardinality']:.3f}",
+        "labels per image": _text(found["label_cardinality"], "{:.3f}")
+        + ", observed "
+        + _text(found["observed_cardinality"], "{:.3f}"),
         "max / min count": _text(found["imbalance_ratio"], "{:.1f}"),
         "regime": found["recipe"]["labels"]["regime"],
         "observed labels": _text(rates["observed"]),
         "positives kept": _text(rates["positives_kept"]),
         "false candidates": _text(rates["candidate_noise"]),
+        "estimated back": _estimated(found["noise"]) or "–",
+        **_long_tail(found["long_tail_report"]),
         "features": "none"
         if features is None
         else f"{features['views']} x {features['dim']} {features['type']}",
@@ -114,24 +96,85 @@ def _print_head(console: Console, found: dict[str, Any]) -> None:
     console.print(grid)
 
 
+def _estimated(noise: dict[str, float | None]) -> str:
+    """What was inferred of the true labels from the observed ones alone."""
+    rates = ("noise_rate", "false_candidates", "positives_per_image")
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_text(noise[name], '{:.3f}')}"
+        for name in rates
+        if name in noise
+    )
+
+
+def _long_tail(report: dict[str, Any] | None) -> dict[str, str]:
+    if report is None:
+        return {}
+    missed, drift = len(report["not_met"]), report["cooccurrence_drift"]
+    text = f"{missed} of {len(report['classes'])} targets not met, co-occurrence drift {drift:.3f}"
+    return {"long tail": text}
+
+
 def _text(value: float | None, form: str = "{:.1%}") -> str:
     return "–" if value is None else form.format(value)
 
 
-def _print_classes(console: Console, classes: list[dict[str, Any]]) -> None:
+def _bar(share: float, width: int) -> str:
+    """A bar in eighths of a character; a share above 0 is never without a trace."""
+    eighths = max(round(share * width * 8), 1 if share > 0 else 0)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _print_cardinality(console: Console, histograms: dict[str, list[int]]) -> None:
+    """Images by their number of positive labels."""
+    width = min(_HISTOGRAM_BAR, console.width // 2 - 20)  # beside the numbers
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("class")
-    for title in ("shot", "train", "observed", "test", "known", "kept", "false"):
-        table.add_column(title, justify="right")
-    for entry in sorted(classes, key=lambda entry: -entry["train"]):
-        table.add_row(
+    table.add_column("labels", justify="right")
+    for what in histograms:
+        table.add_column(what, justify="right")
+        table.add_column("", no_wrap=True, width=width)
+    bins = split_summary.binned(list(histograms.values()), _HISTOGRAM_ROWS)
+    largest = max(max(counts) for _, counts in bins)
+    for values, counts in bins:
+        cells = [
+            cell for count in counts for cell in (str(count), _bar(count / max(largest, 1), width))
+        ]
+        table.add_row(values, *cells)
+    console.print(table)
+
+
+def _print_classes(console: Console, classes: list[dict[str, Any]]) -> None:
+    """One row per class, with a bar as long as the names and numbers leave room for."""
+    reported = classes[0]["target"] is not None
+    tail = {"available": "before", "target": "target"} if reported else {}
+    titles = ["class", "shot", "train", "observed", "test", "known", "kept", "false"]
+    titles += tail.values()
+    ranked = sorted(classes, key=lambda entry: -entry["train"])
+    rows = [
+        [
             entry["name"],
             entry["shot"],
-            str(entry["train"]),
-            str(entry["observed"]),
-            str(entry["test"]),
+            *(str(entry[what]) for what in ("train", "observed", "test")),
             *(_text(entry[k]) for k in ("observed_rate", "positives_kept", "candidate_noise")),
-        )
+            *(str(entry[what]) for what in tail),
+        ]
+        for entry in ranked
+    ]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in titles:
+        justify: JustifyMethod = "left" if title == "class" else "right"
+        table.add_column(title, justify=justify, overflow="fold")
+    taken = sum(max(map(cell_len, column)) + 2 for column in zip(titles, *rows, strict=True))
+    width = min(_CLASS_BAR, console.width - taken - 5)
+    if width >= _SHORTEST_BAR:
+        title = "train, log scale" if width >= 16 else "log" if width < 9 else "log scale"
+        table.add_column(title, no_wrap=True, width=width)
+    top = math.log1p(ranked[0]["train"]) or 1.0
+    for entry, row in zip(ranked, rows, strict=True):
+        style = _SHOT_STYLES[entry["shot"]]
+        cells: list[str | Text] = [row[0], Text(row[1], style), *row[2:]]
+        if width >= _SHORTEST_BAR:
+            cells.append(Text(_bar(math.log1p(entry["train"]) / top, width), style))
+        table.add_row(*cells)
     console.print(table)
 
 

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchkit import make_split as making
-from benchkit import split_file
+from benchkit import published, split_file
 from benchkit.errors import BenchkitError
-from benchkit.terminal import bar, say
+from benchkit.terminal import bar, say, writable, wrong_call
+from splits import class_file
+from splits.errors import InputError
+from splits.labels import counts
 from splits.source import Source
+from splits.sources import registry
 
 FILE = click.Path(path_type=Path)
 
+
+def _help_source(context: click.Context, _: click.Parameter, kind: str | None) -> None:
+    """Print the forms of all sources, or the form and the options of one, and stop."""
+    if kind is None or context.resilient_parsing:
+        return
+    with wrong_call(InputError):
+        if kind == "all":
+            for module in map(registry.get, registry.names()):
+                click.echo(f"{module.FORM}\n  {module.HELP}")
+        else:
+            click.echo(registry.describe(kind))
+    context.exit()
+
+
 _SOURCE_OPTIONS = [
+    click.option(
+        "--source-option",
+        "source_options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="An option of a source KIND:PATH; may be given several times.",
+    ),
+    click.option(
+        "--help-source",
+        metavar="KIND|all",
+        is_eager=True,
+        expose_value=False,
+        callback=_help_source,
+        help="Print the form and the options of a source KIND, or the forms of all, and stop.",
+    ),
     click.option("--annotations", type=FILE, help="coco: the training instances JSON."),
     click.option("--images", type=FILE, help="coco: the folder of its images."),
     click.option("--test-annotations", type=FILE, help="coco: the test instances JSON."),
@@ -111,14 +147,19 @@ _BACKBONE_OPTIONS = [
 _LABEL_OPTIONS = [
     click.option(
         "--long-tail",
-        type=click.Choice(["pareto", "none"]),
+        type=click.Choice(["pareto", "exponential", "natural", "none"]),
         default="none",
         show_default=True,
-        help="Draw a long-tailed subset of the training images.",
+        help="Draw a long-tailed subset of the training images; natural keeps them all, as none "
+        "does, and says that they are long-tailed by themselves.",
     ),
     click.option("--pareto-b", default=6.0, show_default=True, help="pareto: the exponent b."),
     click.option(
-        "--max", "maximum", default=800, show_default=True, help="pareto: the first class's count."
+        "--max",
+        "maximum",
+        default=800,
+        show_default=True,
+        help="pareto, exponential: the first class's count.",
     ),
     click.option(
         "--min", "minimum", default=1, show_default=True, help="pareto: the curve's floor."
@@ -130,11 +171,23 @@ _LABEL_OPTIONS = [
         help="pareto: the quantile at which the last class stands.",
     ),
     click.option(
+        "--imbalance-ratio",
+        default=100.0,
+        show_default=True,
+        help="exponential: the first class's count over the last one's.",
+    ),
+    click.option(
+        "--target-counts",
+        type=FILE,
+        help="Draw towards the counts of this file instead of a law's: CSV lines name,count or a "
+        "JSON object.",
+    ),
+    click.option(
         "--generator",
         type=click.Choice(["benchkit", "dbl"]),
         default="benchkit",
         show_default=True,
-        help="pareto: our draws, or the published walk to the image (VOC-LT: seed 0).",
+        help="long tail: our draws, or the published walk to the image (VOC-LT: seed 0).",
     ),
     click.option(
         "--regime",
@@ -143,13 +196,41 @@ _LABEL_OPTIONS = [
         help="Which training labels are seen: full, pal:R, ppl:R, spl, missing:Q, candidates:RHO.",
     ),
     click.option(
+        "--counts",
+        type=click.Choice(["exact", "bernoulli"]),
+        help="Beyond the papers: choose a share of each image's labels, or each label on its own.  "
+        "[default: exact for ppl, else bernoulli]",
+    ),
+    click.option(
+        "--noise-by-class",
+        metavar="FILE|frequency",
+        help="Beyond the papers, candidates: rates in proportion to the numbers of a file "
+        "(name,number), or to the classes' training counts; RHO stays their mean.",
+    ),
+    click.option(
+        "--instance-noise",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="Beyond the papers, candidates: images differ in their rate by up to this share of "
+        "RHO, which stays the mean.",
+    ),
+    click.option(
+        "--missing-by-class",
+        type=FILE,
+        help="Beyond the papers, missing: rates in proportion to the numbers of a file "
+        "(name,number); Q stays their mean.",
+    ),
+    click.option(
         "--val-fraction",
+        type=click.FloatRange(0, 1, max_open=True),
         default=0.0,
         show_default=True,
         help="Share of the training images held out for validation.",
     ),
     click.option(
         "--test-fraction",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=0.2,
         show_default=True,
         help="Share of the images for the test part, where the source names none.",
@@ -174,6 +255,21 @@ _LABEL_OPTIONS = [
     click.option("--name", help="Name of the split in tables.  [default: from source and laws]"),
 ]
 
+_PUBLISHED_OPTIONS = [
+    click.option(
+        "--published",
+        metavar="NAME",
+        help="A published split by name: voc-lt, coco-lt, plt-voc, spml-coco, ... (docs/published"
+        ".md); SOURCE is what it is made from, or the word lists.",
+    ),
+    click.option(
+        "--published-file",
+        multiple=True,
+        metavar="ROLE=PATH",
+        help="A list file of the published split's authors; may be repeated.",
+    ),
+]
+
 
 def _with(options: list[Any]) -> Any:
     def decorate(function: Any) -> Any:
@@ -188,31 +284,64 @@ def _with(options: list[Any]) -> Any:
 @click.argument("source")
 @click.option("--out", type=FILE, required=True, help="The split file to write (.h5).")
 @_with(_LABEL_OPTIONS)
+@_with(_PUBLISHED_OPTIONS)
 @_with(_SOURCE_OPTIONS)
 @_with(_BACKBONE_OPTIONS)
 def make_split(source: str, out: Path, **options: Any) -> None:
-    r"""Build one HDF5 split file from labels and images.
+    """Build one HDF5 split file from labels and images.
 
-    SOURCE is arrays:FILE.npz (X, and Y or indptr + indices + shape; optional split, label_names,
-    image_ids), coco (with --annotations), or scenes (drawn here, no download).
+    SOURCE is KIND:PATH, as in voc:VOCdevkit/VOC2007 (--help-source all lists the kinds), coco (with
+    --annotations), or scenes (drawn here, no download).
 
     \b
     Examples:
       benchkit make-split arrays:mine.npz --out mine.h5 --regime pal:0.5
-      benchkit make-split coco --annotations instances_train2017.json --images train2017 \
-          --test-annotations instances_val2017.json --test-images val2017 --keep-empty test \
+      benchkit make-split coco --annotations instances_train2017.json --images train2017 \\
+          --test-annotations instances_val2017.json --test-images val2017 --keep-empty test \\
           --long-tail pareto --max 1200 --out coco-lt.h5
+      benchkit make-split voc:VOCdevkit/VOC2012 --source-option test_root=VOCdevkit/VOC2007 \\
+          --long-tail pareto --generator dbl --out voc-lt.h5
       benchkit make-split scenes --long-tail pareto --regime ppl:0.5 --out scenes.h5
-    """
+    """  # noqa: D301 (click looks for the backspace itself)
+    with wrong_call(BenchkitError, InputError):
+        wanted = _wanted(options)
+        making.check(wanted)
+    loaded, kind, chosen = _chosen(source, out, options)
+    writable(out)
+    features = _features(loaded, kind, out, options)
+    if chosen is None:
+        name = options["name"] or making.default_name(loaded.name, wanted)
+        split = making.build(loaded, wanted, features, name)
+    else:
+        name = options["name"] or published.default_name(chosen, wanted)
+        split = making.build(loaded, published.laws(chosen, wanted), features, name)
+        split = published.finish(split, chosen)
+    prints = split_file.write(split, out, say)
+    sizes = ", ".join(f"{len(part.ids)} {name}" for name, part in split.parts.items())
+    say(f"{out}: {sizes} images, {len(split.class_names)} classes, {split.regime} labels")
+    click.echo(prints["both"])
+
+
+def _wanted(options: dict[str, Any]) -> making.Options:
+    """The laws that the command line asks for, with the files of classes that they name."""
+    tail, noise, missing = (
+        options[key] for key in ("target_counts", "noise_by_class", "missing_by_class")
+    )
+    if tail is not None and options["long_tail"] != "none":
+        raise click.UsageError("--target-counts takes the place of a law; leave --long-tail out")
+    if noise is not None and noise != "frequency":
+        noise = class_file.read(Path(noise), whole=False)
     law = making.LongTail(
-        kind=options["long_tail"],
+        kind=options["long_tail"] if tail is None else "counts",
         b=options["pareto_b"],
         maximum=options["maximum"],
         minimum=options["minimum"],
         tail_quantile=options["tail_quantile"],
         generator=options["generator"],
+        imbalance_ratio=options["imbalance_ratio"],
+        targets=None if tail is None else class_file.read(tail, whole=True),
     )
-    wanted = making.Options(
+    return making.Options(
         long_tail=law,
         regime=options["regime"],
         val_fraction=options["val_fraction"],
@@ -221,41 +350,82 @@ def make_split(source: str, out: Path, **options: Any) -> None:
         many=options["many"],
         few=options["few"],
         shot_reference=options["shot_reference"],
+        counts=options["counts"],
+        noise_by_class=noise,
+        instance_noise=options["instance_noise"],
+        missing_by_class=None if missing is None else class_file.read(missing, whole=False),
     )
-    making.check(wanted)
-    loaded, kind = _load_source(source, out, options)
-    features = _features(loaded, kind, out, options)
-    name = options["name"] or making.default_name(loaded.name, wanted)
-    split = making.build(loaded, wanted, features, name)
-    prints = split_file.write(split, out, say)
-    sizes = ", ".join(f"{len(part.ids)} {name}" for name, part in split.parts.items())
-    say(f"{out}: {sizes} images, {len(split.class_names)} classes, {split.regime} labels")
-    click.echo(prints["both"])
+
+
+def _chosen(
+    source: str, out: Path, options: dict[str, Any]
+) -> tuple[Source, str, published.Chosen | None]:
+    """The source, its kind, and the published split that it was cut down to, if one is named."""
+    name, words = options["published"], options["published_file"]
+    if name is None:
+        if words:
+            raise click.UsageError("--published-file needs --published NAME")
+        return (*_load_source(source, out, options), None)
+    context = click.get_current_context()
+    told = click.core.ParameterSource.COMMANDLINE
+    given = {key for key in options if context.get_parameter_source(key) is told}
+    with wrong_call(InputError):
+        files = published.request(name, words, given)
+    whole: Source | None = None
+    kind = source
+    if source != published.SOURCE:
+        whole, kind = _load_source(source, out, options)
+    roots = (options["images"],) if options.get("images") is not None else ()
+    chosen = published.choose(name, whole, files, given, roots)
+    for note in chosen.notes:
+        say(f"{name}: {note}")
+    return chosen.source, kind, chosen
 
 
 def _load_source(text: str, out: Path, options: dict[str, Any]) -> tuple[Source, str]:
     kind, _, rest = text.partition(":")
-    if kind == "arrays" and rest:
-        from splits.sources import arrays
+    if kind in ("coco", "scenes") and not rest:
+        if options["source_options"]:
+            raise click.UsageError(f"--source-option is for sources KIND:PATH, not for {text!r}")
+        loaded = _scenes(out, options) if kind == "scenes" else _annotated(options)
+    else:
+        loaded = _registered(text, options["source_options"])
+        kind = "arrays" if kind == "arrays" else f"{kind}:"
+    if empty := int((counts(loaded.labels, 1) == 0).sum()):
+        say(f"{text}: {empty} of {len(loaded.class_names)} classes have no positive image")
+    return loaded, kind
 
-        return arrays.load(Path(rest)), kind
+
+def _registered(text: str, words: Sequence[str]) -> Source:
+    kind, _, rest = text.partition(":")
+    with wrong_call(InputError):
+        if kind not in registry.names():
+            forms = ", ".join(registry.get(name).FORM for name in registry.names())
+            raise InputError(f"source {text!r} is none of {forms}, coco and scenes")
+        module = registry.get(kind)
+        if not rest:
+            raise InputError(f"source {kind} needs a path: {module.FORM}")
+        chosen = registry.parse_options(kind, words)
+    if getattr(module, "NEEDS_HDF5", False):
+        chosen["read"] = split_file.read_arrays
+    loaded: Source = module.load(Path(rest), **chosen)
+    return loaded
+
+
+def _annotated(options: dict[str, Any]) -> Source:
     from splits.sources import coco
 
-    if kind == "coco" and not rest:
-        if options["annotations"] is None:
-            raise click.UsageError("source coco needs --annotations FILE.json")
-        return coco.load(
-            options["annotations"],
-            train_images=options["images"],
-            test_json=options["test_annotations"],
-            test_images=options["test_images"],
-            keep_empty_train=options["keep_empty"] == "both",
-            keep_empty_test=options["keep_empty"] in ("test", "both"),
-            crowd=options["crowd"],
-        ), kind
-    if kind == "scenes" and not rest:
-        return _scenes(out, options), kind
-    raise click.UsageError(f"source {text!r} is neither arrays:FILE.npz, coco nor scenes")
+    if options["annotations"] is None:
+        raise click.UsageError("source coco needs --annotations FILE.json, or write coco:ROOT")
+    return coco.load(
+        options["annotations"],
+        train_images=options["images"],
+        test_json=options["test_annotations"],
+        test_images=options["test_images"],
+        keep_empty_train=options["keep_empty"] == "both",
+        keep_empty_test=options["keep_empty"] in ("test", "both"),
+        crowd=options["crowd"],
+    )
 
 
 def _scenes(out: Path, options: dict[str, Any]) -> Source:
@@ -288,6 +458,8 @@ def _features(source: Source, kind: str, out: Path, options: dict[str, Any]) -> 
             raise BenchkitError(
                 f"source '{source.name}' brings features of its own; leave --backbone out, or X"
             )
+        if kind == "coco" and options["images"] is None:
+            raise click.UsageError(f"--backbone {name} has nothing to look at without --images")
         features = _backbone(source, name, out, options)
     return making.stored_as(features, options["feature_type"])
 
@@ -297,7 +469,9 @@ def _backbone(source: Source, name: str, out: Path, options: dict[str, Any]) -> 
     from benchkit import features as extraction
 
     weights = options["weights"] or ("shipped" if name == "glyphs" else "imagenet")
-    backbone = backbones.build(name, weights)
+    # torch announces a download on standard output, which is kept for results.
+    with contextlib.redirect_stdout(sys.stderr):
+        backbone = backbones.build(name, weights)
     device = runs.pick_device(options["device"])
     cache = options["cache"] or out.parent / "features"
 

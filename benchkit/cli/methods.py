@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from baselines.core import Method, hyperparameters, registry
-from benchkit.terminal import page
+from benchkit.terminal import page, wrong_call
 
 
 @click.command()
@@ -29,7 +29,9 @@ def methods(key: str | None, plugins: tuple[Path, ...]) -> None:
     for path in plugins:
         extra |= registry.load_plugin(path)
     if key is not None:
-        click.echo(describe(registry.get(key, extra)))
+        with wrong_call(ValueError):
+            method = registry.get(key, extra)
+        click.echo(describe(method))
         return
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("key", "title", "year", "unknown labels", "regimes", "oracle"):

@@ -9,10 +9,10 @@ import click
 import numpy as np
 
 from baselines.core import Method, hyperparameters, registry
+from benchkit import external, runs, split_file
 from benchkit import recipe as recipes
-from benchkit import runs, split_file
 from benchkit.errors import BenchkitError
-from benchkit.terminal import bar, say
+from benchkit.terminal import bar, say, wrong_call
 
 FILE = click.Path(path_type=Path)
 
@@ -61,7 +61,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--stack",
     type=click.IntRange(min=1),
-    default=16,
+    default=runs.DEFAULT_WIDTH,
     show_default=True,
     help="The most runs trained as one program.",
 )
@@ -89,7 +89,7 @@ def run(
     class_embeddings: Path | None,
     out: Path,
 ) -> None:
-    r"""Train methods on a split and record their test scores.
+    """Train methods on a split and record their test scores.
 
     Runs of one method that differ in seed train as one program. Records that exist are kept:
     starting the same grid again runs what is missing. A run that fails is recorded as a failure,
@@ -100,11 +100,12 @@ def run(
       benchkit run --split s.h5 --method bce,asl,db-focal --seeds 3 --out runs
       benchkit run --split s.h5 --method all --recipe epochs=20 --recipe batch=64 --out runs
       benchkit run --split s.h5 --method asl --set asl.clip=0.1 --out runs
-    """
+    """  # noqa: D301 (click looks for the backspace itself)
     if seeds is not None and only:
         raise click.UsageError("give --seeds N or --seed S, not both")
     specs = choose_methods(methods, settings, plugins)
-    recipe = recipes.parse(recipe_words)
+    with wrong_call(BenchkitError):
+        recipe = recipes.parse(recipe_words)
     split = split_file.read(split_path)
     embeddings, digest = _embeddings(class_embeddings, len(split.class_names))
     grid = runs.Grid(
@@ -145,14 +146,13 @@ def choose_methods(
         versions |= {k: runs.plugin_version(m.info.version, path) for k, m in found.items()}
     keys = list(registry.builtin() | extra) if text == "all" else text.split(",")
     keys = list(dict.fromkeys(key.strip() for key in keys))
-    chosen = {key: registry.get(key, extra) for key in keys}
+    with wrong_call(ValueError):
+        chosen = {key: registry.get(key, extra) for key in keys}
     values = _settings(settings, chosen)
     specs = []
     for key, method in chosen.items():
-        try:
+        with wrong_call(ValueError):
             hyper = hyperparameters.parse(key, method.Hyper, values.get(key, {}))
-        except ValueError as error:
-            raise BenchkitError(str(error)) from None
         kind = "plugin" if key in extra else "builtin"
         specs.append(runs.Spec(method, hyper, kind, versions.get(key, method.info.version)))
     return specs
@@ -168,7 +168,7 @@ def _settings(
         if not (equals and dot and name):
             raise click.UsageError(f"--set {text!r} is not KEY.NAME=VALUE, as in asl.clip=0.1")
         if key not in chosen:
-            raise BenchkitError(f"--set {text}: the method '{key}' is not in --method")
+            raise click.UsageError(f"--set {text}: the method '{key}' is not in --method")
         values.setdefault(key, {})[name] = value
     return values
 
@@ -179,7 +179,8 @@ def _embeddings(path: Path | None, classes: int) -> tuple[np.ndarray | None, str
     if not path.is_file():
         raise BenchkitError(f"class embeddings {path} do not exist; give an .npy of numbers")
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         raise BenchkitError(
             f"class embeddings {path} are not a readable .npy of numbers; write one with numpy.save"
@@ -227,4 +228,4 @@ def evaluate(
     The threshold metrics read scores as logits (0 is probability one half); AP needs the order
     only.
     """
-    click.echo(runs.record_external(split_path, scores, name, seed, selection, out, say))
+    click.echo(external.record(split_path, scores, name, seed, selection, out, say))

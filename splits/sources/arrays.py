@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source, digest_file
+from splits.sources.registry import Option
 
-_KEYS = ("X", "Y", "indptr", "indices", "shape", "split", "label_names", "image_ids")
+FORM = "arrays:FILE.npz"
+HELP = "Plain arrays in an .npz file: labels Y, or indptr, indices and shape; perhaps X and more."
+OPTIONS = {
+    "labels": Option("", "the key of the labels, or what stands before _indptr and _indices"),
+    "features": Option("X", "the key of the features, or none"),
+    "minus_one": Option("unknown", "what -1 stands for in Y", ("unknown", "negative")),
+    "zero": Option("negative", "what 0 stands for in Y", ("negative", "positive", "unknown")),
+}
+
 _SPARSE = ("indptr", "indices", "shape")
+_CODES = {"positive": 1, "negative": 0, "unknown": -1}
+_OTHERS = ("split", "label_names", "image_ids")
 _BROKEN = (
     OSError,
     EOFError,
@@ -29,12 +41,25 @@ _BROKEN = (
 )
 
 
-def load(path: Path, name: str | None = None) -> Source:
+def load(
+    path: Path,
+    name: str | None = None,
+    *,
+    labels: str = "",
+    features: str = "X",
+    minus_one: str = "unknown",
+    zero: str = "negative",
+) -> Source:
     """Read a source from an `.npz` file.
 
     Args:
         path: the file.
         name: what to call the data set; the file's name without its ending by default.
+        labels: the key of a dense label matrix, or the prefix of a sparse one (`p75` for
+            `p75_indptr` and `p75_indices`); `Y` or no prefix by default.
+        features: the key of the features, or "none".
+        minus_one: what -1 stands for in a dense matrix, "unknown" or "negative".
+        zero: what 0 stands for in a dense matrix, "negative", "positive" or "unknown".
 
     Returns:
         The source. Without names, classes are called class_0, class_1, ... and images 0, 1, ...;
@@ -45,15 +70,90 @@ def load(path: Path, name: str | None = None) -> Source:
             twice, arrays of Python objects, arrays that do not fit one another, wrong values.
     """
     path = Path(path)
-    arrays = _read(path)
-    labels = _labels(path, arrays)
+    arrays = _read(path, set(keys(labels, features)))
+    return from_arrays(
+        choose(path, arrays, labels, features),
+        path,
+        name or path.stem,
+        {path.name: digest_file(path)},
+        minus_one=minus_one,
+        zero=zero,
+    )
+
+
+def keys(labels: str, features: str) -> list[str]:
+    """The keys that options of these names may mean; a file need not have them all."""
+    found = [labels, f"{labels}_indptr", f"{labels}_indices"] if labels else ["Y", *_SPARSE[:2]]
+    return [*found, "shape", *_OTHERS, *([] if features == "none" else [features])]
+
+
+def choose(
+    path: Path, arrays: Mapping[str, np.ndarray], labels: str, features: str
+) -> dict[str, np.ndarray]:
+    """The arrays under the keys that `from_arrays` knows.
+
+    Args:
+        path: their file.
+        arrays: what the file has, by its own keys.
+        labels: as in `load`.
+        features: as in `load`.
+
+    Raises:
+        InputError: the file has no labels or features of that name.
+    """
+    found = {key: arrays[key] for key in (*_OTHERS, "shape") if key in arrays}
+    if not labels:
+        found |= {key: arrays[key] for key in ("Y", *_SPARSE) if key in arrays}
+    elif labels in arrays:
+        found["Y"] = arrays[labels]
+    elif f"{labels}_indptr" in arrays:
+        sparse = {key: f"{labels}_{key}" for key in _SPARSE[:2]}
+        found |= {key: arrays[name] for key, name in sparse.items() if name in arrays}
+    else:
+        raise InputError(
+            f"{path}: there are no labels {labels!r}, nor {labels}_indptr and {labels}_indices."
+        )
+    if "Y" in found and labels:
+        found.pop("shape", None)
+    if features in arrays:
+        found["X"] = arrays[features]
+    elif features not in ("X", "none"):
+        raise InputError(f"{path}: there are no features {features!r}.")
+    return found
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    name: str,
+    digests: dict[str, str],
+    *,
+    minus_one: str = "unknown",
+    zero: str = "negative",
+) -> Source:
+    """A source from arrays in memory.
+
+    Args:
+        arrays: by the keys of the module's description.
+        path: where they come from, for the sentences.
+        name: what to call the data set.
+        digests: of the files read.
+        minus_one: as in `load`.
+        zero: as in `load`.
+
+    Raises:
+        InputError: as `load`.
+    """
+    labels = _labels(path, dict(arrays))
+    if "Y" in arrays and (minus_one, zero) != ("unknown", "negative"):
+        labels = np.array([_CODES[zero], 1, _CODES[minus_one]], np.int8)[labels]
     rows, classes = labels.shape
     names = arrays.get("label_names", np.array([f"class_{c}" for c in range(classes)]))
     ids = arrays.get("image_ids", np.arange(rows))
     _expect(path, "label_names", names, kinds="U", shape=(classes,), of="text")
     _expect(path, "image_ids", ids, kinds="Uiu", shape=(rows,), of="text or integers")
     return Source(
-        name=name or path.stem,
+        name=name,
         class_names=tuple(names.tolist()),
         image_ids=ids.astype(np.str_),
         labels=labels,
@@ -61,12 +161,12 @@ def load(path: Path, name: str | None = None) -> Source:
         paths=None,
         roots=(),
         features=_features(path, arrays.get("X"), rows),
-        digests={path.name: digest_file(path)},
+        digests=digests,
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The known keys of the file, each decompressed once."""
+def _read(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    """The wanted keys of the file, each decompressed once."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give an .npz file of arrays.")
     if not zipfile.is_zipfile(path):
@@ -77,7 +177,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     key = ""
     try:
         with np.load(path, allow_pickle=False) as file:
-            for key in (key for key in _KEYS if key in file.files):
+            for key in (key for key in file.files if key in wanted):
                 arrays[key] = file[key]
     except _BROKEN as error:
         if "allow_pickle" in str(error):

@@ -14,6 +14,24 @@ from pycocotools.coco import COCO
 
 from splits.errors import InputError
 from splits.source import Source, digest_file
+from splits.sources.registry import Option
+
+FORM = "coco:ROOT"
+HELP = (
+    "COCO: ROOT holds annotations/instances_{train,val}YEAR.json and the folders trainYEAR and "
+    "valYEAR; the test part is val. An annotation file in place of ROOT is a set without parts."
+)
+OPTIONS = {
+    "year": Option(2017, "which edition", (2014, 2017)),
+    "keep_empty": Option(
+        "none", "in which parts images without any label stay", ("none", "test", "both")
+    ),
+    "crowd": Option(True, "whether crowd annotations make a label positive"),
+    "min_size": Option(False, "leave out annotations without an area or under 1 pixel wide"),
+}
+
+# The class names, the images kept and their labels, int8 [N, C].
+_Part = tuple[list[str], list[dict[str, Any]], np.ndarray]
 
 
 def load(
@@ -27,15 +45,18 @@ def load(
     crowd: bool = True,
     min_size: bool = False,
     name: str = "coco",
+    year: int = 2017,
+    keep_empty: str = "none",
 ) -> Source:
-    """Read one COCO annotation file, or one for training and one for testing.
+    """Read one COCO annotation file, one for training and one for testing, or COCO's own folder.
 
         y_ic = 1 if image i has an annotation of category c, else 0
 
     Classes stand in the order of their category ids, images in the order of the file.
 
     Args:
-        train_json: annotations of the training images.
+        train_json: annotations of the training images; or the folder of the official layout, which
+            gives all four files and folders.
         train_images: their folder, or None where only labels are needed.
         test_json: annotations of the test images, with the same categories.
         test_images: their folder; needed exactly if `train_images` is given.
@@ -45,6 +66,8 @@ def load(
         min_size: leave out annotations with an area of 0 or a box side under 1 pixel, as the
             published COCO-LT generator does.
         name: what to call the data set.
+        year: the edition, 2014 or 2017; read only for the official layout.
+        keep_empty: "test" is `keep_empty_test`, "both" is both of them.
 
     Returns:
         The source; image ids are COCO's numbers as text, paths its file names. `part` is None
@@ -54,6 +77,10 @@ def load(
         InputError: no such file or folder, not JSON, JSON that is not COCO, an annotation of an
             unknown image or category, an image id that comes twice, test categories that differ.
     """
+    if Path(train_json).is_dir():
+        train_json, train_images, test_json, test_images = _official(Path(train_json), year)
+    keep_empty_train |= keep_empty == "both"
+    keep_empty_test |= keep_empty in ("test", "both")
     files, folders = [Path(train_json)], [train_images]
     if test_json is not None:
         files.append(Path(test_json))
@@ -61,11 +88,16 @@ def load(
     elif test_images is not None:
         raise InputError(f"{test_images}: test images need a file of test annotations as well.")
     roots = _roots(files, folders)
-    keep_empty = (keep_empty_train, keep_empty_test)
+    keep_both = (keep_empty_train, keep_empty_test)
     parts = [
         _read_part(file, _wanted(file, crowd, min_size), keep)
-        for file, keep in zip(files, keep_empty, strict=False)
+        for file, keep in zip(files, keep_both, strict=False)
     ]
+    return _source(name, files, roots, parts)
+
+
+def _source(name: str, files: list[Path], roots: tuple[Path, ...], parts: list[_Part]) -> Source:
+    """The parts as one source, once they fit one another."""
     classes = parts[0][0]
     for file, part in zip(files, parts, strict=True):
         _same_classes(files[0], classes, file, part[0])
@@ -83,6 +115,17 @@ def load(
         features=None,
         digests=_digests(files),
     )
+
+
+def _official(root: Path, year: int) -> tuple[Path, Path | None, Path, Path | None]:
+    """Training and test annotations, each with its folder of images if both folders are there."""
+    train, test = (
+        root / "annotations" / f"instances_{part}{year}.json" for part in ("train", "val")
+    )
+    folders = root / f"train{year}", root / f"val{year}"
+    if all(folder.is_dir() for folder in folders):
+        return train, folders[0], test, folders[1]
+    return train, None, test, None
 
 
 def _roots(files: list[Path], folders: list[Path | None]) -> tuple[Path, ...]:
@@ -131,9 +174,7 @@ def _no_shared_ids(
             )
 
 
-def _read_part(
-    file: Path, wanted: Callable[[dict[str, Any]], bool], keep_empty: bool
-) -> tuple[list[str], list[dict[str, Any]], np.ndarray]:
+def _read_part(file: Path, wanted: Callable[[dict[str, Any]], bool], keep_empty: bool) -> _Part:
     """The class names, the images kept and their labels, int8 [N, C]."""
     data = _parse(file)
     _check_categories(file, data["categories"])

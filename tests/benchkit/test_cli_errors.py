@@ -159,7 +159,7 @@ def test_files_that_are_no_arrays(tmp_path: Path, shared: Path) -> None:
         (("--many", "5", "--few", "10"), ("few = 10", "many = 5")),
         (("--long-tail", "pareto", "--max", "-1"), ("maximum -1",)),
         (("--long-tail", "pareto", "--pareto-b", "0"), ("b must be", "0.0")),
-        (("--long-tail", "exponential"), ("--long-tail", "'exponential'", "pareto")),
+        (("--long-tail", "zipf"), ("--long-tail", "'zipf'", "pareto")),
         (("--views", "3"), ("--views", "3")),
         (("--seed", "one"), ("--seed", "'one'")),
         (("--sede", "1"), ("--sede", "--seed")),

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from benchkit.random import image_class_uniform, python_sampler
 from splits import long_tail
 from splits.errors import InputError
+from splits.labels import SparseLabels
 from splits.sources import arrays
 
 VOC_TARGETS = [800, 529, 359, 248, 175, 125, 91, 67, 50, 38, 29, 23, 18, 14, 11, 9, 7, 6, 5, 4]
@@ -148,3 +149,100 @@ def test_sample_has_a_long_tail_on_voc(voc):
     assert 1100 < len(rows) < 1180
     assert np.abs(np.log((counts + 1) / (np.array(VOC_LT) + 1))).max() < 0.7
     assert counts.min() >= 1
+
+
+# ----------------------------------------------------------------------------- exponential
+
+
+def test_exponential_targets_by_hand():
+    targets = long_tail.exponential_targets(3, imbalance_ratio=100, maximum=800)
+    assert targets.tolist() == [800, 80, 8] and targets.dtype == np.int64
+    assert long_tail.exponential_targets(1).tolist() == [800]
+    assert long_tail.exponential_targets(4, imbalance_ratio=1, maximum=7).tolist() == [7] * 4
+    cifar = long_tail.exponential_targets(10, imbalance_ratio=100, maximum=5000)
+    assert cifar.tolist() == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]  # CIFAR-10-LT
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(num_classes=0), "at least one class, not 0"),
+        (dict(imbalance_ratio=0.5), "not ratio 0.5 and maximum 800"),
+        (dict(imbalance_ratio=900), "not ratio 900 and maximum 800"),
+        (dict(imbalance_ratio=float("nan")), "not ratio nan"),
+    ],
+)
+def test_exponential_parameters_are_checked(changes, message):
+    with pytest.raises(InputError, match=message):
+        long_tail.exponential_targets(**{"num_classes": 3, **changes})
+
+
+@settings(deadline=None)
+@given(st.integers(2, 200), st.floats(1, 1000), st.integers(1000, 10**6))
+def test_exponential_targets_fall_by_the_ratio(classes, ratio, maximum):
+    targets = long_tail.exponential_targets(classes, imbalance_ratio=ratio, maximum=maximum)
+    assert targets[0] == maximum and (np.diff(targets) <= 0).all()
+    assert 0 <= maximum / ratio - targets[-1] + 1e-6 < 1 + 1e-5
+
+
+# ----------------------------------------------------------------------------- sparse
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 40), st.integers(1, 7), st.sampled_from([0, -1]))
+def test_sparse_labels_are_sampled_like_dense_ones(seed, rows, classes, fill):
+    random = np.random.default_rng(seed)
+    labels = random.integers(-1, 2, (rows, classes)).astype(np.int8)
+    stored = SparseLabels.from_dense(labels, fill)
+    targets = random.integers(0, rows + 1, classes)
+    add, remove = (
+        image_class_uniform(seed, stream, np.arange(rows).astype(str), list("abcdefg")[:classes])
+        for stream in ("add", "remove")
+    )
+    assert long_tail.visit_order(stored).tolist() == long_tail.visit_order(labels).tolist()
+    chosen = long_tail.sample(labels, targets, add, remove)
+    assert long_tail.sample(stored, targets, add, remove).tolist() == chosen.tolist()
+    walks = [
+        long_tail.sample_dbl(one, targets, python_sampler(seed), cap=True).tolist()
+        for one in (labels, stored)
+    ]
+    assert walks[0] == walks[1]
+    counts = long_tail.achieved(stored, chosen).tolist()
+    assert counts == long_tail.achieved(labels, chosen).tolist()
+    names = [f"class {c}" for c in range(classes)]
+    one, two = (long_tail.report(m, chosen, targets, names) for m in (labels, stored))
+    assert one == two
+    assert [entry["achieved"] for entry in one["classes"]] == counts
+
+
+# ----------------------------------------------------------------------------- the report
+
+
+def test_report_by_hand():
+    # P(b | a) was 1/2 and is 1, P(a | b) was 2/3 and is 1; c loses its only image.
+    labels = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, -1], [0, 1, 1]], np.int8)
+    found = long_tail.report(labels, np.array([0, 1]), np.array([2, 1, 3]), ["a", "b", "c"])
+    assert found["classes"] == [
+        {"name": "a", "target": 2, "achieved": 2, "available": 4},
+        {"name": "b", "target": 1, "achieved": 2, "available": 3},
+        {"name": "c", "target": 3, "achieved": 0, "available": 1},
+    ]
+    assert found["not_met"] == ["c"]
+    # The pairs of a and b as given: (a, b), (a, c), (b, a), (b, c), of which P(c | b) was 1/3.
+    assert found["cooccurrence_drift"] == pytest.approx((1 / 2 + 0 + 1 / 3 + 1 / 3) / 4)
+
+
+def test_report_of_everything_and_of_nothing():
+    labels = np.eye(3, dtype=np.int8)
+    everything = long_tail.report(labels, np.arange(3), np.ones(3, int), ["a", "b", "c"])
+    assert everything["not_met"] == [] and everything["cooccurrence_drift"] == 0
+    nothing = long_tail.report(labels, np.arange(0), np.ones(3, int), ["a", "b", "c"])
+    assert nothing["not_met"] == ["a", "b", "c"] and nothing["cooccurrence_drift"] == 0
+    alone = long_tail.report(labels[:, :1], np.arange(1), np.ones(1, int), ["a"])
+    assert alone["cooccurrence_drift"] == 0
+
+
+def test_targets_by_rank_and_by_class():
+    labels = np.array([[1, 1, 0, 0], [1, 0, -1, 0], [0, 1, 0, 1], [0, 1, 0, 0]], np.int8)
+    # Visited in the order 1, 0, 3, 2, as worked out above.
+    assert long_tail.by_class(labels, np.array([9, 7, 5, 3])).tolist() == [7, 9, 3, 5]

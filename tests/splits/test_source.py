@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splits.errors import InputError
+from splits.labels import SparseLabels
 from splits.source import Source, digest_file
 
 
@@ -38,6 +39,15 @@ def test_a_good_source_is_frozen(make):
 def test_optional_fields(make):
     source = make(part=None, paths=None, roots=(), features=None)
     assert source.part is None and source.features is None
+
+
+def test_sparse_labels(make):
+    stored = SparseLabels.from_dense(np.array([[1, 0], [0, -1], [1, 1]], np.int8), -1)
+    assert make(labels=stored).labels is stored
+    with pytest.raises(InputError, match=r"image ids must have .* 2 rows"):
+        make(labels=stored.rows(np.arange(2)))
+    with pytest.raises(InputError, match=r"the set is empty \(0 images, 2 classes\)"):
+        make(labels=stored.rows(np.arange(0)))
 
 
 BAD_FEATURES = np.zeros((3, 1, 2), np.float32)

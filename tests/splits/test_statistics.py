@@ -5,6 +5,7 @@ import pytest
 
 from splits import statistics
 from splits.errors import InputError
+from splits.labels import SparseLabels
 from splits.sources import arrays
 
 LABELS = np.array([[1, 1, 0], [1, 0, -1], [0, 0, 0], [1, 1, 0]], np.int8)
@@ -16,6 +17,18 @@ def test_counts_by_hand():
     assert statistics.cardinality(LABELS) == 5 / 4
     assert statistics.cooccurrence(LABELS).tolist() == [[3, 2, 0], [2, 2, 0], [0, 0, 0]]
     assert statistics.cooccurrence(LABELS).dtype == np.int64
+
+
+@pytest.mark.parametrize("fill", [0, -1])
+def test_counts_of_sparse_labels(fill):
+    stored = SparseLabels.from_dense(LABELS, fill)
+    statistics.check_labels(stored)
+    assert statistics.class_counts(stored).tolist() == [3, 2, 0]
+    assert statistics.class_counts(stored).dtype == np.int64
+    assert statistics.cardinality(stored) == 5 / 4
+    assert statistics.cooccurrence(stored).tolist() == [[3, 2, 0], [2, 2, 0], [0, 0, 0]]
+    with pytest.raises(InputError, match=r"at least one image.*\(0, 3\)"):
+        statistics.check_labels(stored.rows(np.zeros(0, int)))
 
 
 def test_imbalance_ratio_leaves_out_absent_classes():

@@ -1,0 +1,1 @@
+"""What the published splits share: the contract, list files, image names, discovery."""

@@ -1,0 +1,56 @@
+"""Reads a data set from the arrays of an HDF5 file, by the keys of an `arrays` source.
+
+This room does not open HDF5: `load` takes the function that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splits.source import Source, digest_file
+from splits.sources import arrays
+
+FORM = "hdf5:FILE"
+HELP = "An HDF5 file with the arrays of an arrays source; a group's are named GROUP/NAME."
+OPTIONS = dict(arrays.OPTIONS)
+NEEDS_HDF5 = True
+
+
+def load(
+    path: Path,
+    *,
+    read: Callable[[Path, Sequence[str]], Mapping[str, np.ndarray]],
+    labels: str = "",
+    features: str = "X",
+    minus_one: str = "unknown",
+    zero: str = "negative",
+) -> Source:
+    """Read a source from an HDF5 file.
+
+    Args:
+        path: the file.
+        read: gives those of some arrays that the file has, by name.
+        labels: as in `arrays.load`.
+        features: as in `arrays.load`.
+        minus_one: as in `arrays.load`.
+        zero: as in `arrays.load`.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: as `arrays.load`, and what `read` raises.
+    """
+    path = Path(path)
+    found = read(path, arrays.keys(labels, features))
+    return arrays.from_arrays(
+        arrays.choose(path, found, labels, features),
+        path,
+        path.stem,
+        {path.name: digest_file(path)},
+        minus_one=minus_one,
+        zero=zero,
+    )

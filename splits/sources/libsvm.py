@@ -1,0 +1,149 @@
+"""Reads multi-label LibSVM files: lines `1,3 5:0.2 7:1`, labels and then `feature:value`.
+
+A line without labels begins with its first feature; an empty line, other than at the end of the
+file, is an image without either. What follows a `#` is a comment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from splits.errors import InputError
+from splits.source import Source
+from splits.sources._text import digests, parts, read_lines, read_names, whole, wrong
+from splits.sources.registry import Option
+
+FORM = "libsvm:FILE"
+HELP = "Multi-label LibSVM: lines '1,3 5:0.2 7:1'; images are numbered."
+OPTIONS = {
+    "test": Option("", "a second file with the test part"),
+    "labels_from": Option(0, "the number of the first class", (0, 1)),
+    "features_from": Option(1, "the number of the first feature", (0, 1)),
+    "features": Option("dense", "dense, or none to read labels only", ("dense", "none")),
+    "classes": Option("", "a file with a class name per line; else class_0, class_1, ..."),
+}
+
+
+def load(
+    path: Path,
+    *,
+    test: str = "",
+    labels_from: int = 0,
+    features_from: int = 1,
+    features: str = "dense",
+    classes: str = "",
+    name: str | None = None,
+) -> Source:
+    """Read a LibSVM file, or one for training and one for testing.
+
+    Args:
+        path: the file.
+        test: a second file with the test part.
+        labels_from: the number of the first class, 0 or 1.
+        features_from: the number of the first feature, 0 or 1.
+        features: "dense" for float32 [N, 1, D], or "none".
+        classes: a file with a class name per line, in the order of the numbers.
+        name: what to call the data set; the file's name without its ending by default.
+
+    Returns:
+        The source. Without `classes` there are as many as the largest number says.
+
+    Raises:
+        InputError: a missing file, or a line that is not as above.
+    """
+    files = [Path(path), *([Path(test)] if test else [])]
+    names = read_names(Path(classes), "class") if classes else []
+    lines = [
+        _read(file, labels_from, features_from, len(names), features == "dense") for file in files
+    ]
+    rows = [row for part in lines for row in part]
+    if not rows:
+        raise InputError(f"{path}: the file is empty; it must have a line for each image.")
+    count = len(names) or 1 + max((label for row in rows for label in row[0]), default=-1)
+    if not count:
+        raise InputError(f"{path}: no line has a label; give the classes with classes=FILE.")
+    labels = np.zeros((len(rows), count), np.int8)
+    for row, (positive, _) in enumerate(rows):
+        labels[row, positive] = 1
+    return Source(
+        name=name or Path(path).stem,
+        class_names=tuple(names) or tuple(f"class_{number}" for number in range(count)),
+        image_ids=np.arange(len(rows)).astype(np.str_),
+        labels=labels,
+        part=parts([len(part) for part in lines]),
+        paths=None,
+        roots=(),
+        features=_dense([row[1] for row in rows]) if features == "dense" else None,
+        digests=digests(Path(path).parent, files),
+    )
+
+
+def _read(
+    file: Path, labels_from: int, features_from: int, classes: int, features: bool
+) -> list[tuple[list[int], dict[int, float]]]:
+    """Classes and features of each line, both numbered from 0."""
+    lines, rows = read_lines(file), []
+    while lines and not lines[-1]:
+        lines.pop()
+    for line, text in enumerate(lines, 1):
+        if text.startswith("#"):
+            continue
+        words = text.partition("#")[0].split()
+        labels = words.pop(0).split(",") if words and ":" not in words[0] else []
+        positive = [_number(file, line, "a class", label, labels_from) for label in labels]
+        for label in positive:
+            if classes and label >= classes:
+                raise wrong(
+                    file,
+                    line,
+                    f"class {label + labels_from} is not in the list of {classes} classes "
+                    f"({labels_from} to {classes + labels_from - 1}).",
+                )
+        if len(set(positive)) < len(positive):
+            raise wrong(file, line, f"a class comes twice in {','.join(labels)!r}.")
+        rows.append((positive, _features(file, line, words, features_from) if features else {}))
+    return rows
+
+
+def _number(file: Path, line: int, what: str, text: str, least: int) -> int:
+    number = whole(file, line, text, what) - least
+    if number < 0:
+        key = "labels_from" if what == "a class" else "features_from"
+        raise wrong(file, line, f"{what} is numbered 0, but {key} is {least}.")
+    return number
+
+
+def _features(file: Path, line: int, words: list[str], least: int) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for word in words:
+        key, colon, text = word.partition(":")
+        try:
+            value = float(text)
+        except ValueError:
+            colon = ""
+        if not colon:
+            raise wrong(file, line, f"a feature is NUMBER:VALUE, not {word!r}.")
+        number = _number(file, line, "a feature", key, least)
+        if number in found:
+            raise wrong(file, line, f"feature {key} comes twice.")
+        found[number] = value
+    return found
+
+
+def _dense(rows: list[dict[int, float]]) -> np.ndarray:
+    """Float32 [N, 1, D]; what no line names is 0."""
+    width = 1 + max((number for row in rows for number in row), default=-1)
+    if not width:
+        raise InputError("No line has a feature; give features=none to read labels only.")
+    try:
+        dense = np.zeros((len(rows), 1, width), np.float32)
+    except MemoryError:
+        raise InputError(
+            f"{len(rows)} rows of {width} features do not fit into memory; give features=none."
+        ) from None
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused later
+        for row, values in enumerate(rows):
+            dense[row, 0, list(values)] = list(values.values())
+    return dense

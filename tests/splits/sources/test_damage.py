@@ -1,0 +1,122 @@
+"""Whatever happens to a file, a source raises a sentence or reads it; no other error gets out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from benchkit import random
+from splits.errors import InputError
+from splits.sources import registry
+
+OPEN = "ImageID,Source,LabelName,Confidence\n"
+FILES = {
+    "voc": {
+        "ImageSets/Main/cat_trainval.txt": "1  1\n2 -1\n",
+        "ImageSets/Main/dog_trainval.txt": "1  0\n2  1\n",
+        "ImageSets/Main/cat_test.txt": "3  1\n",
+        "ImageSets/Main/dog_test.txt": "3  1\n",
+    },
+    "nus": {
+        "ConceptsList/Concepts81.txt": "sky\nsea\n",
+        "ImageList/TrainImagelist.txt": "a\\1.jpg\na\\2.jpg\n",
+        "ImageList/TestImagelist.txt": "a\\3.jpg\n",
+        "TrainTestLabels/Labels_sky_Train.txt": "1\n0\n",
+        "TrainTestLabels/Labels_sea_Train.txt": "1\n1\n",
+        "TrainTestLabels/Labels_sky_Test.txt": "1\n",
+        "TrainTestLabels/Labels_sea_Test.txt": "0\n",
+    },
+    "cub": {
+        "images.txt": "1 a/1.jpg\n2 b/2.jpg\n",
+        "train_test_split.txt": "1 1\n2 0\n",
+        "attributes.txt": "1 x::y\n2 x::z\n",
+        "attributes/image_attribute_labels.txt": "1 1 1 3 2.5\n1 2 0 4 1\n2 1 1 1 2\n2 2 1 1 9 9\n",
+    },
+    "openimages": {
+        "class-descriptions-boxable.csv": '/m/1,Cat\n/m/2,"Dog, big"\n',
+        "train-annotations-human-imagelabels-boxable.csv": f"{OPEN}a,v,/m/1,1\nb,v,/m/2,0\n",
+        "test-annotations-human-imagelabels-boxable.csv": f"{OPEN}c,v,/m/2,1\n",
+    },
+    "csv": {"a.csv": 'image,cat,dog\n"a, 1",1,0\nb,-1,1\n'},
+    "list": {"a.txt": "a.jpg, 0 2\nb.jpg, 1\n"},
+    "libsvm": {"a.svm": "0,2 1:0.5 3:2\n1 2:1\n"},
+    "mulan": {
+        "a.arff": "@relation 'a b'\n@attribute x numeric\n@attribute 'y z' {0,1}\n@data\n"
+        "0.5,1\n{0 2, 1 1}\n",
+        "a.xml": "<labels>\n<label name='y z'/>\n</labels>\n",
+    },
+    "coco": {
+        "annotations/instances_train2017.json": '{"images": [{"id": 1, "file_name": "a"}], '
+        '"annotations": [{"id": 1, "image_id": 1, "category_id": 3}], '
+        '"categories": [{"id": 3, "name": "cat"}]}',
+        "annotations/instances_val2017.json": '{"images": [{"id": 2, "file_name": "a"}], '
+        '"annotations": [{"id": 1, "image_id": 2, "category_id": 3}], '
+        '"categories": [{"id": 3, "name": "cat"}]}',
+    },
+    "mat": {"a.mat": b""},
+}
+STARTS = {"csv": "a.csv", "list": "a.txt", "libsvm": "a.svm", "mulan": "a.arff", "mat": "a.mat"}
+
+
+@pytest.fixture
+def written(tmp_path, put):
+    def write(kind):
+        for name, content in FILES[kind].items():
+            put(name, content)
+        if kind == "mat":
+            savemat(tmp_path / "a.mat", {"X": np.ones((2, 3)), "Y": np.eye(2, 4)})
+        return tmp_path / STARTS.get(kind, ""), [tmp_path / name for name in FILES[kind]]
+
+    return write
+
+
+def attempt(kind: str, start: Path, damaged: Path) -> bool:
+    """Whether the source was read; a refusal is one sentence."""
+    try:
+        registry.get(kind).load(start, **registry.parse_options(kind, []))
+    except InputError as error:
+        assert "\n" not in str(error), (damaged, str(error))
+        return False
+    return True
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", FILES)
+def test_files_cut_and_overwritten(kind, written):
+    start, files = written(kind)
+    assert attempt(kind, start, start)
+    for file in files:
+        whole = file.read_bytes()
+        step = 1 if len(whole) < 100 else len(whole) // 60
+        for length in range(0, len(whole), step):
+            file.write_bytes(whole[:length])
+            attempt(kind, start, file)
+        count = 40
+        places = random.uniform(0, "places", np.arange(count)) * len(whole)
+        values = random.uniform(0, "values", np.arange(count)) * 256
+        for place, value in zip(places.astype(int), values.astype(int), strict=True):
+            file.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            attempt(kind, start, file)
+        file.unlink()
+        assert not attempt(kind, start, file)
+        file.write_bytes(whole)
+    assert attempt(kind, start, start)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "mat"])
+def test_marks_and_line_ends_change_nothing(kind, written):
+    start, files = written(kind)
+    load, words = registry.get(kind).load, registry.parse_options(kind, [])
+    before = load(start, **words)
+    for file in files:
+        text = file.read_bytes()
+        file.write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    after = load(start, **words)
+    assert after.class_names == before.class_names
+    assert (after.image_ids == before.image_ids).all()
+    dense = [
+        s.labels if isinstance(s.labels, np.ndarray) else s.labels.to_dense()
+        for s in (before, after)
+    ]
+    assert (dense[0] == dense[1]).all()

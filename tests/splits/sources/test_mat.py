@@ -1,0 +1,168 @@
+import h5py
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.io import savemat
+
+from benchkit.errors import BenchkitError
+from benchkit.split_file import read_arrays
+from splits.sources import arrays, hdf5, mat
+
+LABELS = np.array([[1, 0, 1], [0, 0, 1]])
+FEATURES = np.array([[0.5, 2, 3, 4], [1, 0, 0, 9]])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def save(name="a.mat", **variables):
+        savemat(tmp_path / name, variables)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csc_matrix])
+def test_matrices(write, kind):
+    source = mat.load(write(X=kind(FEATURES), Y=kind(LABELS.astype(float))))
+    assert source.labels.tolist() == LABELS.tolist()
+    assert source.labels.dtype == np.int8
+    assert source.features[:, 0].tolist() == FEATURES.tolist()
+    assert source.name == "a" and list(source.digests) == ["a.mat"]
+
+
+def test_orientation(write, put, refused):
+    names = dict(labels="target", features="data")
+    path = write(data=FEATURES, target=LABELS.T, parts=np.array([[0, 1]]))
+    source = mat.load(path, **names, split="parts")
+    assert source.labels.tolist() == LABELS.tolist()
+    assert source.part.tolist() == [0, 1]
+    both = mat.load(write(data=FEATURES.T, target=LABELS.T), **names)
+    assert both.labels.tolist() == LABELS.tolist()
+    assert both.features[:, 0].tolist() == FEATURES.tolist()
+    square = write(X=FEATURES[:, :2], Y=LABELS[:, :2])
+    refused("a.mat", "orientation=rows or orientation=columns", lambda: mat.load(square))
+    assert mat.load(square, orientation="rows").labels.tolist() == LABELS[:, :2].tolist()
+    assert mat.load(square, orientation="columns").labels.tolist() == LABELS[:, :2].T.tolist()
+    alone = write(Y=LABELS.T)
+    assert mat.load(alone).labels.shape == (3, 2)
+    assert mat.load(alone, orientation="columns", features="none").labels.shape == (2, 3)
+    refused("a.mat", "'X' must be numbers", lambda: mat.load(write(X=np.ones((7, 5)), Y=LABELS)))
+
+
+def test_minus_one(write, put, refused):
+    path = write(Y=2 * LABELS - 1)
+    refused("a.mat", "minus_one=negative or minus_one=unknown", lambda: mat.load(path))
+    assert mat.load(path, minus_one="negative").labels.tolist() == LABELS.tolist()
+    assert mat.load(path, minus_one="unknown").labels.tolist() == (2 * LABELS - 1).tolist()
+    path = write(Y=np.array([[1, 0, -1]]))
+    assert mat.load(path).labels.tolist() == [[1, 0, -1]]
+    classes = put("classes.txt", "cat\ndog\nowl\n")
+    assert mat.load(path, classes=str(classes)).class_names == ("cat", "dog", "owl")
+
+
+def test_malformed(write, put, refused, tmp_path):
+    refused("none.mat", "no such file", lambda: mat.load(tmp_path / "none.mat"))
+    refused("a.mat", "no variable 'Y'; there are X", lambda: mat.load(write(X=FEATURES)))
+    refused("a.mat", "no variable 'Z'", lambda: mat.load(write(Y=LABELS), features="Z"))
+    refused("a.mat", "label 3", lambda: mat.load(write(Y=LABELS * 3)))
+    refused("a.mat", "matrix of numbers", lambda: mat.load(write(Y=np.array([["a"]], object))))
+    refused(
+        "a.mat", "'s' is 5 for image 1", lambda: mat.load(write(Y=LABELS, s=[[0, 5]]), split="s")
+    )
+    whole = write(X=np.arange(5000.0)[None], Y=LABELS).read_bytes()
+    for size in (0, 60, 200, len(whole) // 2, len(whole) - 40):
+        path = put("cut.mat", whole[:size])
+        refused("cut.mat", "", lambda path=path: mat.load(path))
+
+
+@pytest.fixture
+def new_mat(tmp_path):
+    """A file laid out as MATLAB 7.3 does: axes reversed, sparse matrices by columns."""
+    path = tmp_path / "new.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["X"] = FEATURES.T
+        columns = sparse.csc_array(LABELS.astype(float))
+        group = file.create_group("Y")
+        group["data"], group["ir"], group["jc"] = columns.data, columns.indices, columns.indptr
+        group.attrs["MATLAB_sparse"] = np.uint64(2)
+        file["T"] = LABELS  # [2, 3] on disk is [3, 2] in MATLAB
+    head = b"MATLAB 7.3 MAT-file, Platform: GLNXA64"
+    path.write_bytes(head + path.read_bytes()[len(head) :])
+    return path
+
+
+def test_matlab_7_3(new_mat, refused):
+    source = mat.load(new_mat, read=read_arrays)
+    assert source.labels.tolist() == LABELS.tolist()
+    assert source.features[:, 0].tolist() == FEATURES.tolist()
+    turned = mat.load(new_mat, labels="T", read=read_arrays)
+    assert turned.labels.tolist() == LABELS.tolist()
+    refused("new.mat", "save -v7", lambda: mat.load(new_mat))
+
+
+# ----------------------------------------------------------------------------- HDF5
+
+
+@pytest.fixture
+def h5(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["X"] = FEATURES
+        file["Y"] = LABELS
+        file["label_names"] = np.array(["cat", "dog", "ünï"], h5py.string_dtype())
+        file["image_ids"] = np.array([b"i", b"j"])
+        file["split"] = [0, 1]
+        file["more/truth"] = -LABELS
+    return path
+
+
+def test_hdf5(h5):
+    source = hdf5.load(h5, read=read_arrays)
+    assert source.labels.tolist() == LABELS.tolist()
+    assert source.features[:, 0].tolist() == FEATURES.tolist()
+    assert source.class_names == ("cat", "dog", "ünï")
+    assert source.image_ids.tolist() == ["i", "j"]
+    assert source.part.tolist() == [0, 1]
+    assert list(source.digests) == ["a.h5"]
+    other = hdf5.load(h5, read=read_arrays, labels="more/truth", features="none")
+    assert other.labels.tolist() == (-LABELS).tolist() and other.features is None
+    with h5py.File(h5, "a") as file:
+        file["p_indptr"], file["p_indices"], file["shape"] = [0, 1, 1], [2], [2, 3]
+    assert hdf5.load(h5, read=read_arrays, labels="p").labels.tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
+def test_malformed_hdf5(h5, refused, tmp_path):
+    read = dict(read=read_arrays)
+    refused("a.h5", "no labels 'Z'", lambda: hdf5.load(h5, labels="Z", **read))
+    refused("a.h5", "no features 'Z'", lambda: hdf5.load(h5, features="Z", **read))
+    refused("a.h5", "'Y' must be", lambda: hdf5.load(h5, labels="label_names", **read))
+    for content in (b"", b"text", h5.read_bytes()[:2000]):
+        (tmp_path / "cut.h5").write_bytes(content)
+        with pytest.raises(BenchkitError, match=r"cut.h5 is not an HDF5 file, or damaged"):
+            hdf5.load(tmp_path / "cut.h5", **read)
+    with pytest.raises(BenchkitError, match=r"none.h5: there is no such file"):
+        hdf5.load(tmp_path / "none.h5", **read)
+    with h5py.File(h5, "a") as file:
+        file["refs"] = np.array([file["X"].ref], h5py.ref_dtype)
+    with pytest.raises(BenchkitError, match="'refs' holds neither numbers nor text"):
+        hdf5.load(h5, labels="refs", **read)
+
+
+def test_a_real_set_in_both_formats(data, write, tmp_path):
+    """README: scene has 2407 x 6 labels, 1.074 per row, counts 533 to 364, 1211 training rows."""
+    published = arrays.load(data("features/scene.npz"))
+    path = write(
+        data=published.features[:, 0], target=published.labels.T, part=published.part[None]
+    )
+    with h5py.File(tmp_path / "scene.h5", "w") as file:
+        file["X"], file["Y"], file["split"] = published.features, published.labels, published.part
+    for source in (
+        mat.load(path, labels="target", features="data", split="part"),
+        hdf5.load(tmp_path / "scene.h5", read=read_arrays),
+    ):
+        counts = source.labels.sum(0)
+        assert (source.labels == published.labels).all()
+        assert (source.features == published.features).all()
+        assert np.bincount(source.part).tolist() == [1211, 1196]
+        assert round(source.labels.sum() / 2407, 3) == 1.074
+        assert (counts.max(), counts.min()) == (533, 364)

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from splits import labels as matrices
+from splits.errors import InputError
+from splits.labels import SparseLabels
+
+FILLS = st.sampled_from((0, -1))
+LABELS = np.array([[1, 0, -1], [0, 0, 0], [-1, 1, 1]], np.int8)
+
+
+def dense_labels(rows=12, classes=8):
+    shapes = st.tuples(st.integers(1, rows), st.integers(1, classes))
+    return hnp.arrays(np.int8, shapes, elements=st.integers(-1, 1))
+
+
+def test_by_hand():
+    stored = SparseLabels.from_dense(LABELS, 0)
+    assert stored.shape == (3, 3) and len(stored) == 3
+    assert stored.indptr.tolist() == [0, 2, 2, 5]
+    assert stored.indices.tolist() == [0, 2, 0, 1, 2]
+    assert stored.values.tolist() == [1, -1, -1, 1, 1]
+    assert [a.dtype for a in (stored.indptr, stored.indices, stored.values)] == ["i8", "i4", "i1"]
+    assert stored.nbytes == 4 * 8 + 5 * 4 + 5
+    unknown = SparseLabels.from_dense(LABELS, -1)
+    assert unknown.indptr.tolist() == [0, 2, 5, 7]
+    assert unknown.values.tolist() == [1, 0, 0, 0, 0, 1, 1]
+
+
+@settings(deadline=None)
+@given(dense_labels(), FILLS, st.randoms(use_true_random=False))
+def test_all_ways_lead_to_the_same_arrays(labels, fill, shuffler):
+    stored = SparseLabels.from_dense(labels, fill)
+    assert (stored.to_dense() == labels).all()
+    places = [(r, c) for r in range(labels.shape[0]) for c in range(labels.shape[1])]
+    shuffler.shuffle(places)
+    rows, columns = np.array(places).T
+    other = SparseLabels.from_triplets(rows, columns, labels[rows, columns], labels.shape, fill)
+    again = SparseLabels.from_arrays(labels.shape, stored.arrays())
+    cut = shuffler.randint(0, len(labels))
+    halves = [stored.rows(np.arange(cut)), stored.rows(np.arange(cut, len(labels)))]
+    for made in (other, again, SparseLabels.stacked(halves)):
+        assert made.shape == stored.shape and made.fill == fill
+        for name in ("indptr", "indices", "values"):
+            one, two = getattr(made, name), getattr(stored, name)
+            assert one.dtype == two.dtype and np.array_equal(one, two)
+
+
+@settings(deadline=None)
+@given(dense_labels(), dense_labels(), FILLS, FILLS, st.data())
+def test_each_question_has_the_answer_of_the_dense_matrix(labels, other, fill, second, data):
+    rows, columns = (min(pair) for pair in zip(labels.shape, other.shape, strict=True))
+    labels, other = labels[:rows, :columns], other[:rows, :columns]
+    stored = SparseLabels.from_dense(labels, fill)
+    chosen = np.array(data.draw(st.lists(st.integers(0, rows - 1))), int)
+    assert (stored.rows(chosen).to_dense() == labels[chosen]).all()
+    mask = np.isin(np.arange(rows), chosen)
+    assert (stored.rows(mask).to_dense() == labels[mask]).all()
+    assert (matrices.positives(stored).toarray() == (labels == 1)).all()
+    assert (matrices.positives(labels).toarray() == (labels == 1)).all()
+    for code in (1, 0, -1):
+        expected = (labels == code).sum(0)
+        assert stored.counts(code).tolist() == expected.tolist()
+        assert matrices.counts(labels, code).tolist() == expected.tolist()
+        both = ((labels == code) & (other == 1)).sum(0).tolist()
+        for one in (labels, stored):
+            for two in (other, SparseLabels.from_dense(other, second)):
+                assert matrices.count_both(one, two, code).tolist() == both
+
+
+def good():
+    stored = SparseLabels.from_dense(LABELS, 0)
+    return {"shape": stored.shape, "fill": 0, **{k: stored.arrays()[k] for k in ARRAYS}}
+
+
+ARRAYS = ("indptr", "indices", "values")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(shape=(3, 0)), r"shape \[N, C\], C >= 1, not \(3, 0\)"),
+        (dict(shape=(3,)), r"shape \[N, C\]"),
+        (dict(fill=1), "filled up with 0 or -1, not 1"),
+        (dict(indptr=np.zeros(4, np.int32)), "indptr as a list of int64, not int32"),
+        (dict(indices=np.zeros((5, 1), np.int32)), r"int32, not int32 of shape \(5, 1\)"),
+        (dict(values=np.ones(5)), "values as a list of int8, not float64"),
+        (dict(shape=(4, 3)), "Sparse labels of 4 images need 5 entries of indptr"),
+        (dict(values=np.ones(4, np.int8)), "not 4, 4 and 5"),
+        (dict(indptr=np.array([0, 2, 1, 5])), "must rise from 0 to the 5 entries"),
+        (dict(indptr=np.array([1, 2, 2, 5])), "must rise from 0"),
+        (dict(indptr=np.array([0, 2, 2, 4])), "must rise from 0"),
+        (dict(indices=np.array([0, 2, 0, 1, 3], "i4")), "class 3 in row 2 which is none of the 3"),
+        (dict(indices=np.array([-1, 2, 0, 1, 2], "i4")), "class -1 in row 0 which is none"),
+        (dict(indices=np.array([0, 2, 0, 0, 2], "i4")), "class 0 in row 2 twice or out of order"),
+        (dict(indices=np.array([2, 0, 0, 1, 2], "i4")), "class 0 in row 0 twice or out of order"),
+        (dict(values=np.array([1, -1, 2, 1, 1], "i1")), "row 2 with a label other than 1, 0 and"),
+        (dict(values=np.array([1, 0, -1, 1, 1], "i1")), "class 2 in row 0 with the label 0, which"),
+    ],
+)
+def test_what_is_wrong_is_said(changes, message):
+    SparseLabels(**good())
+    with pytest.raises(InputError, match=message):
+        SparseLabels(**{**good(), **changes})
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "values", "message"),
+    [
+        ([0, 1, 1], [2, 0, 0], [1, 1, 1], "row 1, class 0 comes twice"),
+        ([1, 0, 1], [0, 0, 0], [0, 1, 1], "row 1, class 0 comes twice"),  # also where it is fill
+        ([0, 2], [0, 0], [1, 1], "Label number 1 names row 2; there are 2"),
+        ([0, -1], [0, 0], [1, 1], "Label number 1 names row -1"),
+        ([0, 1], [3, 0], [1, 1], "Label number 0 names class 3; there are 3"),
+        ([0, 1], [1, 2], [1, 2], "row 1, class 2 is 2; a label is 1"),
+        ([0, 1], [1], [1, 1], "not 2, 1 and 2"),
+    ],
+)
+def test_triplets_are_checked(rows, columns, values, message):
+    with pytest.raises(InputError, match=message):
+        SparseLabels.from_triplets(np.array(rows), np.array(columns), np.array(values), (2, 3), 0)
+
+
+def test_empty_rows_do_not_hide_an_order():
+    # Rows 0, 2 and 4 are empty; class 1 of row 1 may be followed by class 0 of row 3.
+    stored = SparseLabels.from_triplets(
+        np.array([1, 3]), np.array([1, 0]), np.array([1, 1]), (5, 2), -1
+    )
+    assert stored.indptr.tolist() == [0, 0, 1, 1, 2, 2]
+    nothing = SparseLabels.from_triplets(*(np.zeros(0, int),) * 3, (2, 2), -1)
+    assert (nothing.to_dense() == -1).all() and nothing.counts(-1).tolist() == [2, 2]

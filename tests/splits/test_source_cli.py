@@ -1,0 +1,148 @@
+"""The sources from the command line: `SOURCE`, `--source-option`, `--help-source`."""
+
+import contextlib
+import io
+import sys
+from unittest import mock
+
+import h5py
+import numpy as np
+import pytest
+
+from benchkit import split_file
+from benchkit.cli import main
+
+
+def call(*words):
+    """The console script in this process: exit code, output, errors."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make a split of a source; returns what was written and what was said."""
+
+    def make(source, *options):
+        out = tmp_path / "out" / "split.h5"
+        words = [word for option in options for word in ("--source-option", option)]
+        code, _, err = call("make-split", source, *words, "--out", out)
+        assert code == 0, err
+        assert "Traceback" not in err
+        return split_file.read(out), err
+
+    return make
+
+
+ROWS = "".join(
+    f"{i},{i % 2},{i % 3 == 0:d},{i / 7},{'test' if i > 15 else 'train'}\n" for i in range(20)
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "set.csv"
+    path.write_text("image,odd,third,f,part\n" + ROWS)
+    return path
+
+
+def test_csv(made, table):
+    split, err = made(f"csv:{table}", "features=f", "split=part")
+    assert split.class_names == ("odd", "third")
+    assert split.parts["train"].true[:3].tolist() == [[0, 1], [1, 0], [0, 0]]
+    assert split.parts["test"].features.shape == (4, 1, 1)
+    assert "no positive" not in err
+    assert split.provenance["sources"].keys() == {"set.csv"}
+
+
+def test_classes_without_positives_are_counted(made, table):
+    table.write_text("image,odd,none,never,part\n" + ROWS.replace(",0,", ",-1,"))
+    text = table.read_text().splitlines()
+    rows = [",".join([*row.split(",")[:2], "0", "", row.split(",")[4]]) for row in text[1:]]
+    table.write_text("\n".join([text[0], *rows]) + "\n")
+    _, err = made(f"csv:{table}", "split=part")
+    assert "2 of 3 classes have no positive image" in err
+
+
+def test_hdf5_and_matlab(made, tmp_path):
+    labels, features = np.eye(20, 4, dtype=np.int8), np.arange(40.0).reshape(20, 2)
+    labels[4:] = np.tile(np.eye(4, dtype=np.int8), (4, 1))
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["Y"], file["X"], file["split"] = labels, features, np.arange(20) > 15
+    split, _ = made(f"hdf5:{tmp_path / 'set.h5'}")
+    assert split.parts["train"].true.tolist() == labels[:16].tolist()
+    with h5py.File(tmp_path / "new.mat", "w", userblock_size=512) as file:
+        file["Y"], file["X"] = labels.T, features.T
+    raw = (tmp_path / "new.mat").read_bytes()
+    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file" + raw[19:])
+    split, _ = made(f"mat:{tmp_path / 'new.mat'}")
+    assert sum(len(part.ids) for part in split.parts.values()) == 20
+
+
+def test_voc(made, tmp_path):
+    lists = tmp_path / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for name, odd in (("cat", 0), ("dog", 1)):
+        for which, start in (("trainval", 0), ("test", 10)):
+            rows = [f"{i:06d} {1 if i % 2 == odd else -1:2d}\n" for i in range(start, start + 10)]
+            (lists / f"{name}_{which}.txt").write_text("".join(rows))
+    split, _ = made(f"voc:{tmp_path / 'VOC2007'}")
+    assert split.parts["test"].ids[0] == "000010"
+    assert split.parts["train"].paths[0] == "JPEGImages/000000.jpg"
+    assert split.recipe["labels"]["source"] == "voc"
+
+
+def test_open_images(made, tmp_path):
+    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/1,Cat\n/m/2,Dog\n")
+    for part in ("train", "test"):
+        rows = "".join(f"{part}{i},verification,/m/{i % 2 + 1},{i % 3 != 0:d}\n" for i in range(9))
+        path = tmp_path / f"{part}-annotations-human-imagelabels-boxable.csv"
+        path.write_text("ImageID,Source,LabelName,Confidence\n" + rows)
+    split, _ = made(f"openimages:{tmp_path}")
+    for part in ("train", "test"):
+        labels = split.parts[part].true
+        dense = labels if isinstance(labels, np.ndarray) else labels.to_dense()
+        assert dense[:3].tolist() == [[0, -1], [-1, 1], [1, -1]]
+
+
+def test_help_source():
+    code, out, _ = call("make-split", "--help-source", "voc")
+    assert code == 0
+    assert out.startswith("voc:ROOT\n")
+    assert "difficult (positive|negative|unknown)" in out and "[default: positive]" in out
+    code, out, _ = call("make-split", "--help-source", "all")
+    assert code == 0 and "nus:ROOT\n  NUS-WIDE" in out
+    code, out, err = call("make-split", "--help-source", "vok")
+    assert (code, out) == (2, "") and "did you mean 'voc'?" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("vok:x",), 2, "source 'vok:x' is none of arrays:FILE.npz, coco:ROOT"),
+        (("voc",), 2, "source voc needs a path: voc:ROOT"),
+        (("voc:x", "--source-option", "dificult=1"), 2, "did you mean 'difficult'?"),
+        (("coco", "--source-option", "year=2014"), 2, "is for sources KIND:PATH"),
+        (("coco",), 2, "source coco needs --annotations"),
+        (("cub:nowhere",), 1, "nowhere: there is no such folder"),
+        (("hdf5:nowhere.h5",), 1, "nowhere.h5: there is no such file"),
+        (("csv:{table}",), 1, "set.csv:3: 'odd' is '2'"),
+    ],
+)
+def test_one_sentence_and_nothing_written(table, tmp_path, words, code, text):
+    table.write_text("image,odd\n0,0\n1,2\n")
+    out = tmp_path / "out" / "split.h5"
+    words = [word.replace("{table}", str(table)) for word in words]
+    found, printed, err = call("make-split", *words, "--out", out)
+    assert (found, printed) == (code, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and text in err, err
+    assert not out.exists() and not out.parent.exists()
