@@ -11,7 +11,7 @@ import numpy as np
 from benchkit import metrics, records, split_file
 from benchkit.errors import BenchkitError
 from benchkit.files import Say
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits import labels as matrices
 
 

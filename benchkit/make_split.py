@@ -13,7 +13,7 @@ import numpy as np
 
 from benchkit import random
 from benchkit.errors import BenchkitError
-from benchkit.split_file import Part, Split, canonical
+from benchkit.split import Part, Split, canonical
 from splits import holdout, long_tail, regimes, shots
 from splits import labels as matrices
 from splits.class_file import ClassFile

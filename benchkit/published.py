@@ -16,7 +16,7 @@ import numpy as np
 
 from benchkit import make_split as making
 from benchkit import random
-from benchkit.split_file import Part, Split
+from benchkit.split import Part, Split
 from splits import shots
 from splits.errors import InputError
 from splits.published.core import contract, registry

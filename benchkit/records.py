@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchkit.files import Say, atomic, remove_unfinished
-from benchkit.split_file import Split, canonical
+from benchkit.split import Split, canonical
 from splits import labels as matrices
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchkit.records import SHOT_NAMES
-from benchkit.split_file import PARTS, Part, Split
+from benchkit.split import PARTS, Part, Split
 from benchkit.split_summary import cross_counts
 from splits import labels as matrices
 from splits.labels import Labels

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from benchkit.errors import BenchkitError
 from benchkit.files import Say, atomic
 from benchkit.records import SHOT_NAMES
-from benchkit.split_file import Split
+from benchkit.split import Split
 from benchkit.split_summary import conditional_cooccurrence
 
 SUFFIXES = (".png", ".svg")

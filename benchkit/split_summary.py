@@ -12,7 +12,7 @@ import numpy as np
 
 from benchkit.errors import BenchkitError
 from benchkit.records import SHOT_NAMES
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits import labels as matrices
 from splits import noise, regimes, statistics
 from splits.labels import Labels

@@ -10,6 +10,7 @@ import numpy as np
 
 from baselines.core import Method, hyperparameters, registry
 from benchkit import external, runs, split_file
+from benchkit import grid as grids
 from benchkit import recipe as recipes
 from benchkit.errors import BenchkitError
 from benchkit.terminal import bar, say, wrong_call
@@ -45,7 +46,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--select",
     "selection",
-    type=click.Choice(runs.SELECTIONS),
+    type=click.Choice(grids.SELECTIONS),
     default="last",
     show_default=True,
     help="Which epoch is scored: the last, the best on the validation part, or (marked as an "
@@ -61,7 +62,7 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--stack",
     type=click.IntRange(min=1),
-    default=runs.DEFAULT_WIDTH,
+    default=grids.DEFAULT_WIDTH,
     show_default=True,
     help="The most runs trained as one program.",
 )
@@ -108,7 +109,7 @@ def run(
         recipe = recipes.parse(recipe_words)
     split = split_file.read(split_path)
     embeddings, digest = _embeddings(class_embeddings, len(split.class_names))
-    grid = runs.Grid(
+    grid = grids.Grid(
         split_path=split_path,
         split=split,
         prints=split_file.stored_fingerprints(split_path),
@@ -133,7 +134,7 @@ def run(
 
 def choose_methods(
     text: str, settings: tuple[str, ...], plugins: tuple[Path, ...]
-) -> list[runs.Spec]:
+) -> list[grids.Spec]:
     """The methods of `--method`, with the hyperparameters of `--set`."""
     extra: dict[str, type[Method]] = {}
     versions: dict[str, str] = {}
@@ -143,7 +144,7 @@ def choose_methods(
         if twice:
             raise BenchkitError(f"two plugins define the method '{twice.pop()}'; rename one")
         extra |= found
-        versions |= {k: runs.plugin_version(m.info.version, path) for k, m in found.items()}
+        versions |= {k: grids.plugin_version(m.info.version, path) for k, m in found.items()}
     keys = list(registry.builtin() | extra) if text == "all" else text.split(",")
     keys = list(dict.fromkeys(key.strip() for key in keys))
     with wrong_call(ValueError):
@@ -154,7 +155,7 @@ def choose_methods(
         with wrong_call(ValueError):
             hyper = hyperparameters.parse(key, method.Hyper, values.get(key, {}))
         kind = "plugin" if key in extra else "builtin"
-        specs.append(runs.Spec(method, hyper, kind, versions.get(key, method.info.version)))
+        specs.append(grids.Spec(method, hyper, kind, versions.get(key, method.info.version)))
     return specs
 
 
@@ -214,7 +215,7 @@ def _embeddings(path: Path | None, classes: int) -> tuple[np.ndarray | None, str
 @click.option(
     "--select",
     "selection",
-    type=click.Choice(runs.SELECTIONS),
+    type=click.Choice(grids.SELECTIONS),
     default="last",
     show_default=True,
     help="The selection rule that made these scores.",

@@ -12,7 +12,7 @@ import pytest
 
 from benchkit import make_split, random
 from benchkit.make_split import Options
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits.source import Source
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -19,8 +19,8 @@ from benchkit import make_split, split_file
 from benchkit.cli import diff as command
 from benchkit.cli import main
 from benchkit.make_split import Options
+from benchkit.split import Split
 from benchkit.split_diff import Side, compare, differences
-from benchkit.split_file import Split
 from splits.labels import SparseLabels
 from splits.source import Source
 

@@ -176,7 +176,7 @@ from types import SimpleNamespace
 import numpy as np
 from benchkit import files, split_file
 from benchkit.errors import BenchkitError
-from benchkit.split_file import Part, Split
+from benchkit.split import Part, Split
 
 # As if another program filled the disk after it was looked at.
 files.shutil.disk_usage = lambda _: SimpleNamespace(free=2**40)

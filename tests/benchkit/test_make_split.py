@@ -13,7 +13,7 @@ import pytest
 from benchkit import make_split
 from benchkit.errors import BenchkitError
 from benchkit.make_split import Features, LongTail, Options, build, choose_rows
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources import arrays

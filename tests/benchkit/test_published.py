@@ -17,7 +17,7 @@ import pytest
 from benchkit import make_split, published, split_file
 from benchkit.cli import main
 from benchkit.make_split import Options
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits.errors import InputError
 from splits.published import spml
 from splits.published.core import registry

@@ -20,11 +20,11 @@ from baselines.asl import Hyper as ASLHyper
 from benchkit import records
 from benchkit.errors import BenchkitError
 from benchkit.external import read_scores
+from benchkit.grid import Grid, Spec, science_of
 from benchkit.make_split import Options
 from benchkit.recipe import Recipe
 from benchkit.records import is_done, run_id, write, write_failure
-from benchkit.runs import Grid, Spec, science_of
-from benchkit.split_file import Split
+from benchkit.split import Split
 
 ToyMaker = Callable[..., Split]
 

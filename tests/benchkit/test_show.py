@@ -21,7 +21,7 @@ from benchkit import make_split, split_drawing, split_file, split_summary
 from benchkit.cli import inspect, main
 from benchkit.errors import BenchkitError
 from benchkit.make_split import Options
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits import noise, regimes
 from splits.labels import SparseLabels
 

@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
+from benchkit import grid as grids
 from benchkit import make_split, runs, split_file
 from benchkit.cli import main
 from benchkit.errors import BenchkitError
 from benchkit.make_split import LongTail, Options, build
 from benchkit.recipe import Recipe
-from benchkit.split_file import Split
+from benchkit.split import Split
 from splits import class_file, long_tail
 from splits.labels import SparseLabels, dense
 from splits.source import Source
@@ -138,13 +139,13 @@ def test_verify_sees_a_change(partial: Source, tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------- training
 
 
-def grid(split: Split, out: Path) -> runs.Grid:
+def grid(split: Split, out: Path) -> grids.Grid:
     from baselines.bce import BCE
 
-    spec = runs.Spec(BCE, BCE.Hyper())
+    spec = grids.Spec(BCE, BCE.Hyper())
     recipe = Recipe(epochs=2, batch=16)
     prints = split.fingerprints()
-    return runs.Grid(Path("toy.h5"), split, prints, [spec], [0], recipe, "val", "cpu", out)
+    return grids.Grid(Path("toy.h5"), split, prints, [spec], [0], recipe, "val", "cpu", out)
 
 
 def test_training_takes_sparse_labels(partial: Source, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from hypothesis.extra import numpy as hnp
 
 from benchkit.errors import BenchkitError
 from benchkit.make_split import Options
-from benchkit.split_file import Part, Split, encode, read, stored_fingerprints, verify, write
+from benchkit.split import Part, Split, encode
+from benchkit.split_file import read, stored_fingerprints, verify, write
 
 ToyMaker = Callable[..., Split]
 SMALL = Options(many=10, few=5)

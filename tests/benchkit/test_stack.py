@@ -19,7 +19,7 @@ from baselines.core.draw import Draw as AnyDraw
 from baselines.core.heads import HiddenHead, LinearHead
 from benchkit.random import Draw
 from benchkit.recipe import Recipe
-from benchkit.split_file import Split
+from benchkit.split import Split
 from benchkit.stack import Stack, structure
 from benchkit.trainer import TrainingSet, train
 

@@ -36,7 +36,7 @@ from baselines.core.sampling import class_aware
 from baselines.crt import CRT
 from benchkit.random import Draw
 from benchkit.recipe import Recipe
-from benchkit.split_file import Split
+from benchkit.split import Split
 from benchkit.trainer import Trained, TrainingSet, scores, train
 
 ToyMaker = Callable[..., Split]

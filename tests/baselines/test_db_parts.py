@@ -1,0 +1,138 @@
+"""R-BCE, NTR and DB: the parts of DB-Focal as methods of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.bce import bce
+from baselines.core import ClassAware, Clock, Shuffle, registry
+from baselines.db import DB
+from baselines.db import Hyper as DBHyper
+from baselines.db_focal import DBFocal, distribution_balanced_loss
+from baselines.db_focal import Hyper as DBFocalHyper
+from baselines.ntr import NTR, negative_tolerant_loss
+from baselines.ntr import Hyper as NTRHyper
+from baselines.r_bce import RBCE, rebalanced_bce
+from baselines.r_bce import Hyper as RBCEHyper
+
+COUNTS = np.array([1.0, 90.0, 7.0, 33.0, 60.0])
+
+
+@pytest.mark.parametrize("setting", [(0.1, 10.0, 0.3), (0.1, 10.0, 0.2), (0.0, 3.0, 0.7)])
+def test_r_bce_numpy_reference(uniform, assert_reference, setting):
+    alpha, beta, mu = setting
+    target = (uniform("target", (4, 5)) < 0.4).astype(float)
+    target[-1] = 0.0
+
+    def reference(z):
+        loss = 0.0
+        for i, c in np.ndindex(z.shape):
+            repeat = sum(1 / COUNTS[j] for j in range(5) if target[i, j])
+            ratio = 1 / COUNTS[c] / repeat if repeat else np.inf
+            weight = alpha + 1 / (1 + np.exp(-beta * (ratio - mu)))
+            loss += weight * (np.log1p(np.exp(z[i, c])) - target[i, c] * z[i, c])
+        return loss / z.size
+
+    assert_reference(
+        lambda z: rebalanced_bce(
+            z,
+            torch.from_numpy(target),
+            torch.from_numpy(COUNTS),
+            alpha=alpha,
+            beta=beta,
+            mu=mu,
+        ),
+        reference,
+        uniform("logits", (4, 5), -4, 4),
+    )
+
+
+@pytest.mark.parametrize("bias", ["code", "paper"])
+@pytest.mark.parametrize("setting", [(5.0, 0.05), (2.0, 0.05), (0.7, 1.0)])
+def test_ntr_numpy_reference(uniform, assert_reference, setting, bias):
+    scale, kappa = setting
+    target = uniform("target", (4, 5)) < 0.4
+    shift = (kappa / scale if bias == "code" else kappa) * np.log(100 / COUNTS - 1)
+
+    def reference(z):
+        positive = np.log1p(np.exp(-(z - shift)))
+        negative = np.log1p(np.exp(scale * (z - shift))) / scale
+        return np.mean(np.where(target, positive, negative))
+
+    assert_reference(
+        lambda z: negative_tolerant_loss(
+            z,
+            torch.from_numpy(target),
+            torch.from_numpy(COUNTS),
+            100,
+            neg_scale=scale,
+            kappa=kappa,
+            bias=bias,
+        ),
+        reference,
+        uniform("logits", (4, 5), -4, 4),
+    )
+
+
+def test_neutral_parts_are_bce(uniform):
+    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+    n = torch.from_numpy(COUNTS)
+    weighted = rebalanced_bce(z, y, n, alpha=0.5, beta=0.0, mu=0.3)
+    torch.testing.assert_close(weighted, bce(z, y), rtol=1e-12, atol=0)
+    tolerant = negative_tolerant_loss(z, y, n, 100, neg_scale=1.0, kappa=0.0)
+    torch.testing.assert_close(tolerant, bce(z, y), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("counts", [[0, 3, 1, 0], [3, 0, 0, 3]])
+def test_finite_in_float32(assert_finite, counts):
+    n = torch.tensor(counts)
+    assert_finite(lambda z, o: rebalanced_bce(z, o == 1, n, alpha=0.1, beta=10.0, mu=0.3))
+    assert_finite(lambda z, o: negative_tolerant_loss(z, o == 1, n, 3, neg_scale=5.0, kappa=0.05))
+
+
+@pytest.mark.parametrize(
+    ("part", "switches"),
+    [
+        (RBCE(RBCEHyper(mu=0.2)), dict(mu=0.2, focal=False, regularise=False)),
+        (NTR(NTRHyper(neg_scale=2.0)), dict(neg_scale=2.0, focal=False, rebalance=False)),
+        (DB(DBHyper(bias="paper")), dict(bias="paper", focal=False)),
+    ],
+    ids=["r-bce", "ntr", "db"],
+)
+def test_each_is_db_focal_with_parts_off(toy_problem, first_step, part, switches):
+    problem, clock = toy_problem(1), Clock(0, 1, 10, 0, 3)
+    whole = DBFocal(DBFocalHyper(**switches))
+    run, _, step = first_step(part, problem)
+    assert step.loss.item() == pytest.approx(first_step(whole, problem)[2].loss.item(), rel=1e-6)
+
+    order = part.sampling(run, problem, clock)
+    assert isinstance(order, ClassAware)
+    assert torch.equal(order.lists, problem.observed == 1)
+    assert part.epoch_length(problem, 0) == 20
+    assert part.oracle() == ()
+    other = part.with_hyper(sampler="shuffle", counts="true")
+    assert other.sampling(run, problem, clock) == Shuffle()
+    assert other.oracle() == ("true_counts",)
+    assert registry.get(part.info.key) is type(part)
+
+
+def test_db_function_is_the_product_of_its_parts(uniform):
+    z = torch.from_numpy(uniform("logits", (4, 5), -4, 4))
+    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+    n = torch.from_numpy(COUNTS)
+    weight, tolerance = dict(alpha=0.1, beta=10.0, mu=0.3), dict(neg_scale=5.0, kappa=0.05)
+    whole = distribution_balanced_loss(z, y, n, 100, **weight, **tolerance, focal=False)
+    tolerant = negative_tolerant_loss(z, y, n, 100, **tolerance, reduction="none")
+    scaled = rebalanced_bce(z, y, n, **weight, reduction="none") / (
+        torch.nn.functional.softplus(z) - y * z
+    )
+    torch.testing.assert_close(whole, tolerant * scaled, rtol=1e-11, atol=0)
+
+
+def test_stacks(assert_stacks):
+    assert_stacks(RBCE(), alpha=[0.0, 0.1, 0.3], beta=[1.0, 10.0, 5.0], mu=[0.2, 0.3, 0.4])
+    assert_stacks(NTR(), neg_scale=[1.0, 2.0, 5.0], kappa=[0.0, 0.05, 1.0])
+    assert_stacks(DB(), neg_scale=[1.0, 2.0, 5.0], mu=[0.2, 0.3, 0.4])
