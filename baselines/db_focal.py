@@ -184,33 +184,16 @@ def distribution_balanced_loss(
 
 
 @dataclass(frozen=True)
-class Hyper:
-    """Hyperparameters of DB and DB-Focal."""
+class SamplerHyper:
+    """Which rows an epoch visits."""
 
-    alpha: float = hyper(0.1, "least rebalanced weight", low=0.0)
-    beta: float = hyper(10.0, "steepness of the rebalanced weight", search=(1.0, 20.0), low=0.0)
-    mu: float = hyper(
-        0.3,
-        "ratio at which the weight is half way",
-        search=(0.1, 0.5),
-        paper={"voc-lt": 0.3, "coco-lt": 0.2},
+    sampler: str = hyper(
+        "class-aware",
+        "order of images",
+        search=("class-aware", "shuffle"),
+        paper={"voc-lt": "class-aware", "coco-lt": "class-aware"},
+        choices=("class-aware", "shuffle"),
     )
-    neg_scale: float = hyper(
-        5.0,
-        "lambda, by which negative logits are scaled",
-        search=(1.0, 10.0),
-        paper={"voc-lt": 5.0, "coco-lt": 2.0},
-        low=1e-3,
-    )
-    kappa: float = hyper(0.05, "strength of the class bias", search=(0.0, 0.2), low=0.0)
-    gamma: float = hyper(2.0, "focal exponent", search=(0.0, 4.0), low=0.0)
-    balance: float = hyper(2.0, "factor on the focal loss, for both classes", low=0.0)
-    bias: str = hyper("code", "kappa / lambda or kappa", choices=("code", "paper"))
-    focal: bool = hyper(True, "DB-Focal; without it, DB")
-    rebalance: bool = hyper(True, "use the rebalanced weight")
-    regularise: bool = hyper(True, "use the class bias and the scaled negatives")
-    counts: str = hyper("observed", "class statistics", choices=("observed", "true"))
-    sampler: str = hyper("class-aware", "order of images", choices=("class-aware", "shuffle"))
     sampler_labels: str = hyper(
         "observed", "labels by which the sampler lists images", choices=("observed", "true")
     )
@@ -223,7 +206,139 @@ class Hyper:
     reduce: int = hyper(4, "divisor of the sampler's own epoch length", low=1)
 
 
-class DBFocal(Method):
+@dataclass(frozen=True)
+class CountsHyper:
+    """Where the number of positives per class comes from."""
+
+    counts: str = hyper("observed", "class statistics", choices=("observed", "true"))
+
+
+@dataclass(frozen=True)
+class WeightHyper:
+    """The rebalanced weight."""
+
+    alpha: float = hyper(
+        0.1,
+        "least rebalanced weight",
+        search=(0.0, 0.5),
+        paper={"voc-lt": 0.1, "coco-lt": 0.1},
+        low=0.0,
+    )
+    beta: float = hyper(
+        10.0,
+        "steepness of the rebalanced weight",
+        search=(1.0, 20.0),
+        paper={"voc-lt": 10.0, "coco-lt": 10.0},
+        low=0.0,
+    )
+    mu: float = hyper(
+        0.3,
+        "ratio at which the weight is half way",
+        search=(0.1, 0.5),
+        paper={"voc-lt": 0.3, "coco-lt": 0.2},
+    )
+
+
+@dataclass(frozen=True)
+class BiasHyper:
+    """The class bias."""
+
+    kappa: float = hyper(
+        0.05,
+        "strength of the class bias",
+        search=(0.0, 0.2),
+        paper={"voc-lt": 0.05, "coco-lt": 0.05},
+        low=0.0,
+    )
+    bias: str = hyper(
+        "code",
+        "kappa / lambda or kappa",
+        search=("code", "paper"),
+        paper={"voc-lt": "code", "coco-lt": "code"},
+        choices=("code", "paper"),
+    )
+
+
+@dataclass(frozen=True)
+class ToleranceHyper(BiasHyper):
+    """The class bias and the scaled negatives."""
+
+    neg_scale: float = hyper(
+        5.0,
+        "lambda, by which negative logits are scaled",
+        search=(1.0, 10.0),
+        paper={"voc-lt": 5.0, "coco-lt": 2.0},
+        low=1e-3,
+    )
+
+
+@dataclass(frozen=True)
+class Hyper(SamplerHyper, CountsHyper, ToleranceHyper, WeightHyper):
+    """Hyperparameters of DB-Focal, with switches for its parts."""
+
+    gamma: float = hyper(
+        2.0, "focal exponent", search=(0.0, 4.0), paper={"voc-lt": 2.0, "coco-lt": 2.0}, low=0.0
+    )
+    balance: float = hyper(
+        2.0,
+        "factor on the focal loss, for both classes",
+        search=(1.0, 2.0),
+        paper={"voc-lt": 2.0, "coco-lt": 2.0},
+        low=0.0,
+    )
+    focal: bool = hyper(True, "DB-Focal; without it, DB")
+    rebalance: bool = hyper(True, "use the rebalanced weight")
+    regularise: bool = hyper(True, "use the class bias and the scaled negatives")
+
+
+class Counting(Method):
+    """A method that knows the class counts, n_c and N; its `Hyper` is a `CountsHyper`."""
+
+    def oracle(self) -> tuple[str, ...]:
+        """True counts, where the options ask for them."""
+        return (("true_counts",) if self.hyper.counts == "true" else ()) + super().oracle()
+
+    def setup(self, problem: Problem, draw: Draw) -> Setup:
+        """The head, the class counts and the number of images."""
+        setup = super().setup(problem, draw)
+        counts = observed_counts(problem.observed)
+        if self.hyper.counts == "true":
+            counts = torch.as_tensor(problem.oracle["true_counts"]).to(counts)
+        setup.constants["class_counts"] = counts
+        setup.constants["num_images"] = counts.new_tensor(problem.num_images)
+        return setup
+
+
+class Resampled(Method):
+    """A method with class-aware sampling unless told otherwise; its `Hyper` is a `SamplerHyper`."""
+
+    def oracle(self) -> tuple[str, ...]:
+        """True labels, where the sampler lists images by them."""
+        return (("true_labels",) if self._sampler_is_oracle() else ()) + super().oracle()
+
+    def _sampler_is_oracle(self) -> bool:
+        return self.hyper.sampler == "class-aware" and self.hyper.sampler_labels == "true"
+
+    def _lists(self, problem: Problem) -> Tensor:
+        """Which images stand in which class's list, bool [N, C]."""
+        if self._sampler_is_oracle():
+            return problem.oracle["true_labels"] == 1
+        return problem.observed == 1
+
+    def epoch_length(self, problem: Problem, stage: int) -> int:
+        """N rows, or the sampler's own epoch."""
+        length = self.hyper.length if self.hyper.sampler == "class-aware" else "images"
+        counts = self._lists(problem).sum(0)
+        return epoch_length(length, counts, problem.num_images, self.hyper.reduce)
+
+    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
+        """Three images of each visited class, or every image once."""
+        if self.hyper.sampler == "shuffle":
+            return Shuffle()
+        return ClassAware(self._lists(problem), per_class=3)
+
+
+class DBFocal(Counting, Resampled):
     """Distribution-balanced loss with class-aware sampling; unknown labels count as negative."""
 
     info = MethodInfo(
@@ -245,43 +360,6 @@ class DBFocal(Method):
         "(length=classes); here it is N rows by default, the budget of every other method.",
     )
     Hyper = Hyper
-
-    def oracle(self) -> tuple[str, ...]:
-        """True counts and true labels, where the options ask for them."""
-        counts = ("true_counts",) if self.hyper.counts == "true" else ()
-        labels = ("true_labels",) if self._sampler_is_oracle() else ()
-        return counts + labels
-
-    def _sampler_is_oracle(self) -> bool:
-        return self.hyper.sampler == "class-aware" and self.hyper.sampler_labels == "true"
-
-    def _lists(self, problem: Problem) -> Tensor:
-        """Which images stand in which class's list, bool [N, C]."""
-        if self._sampler_is_oracle():
-            return problem.oracle["true_labels"] == 1
-        return problem.observed == 1
-
-    def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head, the class counts and the number of images."""
-        setup = super().setup(problem, draw)
-        counts = observed_counts(problem.observed)
-        if self.hyper.counts == "true":
-            counts = torch.as_tensor(problem.oracle["true_counts"]).to(counts)
-        setup.constants["class_counts"] = counts
-        setup.constants["num_images"] = counts.new_tensor(problem.num_images)
-        return setup
-
-    def epoch_length(self, problem: Problem, stage: int) -> int:
-        """N rows, or the sampler's own epoch."""
-        length = self.hyper.length if self.hyper.sampler == "class-aware" else "images"
-        counts = self._lists(problem).sum(0)
-        return epoch_length(length, counts, problem.num_images, self.hyper.reduce)
-
-    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
-        """Three images of each visited class, or every image once."""
-        if self.hyper.sampler == "shuffle":
-            return Shuffle()
-        return ClassAware(self._lists(problem), per_class=3)
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
         """The equation of `distribution_balanced_loss`, averaged over all B*C entries."""

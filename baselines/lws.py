@@ -1,0 +1,120 @@
+"""LWS: after plain training, one learned scale per class on class-balanced rows.
+
+A positive scale leaves the ranking of the images within a class as it was, and with it every
+average precision: what this method can change is what a threshold on the logit cuts off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.bce import bce
+from baselines.core import (
+    Batch,
+    ClassAware,
+    Clock,
+    Draw,
+    Method,
+    MethodInfo,
+    Problem,
+    Run,
+    Sampling,
+    Setup,
+    Shuffle,
+    Stage,
+    hyper,
+    positives,
+)
+from baselines.core.sampling import LENGTHS, epoch_length
+from baselines.core.statistics import class_counts
+
+SCALES = 1  # position of the second stage
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """The second stage; the first is the recipe's."""
+
+    scale_epochs: int = hyper(
+        5,
+        "epochs of the class-aware second stage",
+        search=(2, 5, 10),
+        paper={"imagenet-lt": 5},
+        low=1,
+    )
+    per_class: int = hyper(
+        4,
+        "images per drawn class in the second stage",
+        search=(1, 3, 4),
+        paper={"imagenet-lt": 4},
+        low=1,
+    )
+    length: str = hyper(
+        "images",
+        "rows per epoch of the second stage: the number of images, or max_c n_c * C / 4",
+        search=LENGTHS,
+        choices=LENGTHS,
+        paper={"imagenet-lt": "images"},
+    )
+
+
+class LWS(Method):
+    """Learnable weight scaling: logit_c = f_c (w_c x + b_c), f alone trained in a second stage.
+
+    Both stages minimise L = mean_{b,c} [softplus(z) - y z]; they differ in what learns and in the
+    rows they visit. f starts at 1 and scales the bias too.
+    """
+
+    info = MethodInfo(
+        key="lws",
+        title="LWS",
+        paper="Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, "
+        "ICLR 2020",
+        year=2020,
+        equation="stage 1: BCE, every image once; stage 2: z_c = f_c (w_c x + b_c), f = 1 at "
+        "first, the same loss, only f learns, class-aware sampling",
+        unknown="negative",
+        needs=("observed positives per class (sampler)", "two stages"),
+        differs="Published for one label per image with softmax cross-entropy, where scales change "
+        "the winner; with a sigmoid per class and f > 0 no average precision changes. Their code "
+        "lets the batch normalisation statistics of the frozen backbone move and gives the second "
+        "stage an optimiser of its own (learning rate 0.2, cosine, weight decay 5e-4, which pulls "
+        "f towards 0); here frozen is frozen and the recipe's optimiser starts afresh.",
+    )
+    Hyper = Hyper
+
+    def setup(self, problem: Problem, draw: Draw) -> Setup:
+        """The head and a scale of 1 for each class."""
+        setup = super().setup(problem, draw)
+        setup.params["scale"] = torch.ones(problem.num_classes)
+        return setup
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The whole model, then the scales alone."""
+        return (
+            Stage("representation", train=("neck", "head")),
+            Stage("scales", epochs=self.hyper.scale_epochs, train=("scale",)),
+        )
+
+    def epoch_length(self, problem: Problem, stage: int) -> int:
+        """Every image once; in the second stage what `length` says."""
+        length = self.hyper.length if stage == SCALES else "images"
+        return epoch_length(length, class_counts(problem.observed), problem.num_images)
+
+    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
+        """Shuffled, then class-aware over the observed positives (if there is any)."""
+        lists = problem.observed == 1
+        if clock.stage != SCALES or not bool(lists.any()):
+            return Shuffle()
+        return ClassAware(lists, self.hyper.per_class)
+
+    def logits(self, run: Run, features: Tensor) -> Tensor:
+        """The head's logits, each class times its scale."""
+        return run.params["scale"] * self.head.apply(run.params, features)
+
+    def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
+        """Binary cross-entropy, unknown as negative."""
+        return bce(logits, positives(batch.observed, logits.dtype))
