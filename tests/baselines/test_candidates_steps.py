@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from baselines import plain, solar_ml
+from baselines import solar_ml
 from baselines.cc_pml import CCPML
 from baselines.cdcr import CDCR
 from baselines.cones_nsl import ConesNSL
 from baselines.core import Batch, Clock, Oracle, Problem, Run
 from baselines.core.hyperparameters import parse
 from baselines.pico_bank import PiCOBank
-from baselines.plain import PLAIN
 from baselines.proden_ml import ProdenML, corrections
 from baselines.records_ml import RecordsML
 from baselines.solar_ml import SoLarML
@@ -219,86 +218,142 @@ def test_transport_that_cannot_be_stays_finite():
 
 
 def solar_reference(run, batch, epoch, draw):
-    """The loss of a later epoch as the equations say, and what was chosen."""
+    """Loss, gradient, choice and predictions of a later epoch as the equations say."""
     x, z, s = arrays(run, batch)
     bank, prior = bank_of(run)[ROWS], run.state["prior"].numpy()
     seen = normalised(np.exp(z) * s)
     table = np.vstack([seen, run.state["queue"].numpy()])
     plan = scaled(table**3, prior, 50)[:BATCH]
     target, before = (q / np.maximum(q.max(1, keepdims=True), 1e-300) for q in (plan, bank))
-    refined, unrefined = cross_entropy(z, target).mean(1), cross_entropy(z, before).mean(1)
+    scores = cross_entropy(z, target).mean(1)
     chosen = set(np.flatnonzero((plan * seen).sum(1) > 0.99).tolist())
     for k in range(CLASSES):
         members = np.flatnonzero(target[:, k] > 0.5)
-        ratio = 0.2 + 0.4 * epoch / 10
-        count = max(1, min(int(np.ceil(prior[k] * BATCH * ratio)), len(members)))
-        chosen |= set(members[np.argsort(refined[members])][:count].tolist())
-    order = draw.permutation("solar/pairs", BATCH).tolist()
-    first, second = sorted(chosen), [i for i in order if i in chosen]
-    share = np.sort(draw.uniform("solar/share", 7).double().numpy())[3]
-    share = max(share, 1 - share)
-    mixed = share * x[first] + (1 - share) * x[second]
-    logits = mixed @ run.params["head.weight"].numpy()
-    mix = cross_entropy(logits, share * target[first] + (1 - share) * target[second]).mean()
+        wanted = int(np.ceil(prior[k] * BATCH * (0.2 + 0.4 * epoch / 10)))
+        count = max(1, min(wanted, len(members)))
+        chosen |= set(members[np.argsort(scores[members])][:count].tolist())
+    first = sorted(chosen)
+    second = [i for i in draw.permutation("solar/pairs", BATCH).tolist() if i in chosen]
+    share = np.sort(draw.uniform("solar/share", 7).numpy())[3]
+    share = np.float64(max(share, 1 - share))
     rest, weight = sorted(set(range(BATCH)) - chosen), 0.9 * epoch / 10
-    value = weight * (refined[first].mean() + mix) + (1 - weight) * unrefined[rest].mean()
-    return value, chosen, table
+    mixed = share * x[first] + (1 - share) * x[second]
+    parts = [  # weight, features, targets
+        (weight, x[first], target[first]),
+        (weight, mixed, share * target[first] + (1 - share) * target[second]),
+        (1 - weight, x[rest], before[rest]),
+    ]
+    value, gradient = 0.0, 0.0
+    for factor, inputs, labels in parts:
+        logits = inputs @ run.params["head.weight"].numpy() + run.params["head.bias"].numpy()
+        value += factor * cross_entropy(logits, labels).mean()
+        wide = np.hstack([inputs, np.ones((len(inputs), 1))])
+        gradient = gradient + factor * wide.T @ (sigmoid(logits) - labels) / labels.size
+    return value, gradient, chosen, table
 
 
-def test_solar_is_the_sum_of_its_parts():
-    method = make(SoLarML, queue=16)
-    run, batch, _ = start(method)
+def solar_run(method):
+    """A run whose queue is partly filled and whose prior is not even."""
+    run, batch, problem = start(method)
     draw = Draw(9)
     queue = draw.uniform("queue", 16, CLASSES).double()
     queue[:, -1], queue[12:] = 0, 0  # the end of the queue is still empty
     run.state["queue"] = queue / queue.sum(1, keepdim=True).clamp(min=1e-9)
     run.state["prior"] = torch.softmax(draw.normal("prior", CLASSES).double(), 0)
-    value, chosen, table = solar_reference(run, batch, 3, Draw(3).at(0, 4, 1))
+    return run, batch, problem
+
+
+def test_solar_is_the_sum_of_its_parts():
+    method = make(SoLarML, queue=16)
+    run, batch, _ = solar_run(method)
+    value, slope, chosen, table = solar_reference(run, batch, 3, Draw(3).at(0, 4, 1))
     assert 1 < len(chosen) < BATCH
     step, gradient = take(method, run, batch)
-    # The share of a mixture is a float32 number, whose rounding the reference shares.
     assert step.loss.item() == pytest.approx(value, rel=1e-9)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(step.state["queue"], table[:16], rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(step.memory["bank"], table[:BATCH], rtol=1e-9, atol=1e-15)
 
-    for place in ((0, 0), (2, 3), (4, 1)):
-        values = []
-        for shift in (1e-6, -1e-6):
-            weight = run.params["head.weight"].clone()
-            weight[place] += shift
-            params = run.params | {"head.weight": weight}
-            # Labels and selection are constants of the loss: they are held by what they come from.
-            values.append(held_loss(method, replace(run, params=params), run, batch))
-        slope = (values[0] - values[1]) / 2e-6
-        assert gradient[place] == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+def test_solar_trains_on_the_bank_in_the_first_epoch_and_where_nothing_is_chosen():
+    method = make(SoLarML, queue=16)
+    run, batch, _ = solar_run(method)
+    _, z, s = arrays(run, batch)
+    rows = bank_of(run)[ROWS]
+    before = rows / np.maximum(rows.max(1, keepdims=True), 1e-300)
+    value, slope = cross_entropy(z, before).mean(), (sigmoid(z) - before) / z.size
+    clock = replace(LATER, epoch=1)
+    check(method, run, batch, value, slope, clock, bank=normalised(np.exp(z) * s))
+
+    empty = replace(batch, observed=torch.zeros_like(batch.observed))
+    check(method, run, empty, value, slope, bank=np.zeros_like(rows))
 
 
-def held_loss(method, moved, run, batch):
-    """The loss with moved parameters and the labels of the old ones."""
+def test_solar_prior_follows_the_labels_of_the_predictions():
+    method = make(SoLarML, queue=16)
+    run, _, problem = solar_run(method)
+    features = Draw(4).normal("all", IMAGES, FEATURES).double()
+    z = features.numpy() @ run.params["head.weight"].numpy()
+    share = normalised(np.exp(z) * (problem.observed.numpy() != 0))
+    counts = ((share > 0.5 * share.max(1, keepdims=True)) & (share > 0)).sum(0)
+    before = run.state["prior"].numpy()
+    given = problem, features
+    unmoved = method.epoch_start(run, *given, replace(LATER, epoch=1), Draw(0))
+    np.testing.assert_array_equal(unmoved.state["prior"], before)
+    moved = method.epoch_start(run, *given, LATER, Draw(0)).state["prior"]
+    np.testing.assert_allclose(moved, 0.9 * before + 0.1 * counts / counts.sum(), rtol=1e-9)
+    assert counts.sum() > (share > 0).any(1).sum()  # some images have more than one label
 
-    class Held(SoLarML):
-        def logits(self, given, features):
-            z = super().logits(moved, features)
-            return Detached.apply(z, super().logits(run, features))
 
-    class Detached(torch.autograd.Function):
-        """Values of the one, and on `detach` the other: see `Held`."""
+# ----------------------------------------------------------------------------- CDCR, CoNeS
 
-        @staticmethod
-        def forward(ctx, z, old):
-            return z
 
-    # `step` sees the old logits wherever it detaches, so detach is what is replaced.
-    original = torch.Tensor.detach
-    seen = SoLarML.logits(method, run, batch.features)
-    moved_logits = SoLarML.logits(method, moved, batch.features)
-    held = held_refined(method, run, batch)
+@pytest.mark.parametrize("rule", ["threshold", "difference"])
+def test_cdcr_weighs_by_the_predictions_before_the_epoch(rule):
+    method = make(CDCR, rule=rule, threshold=0.5)
+    run, batch, problem = start(method)
+    everything = Draw(4).normal("all", IMAGES, FEATURES).double()
+    warm = method.epoch_start(run, problem, everything, replace(LATER, epoch=2), Draw(0))
+    assert warm.memory["weights"].eq(1).all()
+    run = method.epoch_start(run, problem, everything, replace(LATER, epoch=3), Draw(0))
+    s = problem.observed.numpy() != 0
+    p = sigmoid(everything.numpy() @ run.params["head.weight"].numpy())
+    least = np.full(CLASSES, 0.5)
+    if rule == "difference":
+        least += [p[s[:, k], k].mean() if s[:, k].any() else 0 for k in range(CLASSES)]
+        least -= p[s].mean()
+    weights = np.where(s, p >= least, 1.0)
+    np.testing.assert_array_equal(run.memory["weights"], weights)
+    _, z, s = arrays(run, batch)
+    w = weights[ROWS]
+    assert 0 < w[s == 1].sum() < s.sum()
+    check(method, run, batch, (w * cross_entropy(z, s)).mean(), w * (sigmoid(z) - s) / z.size)
 
-    def detach(self):
-        if self.shape == moved_logits.shape and torch.equal(self, moved_logits):
-            return seen
-        return held if self.dim() == 1 else original(self)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.Tensor, "detach", detach)
-        return Held(method.hyper).step(run, batch, LATER, Draw(3).at(0, 4, 1)).loss.item()
+@pytest.mark.parametrize("r", [2.0, 3.0])
+def test_cones_moves_the_bank_then_trains_on_candidates_and_on_believed_labels(r):
+    method = make(ConesNSL, exponent=r, bank_rate=0.2, weight=0.3)
+    run, batch, _ = start(method)
+    _, z, s = arrays(run, batch)
+    p = sigmoid(z)
+    spread = normalised((p @ run.constants["correlation"].numpy()) * s)
+    bank = 0.8 * bank_of(run)[ROWS] + 0.2 * spread
+    size = s.sum(1, keepdims=True)
+    believed = (bank > 1 / np.maximum(size, 1)).astype(np.float64)
+    assert 0 < believed.sum() < s.sum()
+    g = (1 - s) / (-r * np.log(1 - p) + 1e-8)
+    share = (g / g.sum(1, keepdims=True)) ** (1 / (r - 1))
+    a = np.where(s == 1, 1.0, share / (CLASSES - size))
+    value = cross_entropy(z, s).mean() + 0.3 * (a * cross_entropy(z, believed)).mean()
+    slope = ((p - s) + 0.3 * a * (p - believed)) / z.size
+    step = check(method, run, batch, value, slope, bank=bank)
+    assert torch.equal(step.corrected, corrections(batch.observed, torch.from_numpy(believed)))
+
+
+def test_cones_believes_nothing_before_the_bank_moves():
+    method = make(ConesNSL, bank_rate=0.0)
+    problem = make_problem()
+    run = method.setup(problem, Draw(0))
+    batch = Batch(ROWS, torch.zeros(BATCH, FEATURES), problem.observed[ROWS])
+    step = method.step(run, batch, LATER, Draw(0))
+    assert torch.equal(step.corrected, batch.observed == 1)

@@ -1,0 +1,99 @@
+"""PiCO-bank: a bank of soft labels that moves towards hard guesses, without PiCO's prototypes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.bce import bce
+from baselines.bce_candidates import REGIMES
+from baselines.core import (
+    Batch,
+    Clock,
+    Draw,
+    Method,
+    MethodInfo,
+    Problem,
+    Run,
+    Setup,
+    Step,
+    hyper,
+)
+from baselines.ndlp import candidates_of, class_threshold, initial_bank
+from baselines.proden_ml import corrections
+
+
+def hard_guess(logits: Tensor, candidates: Tensor, threshold: Tensor) -> Tensor:
+    """Candidates that the classifier holds above the bank's own level, s 1[p > phi].
+
+    Args:
+        logits: z [B, C].
+        candidates: s [B, C], 0 or 1.
+        threshold: phi [C], the mean of the bank over each class's candidates.
+
+    Returns:
+        [B, C], 0 or 1.
+    """
+    return candidates * (torch.sigmoid(logits) > threshold).to(logits.dtype)
+
+
+def momentum(epoch: int, epochs: int, start: float | Tensor, end: float | Tensor) -> float | Tensor:
+    """The bank's m = start + (end - start) epoch / epochs, `epoch` from 0."""
+    return start + (end - start) * (epoch / epochs)
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """Hyperparameters of PiCO-bank."""
+
+    momentum_start: float = hyper(
+        0.95, "momentum of the bank, at first", search=(0.8, 0.99), low=0.0, high=1.0
+    )
+    momentum_end: float = hyper(
+        0.8, "momentum of the bank, in the end", search=(0.5, 0.95), low=0.0, high=1.0
+    )
+
+
+class PiCOBank(Method):
+    """PiCO's momentum bank in a multi-label form [reconstruction]."""
+
+    info = MethodInfo(
+        key="pico-bank",
+        title="PiCO-bank",
+        paper="Wang et al., PiCO: Contrastive Label Disambiguation for Partial Label Learning, "
+        "ICLR 2022",
+        year=2022,
+        equation="L = mean BCE(z, Q), then Q <- m Q + (1-m) s 1[p > phi_c];  Q_0 = s/|S|,\n"
+        "phi_c = mean of Q over the candidates of class c,  m from 0.95 to 0.8;  "
+        "s = 0 only for known negatives",
+        unknown="estimated",
+        regimes=REGIMES,
+        needs=("memory per image",),
+        differs="PiCO has one true label per image: it moves the bank towards the one-hot vector "
+        "of the best candidate, found by prototypes of a contrastive embedding, and trains by "
+        "softmax cross-entropy. Here the guess may hold several labels or none, comes from the "
+        "classifier, and the loss is binary cross-entropy; there are neither prototypes nor "
+        "contrastive views.",
+    )
+    Hyper = Hyper
+
+    def setup(self, problem: Problem, draw: Draw) -> Setup:
+        """The head and the bank, even over each image's candidates."""
+        setup = super().setup(problem, draw)
+        setup.memory["bank"] = initial_bank(problem.observed)
+        return setup
+
+    def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
+        """The loss on the bank's rows; then they move towards the guess."""
+        logits = self.logits(run, batch.features)
+        bank = run.memory["bank"]
+        rows = bank[batch.rows]
+        ends = self.hyper.momentum_start, self.hyper.momentum_end
+        keep = momentum(clock.epoch - 1, clock.epochs, *ends)
+        candidates = candidates_of(batch.observed)
+        guess = hard_guess(logits.detach(), candidates, class_threshold(bank))
+        moved = keep * rows + (1.0 - keep) * guess
+        loss = bce(logits, rows.to(logits.dtype))
+        return Step(loss, memory={"bank": moved}, corrected=corrections(batch.observed, rows))

@@ -1,0 +1,207 @@
+"""SoLar-ML: soft labels by optimal transport onto a class prior that the training estimates itself.
+
+Predictions within the candidate sets are moved, row by row and column by column, until classes
+receive what the prior says. Images whose loss on those labels is small train on them and on their
+mixtures; the others train on their renormalised predictions of the visit before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from baselines.bce_candidates import REGIMES
+from baselines.core import (
+    Batch,
+    Clock,
+    Draw,
+    Method,
+    MethodInfo,
+    Problem,
+    Run,
+    Setup,
+    Step,
+    hyper,
+    masked_mean,
+)
+from baselines.core.losses import bce_terms
+from baselines.ndlp import (
+    candidates_of,
+    initial_bank,
+    mixing_share,
+    pairs,
+    ramps,
+    select,
+    update_bank,
+)
+from baselines.proden_ml import corrections
+
+_ROWS = 8192  # of the training set at a time
+
+
+def relative(rows: Tensor) -> Tensor:
+    """The multi-label reading of a distribution: y_ik = q_ik / max_j q_ij; zero rows stay zero."""
+    return rows / rows.amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+
+
+def sinkhorn(kernel: Tensor, prior: Tensor, iterations: int) -> Tensor:
+    """Transport with row sums 1 and column sums in proportion to a prior.
+
+        repeat: T_ik <- T_ik prior_k / sum_i T_ik,   T_ik <- T_ik / sum_k T_ik
+
+    The matrix itself is scaled, not two vectors: entries stay within [0, 1] also where no transport
+    with these sums exists.
+
+    Args:
+        kernel: [n, C], not negative; a zero row stays zero and takes no part.
+        prior: [C], sums to 1.
+        iterations: a fixed number.
+
+    Returns:
+        [n, C]; zero wherever the kernel is.
+
+    Source: Cuturi, NeurIPS 2013, as SoLar uses it.
+    """
+    tiny = torch.finfo(kernel.dtype).tiny
+    plan = kernel
+    for _ in range(iterations):
+        plan = plan * (prior / plan.sum(0).clamp(min=tiny))
+        plan = plan / plan.sum(1, keepdim=True).clamp(min=tiny)
+    return plan
+
+
+def label_shares(rows: Tensor) -> Tensor:
+    """Every class's share of the labels that weigh over half of their row's greatest: -> [C]."""
+    counts = (relative(rows) > 0.5).to(rows.dtype).sum(0)
+    return counts / counts.sum().clamp(min=1.0)
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """Hyperparameters of SoLar-ML."""
+
+    sharpen: float = hyper(
+        3.0, "exponent on predictions before the transport", search=(1.0, 5.0), low=0.1
+    )
+    ratio_start: float = hyper(
+        0.2, "share of a batch to select, at first", search=(0.1, 0.5), low=0.0, high=1.0
+    )
+    ratio_end: float = hyper(
+        0.6, "share of a batch to select, in the end", search=(0.4, 0.9), low=0.0, high=1.0
+    )
+    weight: float = hyper(
+        0.9, "weight that the selected images ramp up to", search=(0.5, 1.0), low=0.0, high=1.0
+    )
+    confidence: float = hyper(
+        0.99,
+        "agreement of label and prediction that selects an image whatever its loss",
+        search=(0.9, 1.0),
+        low=0.0,
+        high=1.0,
+    )
+    prior_rate: float = hyper(
+        0.1, "how far the class prior moves in an epoch", search=(0.01, 0.5), low=0.0, high=1.0
+    )
+    iterations: int = hyper(50, "iterations of the transport", low=1)
+    queue: int = hyper(512, "recent predictions that the transport sees beside the batch", low=1)
+
+
+class SoLarML(Method):
+    """Sinkhorn label refinery with class-wise selection, multi-label form [reconstruction]."""
+
+    info = MethodInfo(
+        key="solar-ml",
+        title="SoLar-ML",
+        paper="Wang et al., SoLar: Sinkhorn Label Refinery for Imbalanced Partial-Label Learning, "
+        "NeurIPS 2022",
+        year=2022,
+        equation="m = softmax(z) within S;  T = Sinkhorn(m^3; rows 1, columns prior) over batch and"
+        " queue;\nl(q) = BCE(z, q / max_k q);  C: the ceil(prior_k b rho_t) smallest l(T) of each "
+        "class with T_k/max T > 1/2,\nand where sum_k T m > 0.99;  L = eta_t (mean_C l(T) + "
+        "mixup_C) + (1-eta_t) mean_{not C} l(Q),\nthen Q <- m;  prior: moving mean of label "
+        "shares;  s = 0 only for known negatives",
+        unknown="estimated",
+        regimes=REGIMES,
+        needs=("memory per image", "predictions on the training set", "second forward pass"),
+        differs="SoLar has one true label per image and softmax cross-entropy: here a distribution "
+        "is read as labels q / max q under binary cross-entropy, classes select by labels above "
+        "1/2 and not by the greatest, and the prior counts those. There is no second view, so no "
+        "consistency term, and no training beforehand to estimate the prior: it starts uniform "
+        "and moves by 0.1. Ramps run over all epochs. A batch without candidates at all trains "
+        "on negatives. The code's queue of 64 batches is 512 rows here.",
+    )
+    Hyper = Hyper
+
+    def setup(self, problem: Problem, draw: Draw) -> Setup:
+        """The head, the bank, a uniform prior and an empty queue."""
+        setup = super().setup(problem, draw)
+        bank = initial_bank(problem.observed)
+        setup.memory["bank"] = bank
+        setup.state["prior"] = bank.new_full((problem.num_classes,), 1.0 / problem.num_classes)
+        setup.state["queue"] = bank.new_zeros(self.hyper.queue, problem.num_classes)
+        return setup
+
+    def epoch_start(
+        self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
+    ) -> Run:
+        """From the second epoch, the prior moves towards the shares of predicted labels."""
+        if clock.epoch == 1:
+            return run
+        candidates = candidates_of(problem.observed)
+        predicted = torch.cat(
+            [
+                update_bank(torch.zeros_like(s), self.logits(run, rows), s, 1.0)
+                for rows, s in zip(features.split(_ROWS), candidates.split(_ROWS), strict=True)
+            ]
+        )
+        shares, rate = label_shares(predicted), self.hyper.prior_rate
+        moved = (1.0 - rate) * run.state["prior"] + rate * shares
+        prior = torch.where(shares.sum() > 0, moved, run.state["prior"])
+        return replace(run, state=run.state | {"prior": prior})
+
+    def _chosen(self, plan: Tensor, seen: Tensor, scores: Tensor, run: Run, ratio: float) -> Tensor:
+        """Images of small loss in one of their classes, or with an agreed label, bool [B]."""
+        labels = relative(plan) > 0.5
+        agreed = (plan * seen).sum(1) > self.hyper.confidence
+        return select(scores, labels, run.state["prior"], ratio) | agreed
+
+    def _mixed(self, run: Run, batch: Batch, target: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
+        """The loss of mixtures of chosen images with each other."""
+        first, second = pairs(chosen, draw.permutation("solar/pairs", chosen.shape[0]))
+        share = mixing_share(draw.uniform("solar/share", 7)).to(target.dtype)
+        features = share * batch.features[first] + (1.0 - share) * batch.features[second]
+        mixed = share * target[first] + (1.0 - share) * target[second]
+        losses = bce_terms(self.logits(run, features), mixed).mean(1)
+        return masked_mean(losses, chosen[first].to(losses.dtype))
+
+    def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
+        """Transport, selection, the loss of both groups; then bank and queue take the prediction.
+
+        The first epoch trains on the renormalised predictions alone, which are the candidates then.
+        """
+        epoch, ratios = clock.epoch - 1, (self.hyper.ratio_start, self.hyper.ratio_end)
+        weight, ratio = ramps(epoch, clock.epochs, self.hyper.weight, *ratios)
+        logits = self.logits(run, batch.features)
+        rows = run.memory["bank"][batch.rows]
+        candidates = candidates_of(batch.observed)
+        seen = update_bank(rows, logits.detach(), candidates, 1.0)
+        table = torch.cat([seen, run.state["queue"]])
+        written = {"queue": table[: run.state["queue"].shape[0]]}, {"bank": seen}
+        before = relative(rows)
+        unrefined = bce_terms(logits, before).mean(1)
+        if epoch == 0:
+            return Step(unrefined.mean(), *written, corrections(batch.observed, before))
+
+        kernel = table**self.hyper.sharpen
+        plan = sinkhorn(kernel, run.state["prior"], self.hyper.iterations)[: rows.shape[0]]
+        target = relative(plan)
+        refined = bce_terms(logits, target).mean(1)
+        chosen = self._chosen(plan, seen, refined.detach(), run, ratio)
+        inside = chosen.to(logits.dtype)
+        trusted = masked_mean(refined, inside) + self._mixed(run, batch, target, chosen, draw)
+        loss = weight * trusted + (1.0 - weight) * masked_mean(unrefined, 1.0 - inside)
+        loss = torch.where(chosen.any(), loss, unrefined.mean())
+        used = torch.where(chosen[:, None], target, before)
+        return Step(loss, *written, corrections(batch.observed, used))

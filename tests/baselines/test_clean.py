@@ -1,0 +1,97 @@
+"""The upper bounds are their methods on the complete labels, and marked as oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines.bce import BCE
+from baselines.bce_clean import BCEClean
+from baselines.core import ClassAware, Clock, MethodError, Oracle, Problem, Shuffle, registry
+from baselines.db_clean import DBClean
+from baselines.db_focal import DBFocal
+from benchkit.random import Draw
+
+BOUNDS = [(BCEClean, BCE), (DBClean, DBFocal)]
+
+
+def complete(problem: Problem) -> Problem:
+    """The same problem with nothing hidden, as the ordinary method would be given it."""
+    return replace(problem, observed=problem.oracle["true_labels"], regime="full")
+
+
+@pytest.mark.parametrize(("bound", "method"), BOUNDS)
+def test_equals_the_method_on_complete_labels(bound, method, toy_problem, first_step):
+    problem = toy_problem(1, bound().oracle())
+    whole = complete(problem)
+    assert not torch.equal(problem.observed.clamp(min=0), whole.observed)
+    run, batch, step = first_step(bound(), problem)
+    same, _, expected = first_step(method(), whole)
+    assert step.loss.item() == expected.loss.item()
+    for part in ("params", "state", "constants"):
+        mine, theirs = getattr(run, part), getattr(same, part)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    for name, value in run.params.items():
+        value.requires_grad_()
+        same.params[name].requires_grad_()
+    clock, draw = Clock(0, 1, 10, 0, 3), Draw(0).at(0, 1, 0)
+    given = replace(batch, observed=whole.observed[batch.rows])
+    found = torch.autograd.grad(bound().step(run, batch, clock, draw).loss, run.params["head.bias"])
+    wanted = torch.autograd.grad(
+        method().step(same, given, clock, draw).loss, same.params["head.bias"]
+    )
+    assert torch.equal(found[0], wanted[0])
+
+
+def test_the_observed_labels_are_not_read(toy_problem, first_step):
+    for bound, _ in BOUNDS:
+        problem = toy_problem(1, bound().oracle())
+        blank = replace(problem, observed=torch.zeros_like(problem.observed))
+        losses = [first_step(bound(), each)[2].loss.item() for each in (problem, blank)]
+        assert losses[0] == losses[1]
+
+
+def test_rows_are_visited_by_true_labels(toy_problem):
+    problem = toy_problem(1, DBClean().oracle())
+    truth, clock = problem.oracle["true_labels"], Clock(0, 1, 10, 0, 1)
+    run = DBClean().setup(problem, Draw(0))
+    order = DBClean().sampling(run, problem, clock)
+    assert isinstance(order, ClassAware)
+    assert torch.equal(order.lists, truth == 1)
+    longer = DBClean(DBClean.Hyper(length="classes"))
+    whole = DBFocal(DBFocal.Hyper(length="classes")).epoch_length(complete(problem), 0)
+    assert longer.epoch_length(problem, 0) == whole
+    assert longer.epoch_length(problem, 0) != problem.num_images
+    assert isinstance(BCEClean().sampling(run, problem, clock), Shuffle)
+    assert BCEClean().epoch_length(problem, 0) == problem.num_images
+
+
+def test_counts_are_the_true_ones_under_all_options(toy_problem):
+    problem = toy_problem(1, DBClean().oracle())
+    for counts in ("observed", "true"):
+        run = DBClean(DBClean.Hyper(counts=counts)).setup(problem, Draw(0))
+        assert torch.equal(run.constants["class_counts"], problem.oracle["true_counts"].float())
+
+
+def test_is_marked_as_oracle(toy_problem):
+    assert BCEClean().oracle() == ("true_labels",)
+    for options in ({}, {"counts": "true"}, {"sampler": "shuffle"}, {"sampler_labels": "true"}):
+        assert DBClean(DBClean.Hyper(**options)).oracle() == ("true_labels", "true_counts")
+    hidden = replace(toy_problem(1), oracle=Oracle({}, ()))
+    for bound, _ in BOUNDS:
+        with pytest.raises(MethodError, match="without declaring it"):
+            bound().setup(hidden, Draw(0))
+
+
+def test_stacks(assert_stacks):
+    assert_stacks(BCEClean())
+    assert_stacks(DBClean(), neg_scale=[5.0, 2.0, 1.0], mu=[0.3, 0.2, 0.1])
+
+
+def test_are_registered():
+    for bound, _ in BOUNDS:
+        assert registry.get(bound.info.key) is bound
+        assert bound.info.regimes == ()
