@@ -250,13 +250,19 @@ def test_ctrl_c_is_one_sentence(split: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", program, *words, "--out", str(tmp_path / "runs")],
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, the shell has them ignore Ctrl-C, and what is
+        # ignored is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        until = time.monotonic() + 60
-        while not (tmp_path / "runs").is_dir() and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            until = time.monotonic() + 60
+            while not (tmp_path / "runs").is_dir() and time.monotonic() < until:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err.strip() == "interrupted; what was finished is kept"
     assert list((tmp_path / "runs").iterdir()) == []
