@@ -46,6 +46,13 @@ class AN(Method):
         regimes=("full", "pal", "ppl", "spl", "missing"),
         differs="The authors' code adds 1e-5 inside the logarithm, as is done here; the paper has "
         "no guard. Their data hold no observed negatives, which here are what unknown labels are.",
+        source="authors' code",
+        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_an",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_spml.py::test_numpy_reference",
+        ),
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:

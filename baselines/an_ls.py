@@ -67,6 +67,13 @@ class ANLS(Method):
         differs="The authors' code smooths by e, where two classes usually take e/2; so does this. "
         "The guard 1e-5 is theirs too. Observed negatives, which their data do not hold, are what "
         "unknown labels are.",
+        source="authors' code",
+        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_an_ls",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_spml.py::test_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

@@ -206,6 +206,14 @@ class APAF(Counting, Resampled):
         "over its classes that have one. Held constant: that the exponents carry no gradient is "
         "inferred. A class without negatives is treated as the paper treats one without "
         "positives. Shot groups are of the observed counts.",
+        source="equations",
+        reference="Lin, AAAI 2023, with the signs of the printed equations corrected",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
+            "tests/baselines/test_apaf.py::test_means_of_the_vectors",
+            "tests/baselines/test_apaf.py::test_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

@@ -113,6 +113,15 @@ class ASL(Method):
         "that one learning rate serves all methods. Their class has g+ = 1 by default and their "
         "training passes 0, the default here. They hold the powers constant in training "
         "(focal_gradient=false), but differentiate them in the class documented as its equal.",
+        source="authors' code",
+        reference="Alibaba-MIIL/ASL@8c9e0bd, losses.py: AsymmetricLoss; wannature/COMIC@1de14e5, "
+        "loss/AsymmetricLoss.py",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_asl.py::test_equals_the_authors_code",
+            "tests/baselines/test_asl.py::test_numpy_reference",
+            "tests/baselines/test_asl.py::test_method_is_the_mean_and_takes_unknown_as_negative",
+        ),
     )
     Hyper = Hyper
 

@@ -31,6 +31,14 @@ class BCE(Method):
         year=2020,
         equation="L = mean_{b,c} [ softplus(z) - y z ],  unknown -> y = 0",
         unknown="negative",
+        source="authors' code",
+        reference="wutong16/DistributionBalancedLoss@14460d0, "
+        "mllt/models/losses/resample_loss.py; Alibaba-MIIL/ASL@8c9e0bd",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_bce.py::test_equals_the_distribution_balanced_code",
+            "tests/baselines/test_bce.py::test_sum_form_is_asl_without_its_factors",
+        ),
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:

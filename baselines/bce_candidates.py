@@ -26,6 +26,13 @@ class BCECandidates(Method):
         "known to be negative (unknown -> s = 1)",
         unknown="estimated",
         regimes=REGIMES,
+        source="equations",
+        reference="bce, with every label that is not known to be negative as positive",
+        tolerance="equal to bce, bit for bit",
+        evidence=(
+            "tests/baselines/test_candidates.py::test_candidates_without_noise_are_plain_labels",
+            "tests/baselines/test_candidates.py::test_unknown_labels_are_candidates",
+        ),
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:

@@ -60,4 +60,11 @@ class BCEClean(OnTrueLabels, BCE):
         needs=("true labels",),
         differs="The observed labels are not read at all. A label that is unknown even in the "
         "complete data counts as negative.",
+        source="authors' code",
+        reference="as bce: it is bce on the complete labels",
+        tolerance="equal to bce, bit for bit",
+        evidence=(
+            "tests/baselines/test_clean.py::test_equals_the_method_on_complete_labels",
+            "tests/baselines/test_bce.py::test_equals_the_distribution_balanced_code",
+        ),
     )

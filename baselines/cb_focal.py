@@ -170,6 +170,14 @@ class CBFocal(Counting, Resampled):
         "the loss is about eight times smaller than the focal loss. In that code the averages are "
         "NaN for an image without positives; here its weight is E(100000), as in their min_n. "
         "That the published row was re-sampled is said by one paper only.",
+        source="authors' code",
+        reference="wutong16/DistributionBalancedLoss@14460d0, mllt/models/losses/resample_loss.py "
+        "(average_w, by_class); the other modes by an implementation in NumPy",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
+            "tests/baselines/test_cb_focal.py::test_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

@@ -102,6 +102,15 @@ class CCPML(Rated):
         needs=("noise rate",),
         differs="The original corrects class-conditional noise of single labels; here it is "
         "applied to each class, which is exact when negatives become candidates independently.",
+        source="equations",
+        reference="the likelihood of candidates at noise rate rho, derived; forward correction of "
+        "Patrini et al., CVPR 2017",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_losses.py::test_forward_correction_equals_the_vectors",
+            "tests/baselines/test_candidates_losses.py::test_forward_correction",
+            "tests/baselines/test_candidates_steps.py::test_proden_em_moved_all_the_way_is_forward_correction",
+        ),
     )
     Hyper = RateHyper
 

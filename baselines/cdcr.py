@@ -107,6 +107,14 @@ class CDCR(Method):
         "evaluate a moving mean of the parameters and sum over classes; features have one view, "
         "one learning rate serves all methods, and the sum is divided by B*C. Their warm-up is a "
         "first stage of about 15 epochs before 40; here it is a quarter of the same budget.",
+        source="reconstruction",
+        reference="public code of CDCR, read and not run, by an implementation in NumPy",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_steps.py::test_cdcr_weighs_by_the_predictions_before_the_epoch",
+            "tests/baselines/test_candidates_losses.py::test_kept_candidates",
+            "tests/baselines/test_candidates_losses.py::test_what_is_left_out_has_no_gradient",
+        ),
     )
     Hyper = Hyper
 

@@ -123,6 +123,19 @@ class COMIC(Method):
         "have no log-softmax, known negatives are never corrected, and the sum over batch and "
         "classes is divided by B*C. The recipe's schedule is replaced by steps per branch, which "
         "the paper meant for 40 epochs.",
+        source="reconstruction",
+        reference="the parts: authors' code wannature/COMIC@1de14e5, loss/ and models/; put "
+        "together by our reading of the paper, since that code is not the published method and "
+        "does not run",
+        tolerance="parts 1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_comic.py::test_step_is_the_sum_of_its_parts",
+            "tests/baselines/test_comic_losses.py::test_modifier_equals_the_authors_code",
+            "tests/baselines/test_comic_losses.py::test_corrector_equals_the_authors_code_step_by_step",
+            "tests/baselines/test_comic_losses.py::test_balancer_equals_the_authors_code",
+            "tests/baselines/test_comic_losses.py::test_classifier_equals_the_authors_code",
+            "tests/baselines/test_comic_losses.py::test_attention_equals_the_authors_code",
+        ),
     )
     Hyper = Hyper
 

@@ -35,5 +35,14 @@ class COMICTail(SingleBranch):
         differs="The authors' code trains it with the co-occurrence variant (mfm_kind=pfm) and a "
         "log-softmax after the projection, sums over batch and classes, and selects the epoch on "
         "the test set. Head and tail model differ in the step of the learning rates only.",
+        source="authors' code",
+        reference="wannature/COMIC@1de14e5, loss/ (MFM, PFM) and models/CausalNormClassifier.py",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_comic.py::test_single_branch_is_the_modifier_alone",
+            "tests/baselines/test_comic_losses.py::test_modifier_equals_the_authors_code",
+            "tests/baselines/test_comic_losses.py::test_classifier_equals_the_authors_code",
+            "tests/baselines/test_comic.py::test_rates_follow_the_branches",
+        ),
     )
     Hyper = Hyper

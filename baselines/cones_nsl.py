@@ -136,6 +136,14 @@ class ConesNSL(Method):
         differs="C stays what the candidates say; the authors renew it from clustered features of "
         "class activation maps. Their code divides C_ij by the sum of row j, a broadcast over the "
         "wrong axis; here rows are normalised. The weights carry no gradient, as in the code.",
+        source="reconstruction",
+        reference="public code of CoNeS, read and not run, by an implementation in NumPy",
+        tolerance="1e-9; label correlation 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_candidates_steps.py::test_cones_moves_the_bank_then_trains_on_candidates_and_on_believed_labels",
+            "tests/baselines/test_candidates_losses.py::test_suppression_of_negatives",
+            "tests/baselines/test_candidates_losses.py::test_label_correlation",
+        ),
     )
     Hyper = Hyper
 

@@ -81,6 +81,15 @@ class CRT(Method):
         "normalisation statistics move, and gives the second stage an optimiser of its own "
         "(learning rate 0.2, cosine, weight decay 5e-4); here frozen is frozen and the recipe's "
         "optimiser starts afresh.",
+        source="equations",
+        reference="BCE and the stages of Kang et al., ICLR 2020; "
+        "facebookresearch/classifier-balancing@22370c6, read and not run",
+        tolerance="loss 1e-6 in float32; stages and rows exact",
+        evidence=(
+            "tests/baselines/test_crt.py::test_loss_takes_unknown_as_negative",
+            "tests/baselines/test_crt.py::test_stages",
+            "tests/baselines/test_crt.py::test_rows_of_the_two_stages",
+        ),
     )
     Hyper = CRTHyper
 

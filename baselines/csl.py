@@ -137,6 +137,16 @@ class CSL(Method):
         "the paper K of each image. The prior comes from a separate run and a file, keyed by class "
         "names; here from a first stage of as many epochs. As in the code the mean includes the "
         "epochs of an untrained model.",
+        source="authors' code",
+        reference="Alibaba-MIIL/PartialLabelingCSL@534f3ce, partial_asymmetric_loss.py; "
+        "wannature/COMIC@1de14e5, loss/partial_asymmetric_loss.py; the prior of two stages by "
+        "hand",
+        tolerance="1e-9; prior 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_partial_asymmetric_loss_equals_the_authors_code",
+            "tests/baselines/test_p_asl.py::test_selection",
+            "tests/baselines/test_p_asl.py::test_prior_is_the_mean_of_all_predictions_of_the_first_stage",
+        ),
     )
     Hyper = Hyper
 

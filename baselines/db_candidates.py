@@ -60,6 +60,14 @@ class DBCandidates(Resampled):
         needs=("class counts", "class-aware sampling"),
         differs="The loss is that of db-focal; it was published for complete labels. rho is "
         "min_c f_c unless given, since the rarest class has hardly any but false candidates.",
+        source="equations",
+        reference="db-focal on the candidates; inverted prior: f = rho + (1-rho) n/N solved for n",
+        tolerance="equal to db-focal, bit for bit; inverted prior 1e-5 in float32",
+        evidence=(
+            "tests/baselines/test_candidates.py::test_candidates_without_noise_are_plain_labels",
+            "tests/baselines/test_candidates.py::test_priors_and_lists_of_the_balanced_loss",
+            "tests/baselines/test_ndlp.py::test_prior_inversion",
+        ),
     )
     Hyper = Hyper
 

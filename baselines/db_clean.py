@@ -21,6 +21,14 @@ class DBClean(OnTrueLabels, DBFocal):
         differs="db-focal as it was published, on complete labels: the observed labels "
         "are not read at all, by loss, counts and sampler. `counts` and `sampler_labels` make no "
         "difference here.",
+        source="authors' code",
+        reference="as db-focal: it is db-focal on the complete labels",
+        tolerance="equal to db-focal, bit for bit",
+        evidence=(
+            "tests/baselines/test_clean.py::test_equals_the_method_on_complete_labels",
+            "tests/baselines/test_clean.py::test_rows_are_visited_by_true_labels",
+            "tests/baselines/test_db_focal.py::test_equals_the_authors_code",
+        ),
     )
 
     def oracle(self) -> tuple[str, ...]:

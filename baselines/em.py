@@ -83,6 +83,13 @@ class EM(Method):
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; the term of those is ours. Their training stops at the first "
         "epoch without a better validation mAP, which is the recipe's matter here.",
+        source="authors' code",
+        reference="Correr-Zhou/SPML-AckTheUnknown@ae1ccaf, losses.py: loss_EM",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_em.py::test_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

@@ -86,6 +86,14 @@ class EPR(Method):
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; here those are unused, as unknown labels are. Their k is a "
         "number per data set; the default here is the mean of the complete training labels.",
+        source="authors' code",
+        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_epr",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_spml.py::test_numpy_reference",
+            "tests/baselines/test_spml.py::test_expected_positives_are_an_oracle_even_if_given",
+        ),
     )
     Hyper = Hyper
 

@@ -136,6 +136,17 @@ class Focal(Method):
         "(form=focal-loss). The ASL code base sums over B*C and holds the factor constant "
         "(focal_gradient=false); here the mean is taken. That the table's row was trained on "
         "shuffled rows is inferred.",
+        source="authors' code",
+        reference="wutong16/DistributionBalancedLoss@14460d0, "
+        "mllt/models/losses/resample_loss.py; Alibaba-MIIL/ASL@8c9e0bd; "
+        "xinyu1205/robust-loss-mlml@dcfa4d5; wannature/COMIC@1de14e5; form=alpha: Lin et al. "
+        "2017, eq. 5",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
+            "tests/baselines/test_long_tail_vectors.py::test_focal_of_other_codes",
+            "tests/baselines/test_focal.py::test_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

@@ -76,6 +76,13 @@ class GCE(Method):
         regimes=REGIMES,
         differs="Published for one label per image with a softmax; here per class with a sigmoid, "
         "robust on candidates only (terms=both: on all labels). Their truncation is left out.",
+        source="equations",
+        reference="Zhang and Sabuncu, NeurIPS 2018, for each class on its own",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_losses.py::test_generalised_cross_entropy",
+            "tests/baselines/test_candidates_losses.py::test_generalised_cross_entropy_between_its_ends",
+        ),
     )
     Hyper = Hyper
 

@@ -106,6 +106,15 @@ class Hill(Method):
         regimes=("full", "pal", "ppl", "spl", "missing"),
         differs="The authors' code sums over batch and classes; here the sum is divided by B*C, so "
         "that one learning rate serves all methods. Their log s has no guard; here it is stable.",
+        source="authors' code",
+        reference="xinyu1205/robust-loss-mlml@dcfa4d5, losses.py: Hill; wannature/COMIC@1de14e5, "
+        "loss/HillLoss.py",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_hill_splc.py::test_hill_numpy_reference",
+            "tests/baselines/test_hill_splc.py::test_hill_takes_unknown_as_negative_and_the_mean",
+        ),
     )
     Hyper = Hyper
 

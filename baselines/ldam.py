@@ -108,6 +108,15 @@ class LDAM(Counting):
         "cosines, and deferred re-weighting), and no code for the LDAM row of multi-label tables "
         "was published. Here: a sigmoid per class, the margin on positives alone, an ordinary "
         "linear head, s = 1, no deferred re-weighting.",
+        source="reconstruction",
+        reference="margins of Cao et al., NeurIPS 2019; the form for several labels is proposed "
+        "here",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
+            "tests/baselines/test_rw_rs_ldam.py::test_ldam_margins",
+            "tests/baselines/test_rw_rs_ldam.py::test_ldam_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

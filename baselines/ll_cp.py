@@ -86,6 +86,14 @@ class LLCp(Method):
         "writes no label (as_released=true). The default is what it means to do. As in the code "
         "the k-th largest is corrected in the step and not written, so that k - 1 are kept; later "
         "code of the same authors writes all k.",
+        source="authors' code",
+        reference="snucml/LargeLossMatters@5025d16, losses.py: compute_batch_loss",
+        tolerance="1e-9; step 1e-5 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_large_loss_equals_the_authors_code",
+            "tests/baselines/test_large_loss.py::test_counts",
+            "tests/baselines/test_large_loss.py::test_permanent_corrections_add_up",
+        ),
     )
     Hyper = Hyper
 

@@ -171,6 +171,14 @@ class LLR(Method):
         "product; k may differ by one. Where fewer than k labels are unknown it rejects the whole "
         "batch, observed positives included (as_released=true); here the unknown ones. Observed "
         "negatives are never rejected in either.",
+        source="authors' code",
+        reference="snucml/LargeLossMatters@5025d16, losses.py: compute_batch_loss",
+        tolerance="1e-9; step 1e-5 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_large_loss_equals_the_authors_code",
+            "tests/baselines/test_large_loss.py::test_numpy_reference",
+            "tests/baselines/test_large_loss.py::test_first_epoch_is_plain_then_the_share_grows",
+        ),
     )
     Hyper = Hyper
 

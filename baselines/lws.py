@@ -83,6 +83,15 @@ class LWS(Method):
         "lets the batch normalisation statistics of the frozen backbone move and gives the second "
         "stage an optimiser of its own (learning rate 0.2, cosine, weight decay 5e-4, which pulls "
         "f towards 0); here frozen is frozen and the recipe's optimiser starts afresh.",
+        source="equations",
+        reference="the scaled head of Kang et al., ICLR 2020; "
+        "facebookresearch/classifier-balancing@22370c6, read and not run",
+        tolerance="1e-6 in float32; stages and rows exact",
+        evidence=(
+            "tests/baselines/test_lws_tau_norm.py::test_lws_scales_the_head",
+            "tests/baselines/test_lws_tau_norm.py::test_lws_stages",
+            "tests/baselines/test_lws_tau_norm.py::test_training_is_plain",
+        ),
     )
     Hyper = Hyper
 

@@ -291,6 +291,19 @@ class NDLP(Method):
         "sampler's lists by the binary labels (first epoch: shuffled). Their epoch is "
         "max n_k K / 4 draws (length=classes), here N rows by default. In both, as in the code, "
         "the bank sees logits with the DB loss's class bias.",
+        source="reconstruction",
+        reference="zhongjingyu1/NDLP@2c2467a, read and not run, by an implementation in NumPy; "
+        "the loss, of which the source is not public, is taken to be DB-Focal",
+        tolerance="1e-9; step 1e-5 in float32",
+        evidence=(
+            "tests/baselines/test_ndlp.py::test_bank_threshold_and_labels",
+            "tests/baselines/test_ndlp.py::test_distribution_balanced_elements",
+            "tests/baselines/test_ndlp.py::test_mixture",
+            "tests/baselines/test_ndlp.py::test_selection_and_quota",
+            "tests/baselines/test_ndlp.py::test_bank_update",
+            "tests/baselines/test_ndlp.py::test_ramps",
+            "tests/baselines/test_ndlp.py::test_step_is_the_sum_of_its_parts",
+        ),
     )
     Hyper = NDLPHyper
 

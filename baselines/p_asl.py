@@ -199,6 +199,15 @@ class PASL(Method):
         "that one learning rate serves all methods. Its mode is negative unless told otherwise. "
         "Exponents are those of the published COCO commands, which set gamma_pos=0 where the "
         "tables name the setting P-ASL(4,1,1).",
+        source="authors' code",
+        reference="Alibaba-MIIL/PartialLabelingCSL@534f3ce, partial_asymmetric_loss.py; "
+        "wannature/COMIC@1de14e5, loss/partial_asymmetric_loss.py",
+        tolerance="1e-9; 5e-8 with mode=ignore-normalised, whose weights are float32 there",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_partial_asymmetric_loss_equals_the_authors_code",
+            "tests/baselines/test_p_asl.py::test_numpy_reference",
+            "tests/baselines/test_p_asl.py::test_p_asl_is_the_mean",
+        ),
     )
     Hyper = Hyper
 

@@ -195,6 +195,14 @@ class PAL(Method):
         differs="No code was published. The exponent of d and the penalty are corrected to what "
         "the paper's text says; T is B*C, because a share of the observed labels is 1 where only "
         "positives are observed; q, which the paper does not give, is 0.5. even_unknown is ours.",
+        source="equations",
+        reference="arXiv:2308.00166, eq. 8-12, with the exponent and the penalty corrected",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_pal.py::test_equals_the_given_numbers",
+            "tests/baselines/test_pal.py::test_numpy_reference",
+            "tests/baselines/test_pal.py::test_memory_holds_the_predictions_of_the_epoch_before",
+        ),
     )
     Hyper = Hyper
 

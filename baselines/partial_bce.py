@@ -123,6 +123,15 @@ class PartialBCE(Method):
         differs="No code was published; images without known labels, where g may be infinite, "
         "contribute zero. normalise=batch is the loss of the HCP code base instead: one mean over "
         "all known labels of the batch.",
+        source="equations",
+        reference="Durand et al., CVPR 2019, eq. 1-2; normalise=batch: the authors' code "
+        "HCPLab-SYSU/HCP-MLR-PL@d9fd300, loss/SST.py: BCELoss",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_partial_bce.py::test_numpy_reference",
+            "tests/baselines/test_partial_bce.py::test_method",
+        ),
     )
     Hyper = Hyper
 

@@ -76,6 +76,13 @@ class PiCOBank(Method):
         "softmax cross-entropy. Here the guess may hold several labels or none, comes from the "
         "classifier, and the loss is binary cross-entropy; there are neither prototypes nor "
         "contrastive views.",
+        source="reconstruction",
+        reference="the bank of public code of PiCO, read and not run, by an implementation in "
+        "NumPy",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_steps.py::test_pico_trains_on_the_bank_then_moves_it_to_the_guess",
+        ),
     )
     Hyper = Hyper
 

@@ -205,6 +205,14 @@ class PR(Counting, Resampled):
         "not given: VOC-LT 1.4 (to 7) and 2 are ours. Whether kappa is divided by lambda, as in "
         "the DB-loss code that was re-trained there, is not said; bias=code does, by the lambda1- "
         "that is not raised. Shot groups are of the observed counts.",
+        source="equations",
+        reference="Lin, AAAI 2023, with the signs of the printed equations corrected",
+        tolerance="1e-9; step 1e-5 in float32",
+        evidence=(
+            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
+            "tests/baselines/test_pr.py::test_numpy_reference",
+            "tests/baselines/test_pr.py::test_factors_are_raised_in_their_groups",
+        ),
     )
     Hyper = Hyper
 

@@ -103,6 +103,14 @@ class ProdenML(Rated):
         differs="Published for one true label per image. form=simplex is that, its scores ranked "
         "per class as they are; form=em, the default, is a reconstruction: the bank moves before "
         "the loss reads it, so that mu = 1 is cc-pml.",
+        source="reconstruction",
+        reference="form=simplex: public code of RECORDS, read and not run; form=em: derived",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_steps.py::test_proden_em_moves_the_bank_and_trains_on_it",
+            "tests/baselines/test_candidates_steps.py::test_proden_simplex_reads_the_bank_then_replaces_it",
+            "tests/baselines/test_candidates_losses.py::test_simplex_cross_entropy",
+        ),
     )
     Hyper = Hyper
 

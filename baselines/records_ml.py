@@ -76,6 +76,12 @@ class RecordsML(Method):
         "cancels in a softmax), no warm-up, softmax cross-entropy. h starts at zero, as in the "
         "authors' code. It is the mean of the features that enter the head; theirs is that of the "
         "layer before the last, which differs for a head with a hidden layer.",
+        source="reconstruction",
+        reference="public code of RECORDS, read and not run, by an implementation in NumPy",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_steps.py::test_records_takes_the_bias_out_of_the_labels",
+        ),
     )
     Hyper = Hyper
 

@@ -123,6 +123,14 @@ class ROLE(Method):
         "estimate at 0.005, as their initialisation provides for, and enters the loss in no other "
         "way. Their Adam is dense: estimates of images outside the batch keep moving through the "
         "first moment, and so they do here under the recipe's optimiser.",
+        source="authors' code",
+        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_role, and four "
+        "steps of its dense Adam",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_role.py::test_equals_the_authors_code",
+            "tests/baselines/test_role.py::test_estimator_moves_under_dense_adam",
+        ),
     )
     Hyper = Hyper
 

@@ -104,6 +104,14 @@ class RW(Counting):
         differs="The authors' code can divide the weights by their maximum, which is off by "
         "default and absent here; whether the published row used it is not known. Counts are of "
         "the observed positives unless told otherwise, and at least 1.",
+        source="authors' code",
+        reference="wutong16/DistributionBalancedLoss@14460d0, "
+        "mllt/models/losses/resample_loss.py; form=inverse by an implementation in NumPy",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
+            "tests/baselines/test_rw_rs_ldam.py::test_rw_numpy_reference",
+        ),
     )
     Hyper = Hyper
 

@@ -131,6 +131,15 @@ class SoLarML(Method):
         "consistency term, and no training beforehand to estimate the prior: it starts uniform "
         "and moves by 0.1. Ramps run over all epochs. A batch without candidates at all trains "
         "on negatives. The code's queue of 64 batches is 512 rows here.",
+        source="reconstruction",
+        reference="public code of SoLar, read and not run, by an implementation in NumPy",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_steps.py::test_solar_is_the_sum_of_its_parts",
+            "tests/baselines/test_candidates_steps.py::test_solar_trains_on_the_bank_in_the_first_epoch_and_where_nothing_is_chosen",
+            "tests/baselines/test_candidates_steps.py::test_solar_prior_follows_the_labels_of_the_predictions",
+            "tests/baselines/test_candidates_steps.py::test_transport",
+        ),
     )
     Hyper = Hyper
 

@@ -130,6 +130,14 @@ class SPLC(Method):
         "that one learning rate serves all methods. It counts epochs from 0: change_epoch=1 "
         "corrects from the second epoch on. It knows no observed negatives; here those are never "
         "corrected.",
+        source="authors' code",
+        reference="xinyu1205/robust-loss-mlml@dcfa4d5, losses.py: SPLC",
+        tolerance="1e-9; step 1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_hill_splc.py::test_splc_numpy_reference",
+            "tests/baselines/test_hill_splc.py::test_splc_corrects_after_change_epoch_epochs",
+        ),
     )
     Hyper = Hyper
 

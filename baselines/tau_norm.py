@@ -60,6 +60,14 @@ class TauNorm(BCE):
         "with a sigmoid per class no average precision changes, and dropping the bias, which their "
         "code does and so does this, moves every threshold. They choose tau on validation data; "
         "here it is 1 unless searched.",
+        source="equations",
+        reference="the normalised weights of Kang et al., ICLR 2020; "
+        "facebookresearch/classifier-balancing@22370c6, read and not run",
+        tolerance="1e-6 in float32",
+        evidence=(
+            "tests/baselines/test_lws_tau_norm.py::test_normalised_weights",
+            "tests/baselines/test_lws_tau_norm.py::test_training_is_plain",
+        ),
     )
     Hyper = Hyper
 

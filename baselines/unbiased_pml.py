@@ -94,6 +94,16 @@ class UnbiasedPML(Rated):
         needs=("noise rate",),
         differs="Only the abstract of the paper was read; the estimator is the textbook one for "
         "negatives that flip at rate rho. The maximum is taken per class and batch.",
+        source="equations",
+        reference="the textbook estimator, unbiased for negatives that flip at rate rho; of "
+        "arXiv:2105.07338 the abstract",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_candidates_losses.py::test_unbiased_negatives_equal_the_vectors",
+            "tests/baselines/test_candidates_losses.py::test_unbiased_risk",
+            "tests/baselines/test_candidates_losses.py::test_unbiased_in_expectation",
+            "tests/baselines/test_candidates_losses.py::test_non_negative_risk",
+        ),
     )
     Hyper = Hyper
 

@@ -48,6 +48,13 @@ class WAN(Method):
         regimes=("pal", "ppl", "spl", "missing"),
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; here those weigh 1/(C-1) like the unknown labels.",
+        source="authors' code",
+        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_wan",
+        tolerance="1e-9",
+        evidence=(
+            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
+            "tests/baselines/test_spml.py::test_numpy_reference",
+        ),
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:

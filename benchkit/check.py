@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Method, Oracle, Problem, Run, Setup
+from baselines.core.contract import SOURCES
 from baselines.core.hyperparameters import describe
 from benchkit import metrics
 from benchkit.random import Draw
@@ -108,6 +109,9 @@ def check_description(method: type[Method]) -> None:
     assert info.unknown in UNKNOWN, f"info.unknown {info.unknown!r} is not one of {UNKNOWN}"
     strange = set(info.regimes) - set(REGIMES)
     assert not strange, f"info.regimes has {sorted(strange)}; regimes are {REGIMES}"
+    told = (info.source in SOURCES, bool(info.reference), bool(info.tolerance), bool(info.evidence))
+    claims = (info.source, info.reference, info.tolerance, info.evidence)
+    assert all(told) or not any(claims), f"the ledger's row is not whole: {claims}"
     assert dataclasses.is_dataclass(method.Hyper), "Hyper is not a dataclass"
     assert method.Hyper.__dataclass_params__.frozen, "Hyper is not frozen"  # type: ignore[attr-defined]
     for entry in describe(method.Hyper):

@@ -36,9 +36,15 @@ class MethodError(ValueError):
     """A method that is unknown, ill-formed or used against its declaration: one clear sentence."""
 
 
+SOURCES = ("authors' code", "equations", "reconstruction")
+
+
 @dataclass(frozen=True)
 class MethodInfo:
     """What the list of methods says of one.
+
+    `source`, `reference`, `tolerance`, `evidence` and `differs` are its row of the verification
+    ledger; without evidence the row says "not verified".
 
     Attributes:
         key: the stable name, as in `--method KEY`.
@@ -51,6 +57,10 @@ class MethodInfo:
         needs: what beyond a batch it uses, in words: "class counts", "memory", ...
         differs: what the authors' code does differently from the paper, and which is the default.
         version: raised when the method's numbers change; part of a run's identity.
+        source: where the numbers come from that the tests hold it to: one of `SOURCES`.
+        reference: the repository and commit, or the equations, behind `source`.
+        tolerance: the relative difference that the tests allow, in float64 unless it says so.
+        evidence: the tests, as pytest's node ids without parameters.
     """
 
     key: str
@@ -63,6 +73,10 @@ class MethodInfo:
     needs: tuple[str, ...] = ()
     differs: str = ""
     version: str = "1"
+    source: str = ""
+    reference: str = ""
+    tolerance: str = ""
+    evidence: tuple[str, ...] = ()
 
 
 class Oracle:
