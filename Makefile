@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev lint
 # The tests on the lower bounds of the dependencies, in an environment of their own.
 test-lowest:
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet -r tests/lowest.txt pytest hypothesis scikit-learn setuptools
+	.venv-lowest/bin/pip install --quiet -r tests/lowest.txt pytest hypothesis scikit-learn 'setuptools>=77'
 	.venv-lowest/bin/pip install --quiet --no-deps --editable .
 	.venv-lowest/bin/pytest
 

@@ -22,7 +22,7 @@ What each method is held to. Written by `benchkit methods --ledger --format mark
 compares this page with what the command prints.
 
 - **authors' code**: the expected numbers were computed by the published code at the given commit;
-- **equations**: by an implementation of the paper's equations that shares nothing with ours;
+- **equations**: by hand, or by an implementation of the equations that shares nothing with ours;
 - **reconstruction**: the same for a form that no one has published, or that is only described.
 
 The tolerance is relative, on value and gradient, in float64 unless it says otherwise. A row without
@@ -119,7 +119,9 @@ def describe(method: type[Method]) -> str:
 
 
 def _paragraph(name: str, text: str) -> str:
-    return f"{name:12}" + textwrap.fill(text, 96, subsequent_indent=" " * 12)
+    return textwrap.fill(
+        text, 100, initial_indent=f"{name:12}", subsequent_indent=" " * 12, break_on_hyphens=False
+    )
 
 
 def _hyperparameter(key: str, entry: dict[str, Any]) -> list[str]:
@@ -146,9 +148,8 @@ def _held_to(info: MethodInfo) -> str:
 def _ledger_table(infos: Iterable[MethodInfo]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_lines=True)
     table.add_column("method", no_wrap=True)
-    table.add_column("held to", ratio=4)
-    table.add_column("tolerance", ratio=2)
-    table.add_column("known deviations", ratio=5)
+    for title, share in (("held to", 6), ("tolerance", 3), ("known deviations", 8)):
+        table.add_column(title, ratio=share, overflow="fold")
     for info in infos:
         tolerance = info.tolerance if info.evidence else ""
         table.add_row(info.key, _held_to(info), tolerance or "–", info.differs or "–")
