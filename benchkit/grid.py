@@ -19,7 +19,7 @@ from benchkit.recipe import Recipe
 from benchkit.split import Split
 from benchkit.stack import structure
 
-DEFAULT_WIDTH = 16  # runs per stack; more gained nothing on two cores
+DEFAULT_WIDTH = 16  # runs per stack
 SELECTIONS = ("last", "val", "test-oracle")
 
 

@@ -47,8 +47,9 @@ def affine(params: dict[str, Tensor], name: str, inputs: Tensor) -> Tensor:
 def classifier(inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
     """A classifier's parameters: W normal with deviation 0.01, b zero, as in the DB-loss code.
 
-    Rare classes hardly move a weight, so what they start from stays in their scores: with
-    `dense`'s wider start a linear head lost 0.6 mAP on 374 real classes.
+    Rare classes hardly move a weight, so what they start from stays in their scores. On 374 real
+    classes `dense`'s wider start cost BCE 0.7 mAP at batch 128 and 0.9 under a cosine of ten
+    epochs; at batch 32 and a constant rate it cost nothing.
     """
     return {
         "head.weight": draw.normal("head.weight", inputs, outputs) * 0.01,
