@@ -22,8 +22,7 @@ class OnTrueLabels(Method):
         return tuple(dict.fromkeys((LABELS, *super().oracle())))
 
     def _clean(self, problem: Problem) -> Problem:
-        truth = problem.oracle[LABELS].to(problem.observed)
-        return replace(problem, observed=truth, regime="full")
+        return replace(problem, labels=problem.oracle[LABELS], regime="full")
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """What the method starts with on complete labels, and the labels, one row per image."""

@@ -14,23 +14,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
-from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Problem, Run, Setup, hyper
-from baselines.ndlp import candidates_of
+from baselines.core import (
+    Batch,
+    Clock,
+    Draw,
+    LabelTable,
+    Method,
+    MethodInfo,
+    Problem,
+    Run,
+    Setup,
+    hyper,
+)
+from baselines.ndlp import candidate_frequency, candidates_of
 
 _MOST = 0.99  # a rate of one would leave no negative to learn from
 
 
-def estimate_rate(observed: Tensor) -> Tensor:
+def estimate_rate(labels: LabelTable | Tensor) -> Tensor:
     """The noise rate as the smallest candidate frequency, min_k c_k.
 
     Args:
-        observed: int8 [N, C]; under a long tail the rarest class has hardly any but false
+        labels: [N, C]; under a long tail the rarest class has hardly any but false
             candidates, so the estimate is close, and a little low for many classes.
 
     Returns:
         A float32 scalar.
     """
-    return candidates_of(observed).mean(0).min()
+    return candidate_frequency(labels).min()
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class Rated(Method):
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head and rho, kept below 0.99."""
         setup = super().setup(problem, draw)
-        rate = estimate_rate(problem.observed)
+        rate = estimate_rate(problem.labels)
         if self.hyper.rho == "given":
             rate = rate.new_tensor(float(problem.oracle["noise_rate"]))
         setup.constants["noise_rate"] = rate.clamp(max=_MOST)

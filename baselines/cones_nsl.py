@@ -18,6 +18,7 @@ from baselines.core import (
     Batch,
     Clock,
     Draw,
+    LabelTable,
     Method,
     MethodInfo,
     Problem,
@@ -27,23 +28,23 @@ from baselines.core import (
     hyper,
 )
 from baselines.core.losses import bce_terms
-from baselines.ndlp import candidates_of, initial_bank, pseudo_labels
+from baselines.core.statistics import cooccurrence
+from baselines.ndlp import CANDIDATE, candidates_of, initial_bank, pseudo_labels
 from baselines.proden_ml import corrections
 
 
-def label_correlation(observed: Tensor) -> Tensor:
+def label_correlation(labels: LabelTable | Tensor) -> Tensor:
     """Co-occurrence of candidates, rows normalised.
 
         C_ij = P(s_j | s_i) / sum_{l != i} P(s_l | s_i)  for i != j,   C_ii = 1
 
     Args:
-        observed: int8 [N, C].
+        labels: [N, C].
 
     Returns:
         float32 [C, C]; the row of a class without candidates is zero outside the diagonal.
     """
-    candidates = candidates_of(observed)
-    together = candidates.T @ candidates
+    together = cooccurrence(labels, *CANDIDATE)
     together.fill_diagonal_(0.0)
     rows = together / together.sum(1, keepdim=True).clamp(min=1.0)
     return rows.fill_diagonal_(1.0)
@@ -151,7 +152,7 @@ class ConesNSL(Method):
         """The head, the bank [N, C] and the label correlation [C, C]."""
         setup = super().setup(problem, draw)
         setup.memory["bank"] = initial_bank(problem.observed)
-        setup.constants["correlation"] = label_correlation(problem.observed)
+        setup.constants["correlation"] = label_correlation(problem.labels)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:

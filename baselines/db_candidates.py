@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
-from baselines.core import Batch, Clock, Draw, MethodInfo, Problem, Run, Setup, hyper
+from baselines.core import Batch, ClassAware, Clock, Draw, MethodInfo, Problem, Run, Setup, hyper
 from baselines.db_focal import (
     Resampled,
     SamplerHyper,
@@ -21,7 +21,7 @@ from baselines.db_focal import (
     WeightHyper,
     distribution_balanced_loss,
 )
-from baselines.ndlp import candidates_of, invert_prior
+from baselines.ndlp import CANDIDATE, candidates_of, invert_prior
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,23 @@ class DBCandidates(Resampled):
             names = ("noise_rate", *names)
         return names
 
-    def _lists(self, problem: Problem) -> Tensor:
+    def _lists(self, problem: Problem) -> ClassAware:
         if self._sampler_is_oracle():
             return super()._lists(problem)
-        return problem.observed != 0
+        return ClassAware(problem.labels, CANDIDATE)
 
     def _counts(self, problem: Problem) -> Tensor:
         if self.hyper.prior == "true":
             return torch.as_tensor(problem.oracle["true_counts"]).to(torch.float32)
         if self.hyper.prior == "inverted":
             given = self.hyper.rho == "given"
-            return invert_prior(problem.observed, problem.oracle["noise_rate"] if given else None)
-        return candidates_of(problem.observed).sum(0)
+            return invert_prior(problem.labels, problem.oracle["noise_rate"] if given else None)
+        return problem.labels.count(*CANDIDATE).to(torch.float32)
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head, the class counts of the chosen prior and the number of images."""
         setup = super().setup(problem, draw)
-        counts = self._counts(problem).to(problem.observed.device)
+        counts = self._counts(problem).to(problem.labels.device)
         setup.constants["class_counts"] = counts
         setup.constants["num_images"] = counts.new_tensor(problem.num_images)
         return setup

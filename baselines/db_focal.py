@@ -301,7 +301,7 @@ class Counting(Method):
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head, the class counts and the number of images."""
         setup = super().setup(problem, draw)
-        counts = observed_counts(problem.observed)
+        counts = observed_counts(problem.labels)
         if self.hyper.counts == "true":
             counts = torch.as_tensor(problem.oracle["true_counts"]).to(counts)
         setup.constants["class_counts"] = counts
@@ -319,23 +319,23 @@ class Resampled(Method):
     def _sampler_is_oracle(self) -> bool:
         return self.hyper.sampler == "class-aware" and self.hyper.sampler_labels == "true"
 
-    def _lists(self, problem: Problem) -> Tensor:
-        """Which images stand in which class's list, bool [N, C]."""
-        if self._sampler_is_oracle():
-            return problem.oracle["true_labels"] == 1
-        return problem.observed == 1
+    def _lists(self, problem: Problem) -> ClassAware:
+        """Which images stand in which class's list."""
+        return ClassAware(
+            problem.oracle["true_labels"] if self._sampler_is_oracle() else problem.labels
+        )
 
     def epoch_length(self, problem: Problem, stage: int) -> int:
         """N rows, or the sampler's own epoch."""
         length = self.hyper.length if self.hyper.sampler == "class-aware" else "images"
-        counts = self._lists(problem).sum(0)
+        counts = self._lists(problem).sizes()
         return epoch_length(length, counts, problem.num_images, self.hyper.reduce)
 
     def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
         """Three images of each visited class, or every image once."""
         if self.hyper.sampler == "shuffle":
             return Shuffle()
-        return ClassAware(self._lists(problem), per_class=3)
+        return self._lists(problem)
 
 
 class DBFocal(Counting, Resampled):

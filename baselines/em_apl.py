@@ -118,8 +118,9 @@ class EMAPL(Method):
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head; no label is marked."""
         setup = super().setup(problem, draw)
-        setup.memory["soft"] = torch.zeros(problem.observed.shape)
-        setup.memory["marked"] = torch.zeros_like(problem.observed, dtype=torch.bool)
+        nothing = torch.zeros_like(problem.observed)
+        setup.memory["soft"] = nothing.to(torch.float32)
+        setup.memory["marked"] = nothing.to(torch.bool)
         return setup
 
     def epoch_start(

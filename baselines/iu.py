@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from baselines.core import (
@@ -109,8 +108,7 @@ class IUN(Method):
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head and the true negatives [N, C]."""
         setup = super().setup(problem, draw)
-        truth = torch.as_tensor(problem.oracle["true_labels"])
-        setup.constants["true_negatives"] = truth == 0
+        setup.constants["true_negatives"] = problem.oracle["true_labels"].whole() == 0
         return setup
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:

@@ -111,14 +111,13 @@ class LWS(Method):
     def epoch_length(self, problem: Problem, stage: int) -> int:
         """Every image once; in the second stage what `length` says."""
         length = self.hyper.length if stage == SCALES else "images"
-        return epoch_length(length, class_counts(problem.observed), problem.num_images)
+        return epoch_length(length, class_counts(problem.labels), problem.num_images)
 
     def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
         """Shuffled, then class-aware over the observed positives (if there is any)."""
-        lists = problem.observed == 1
-        if clock.stage != SCALES or not bool(lists.any()):
+        if clock.stage != SCALES or not bool(problem.labels.count(1).any()):
             return Shuffle()
-        return ClassAware(lists, self.hyper.per_class)
+        return ClassAware(problem.labels, per_class=self.hyper.per_class)
 
     def logits(self, run: Run, features: Tensor) -> Tensor:
         """The head's logits, each class times its scale."""

@@ -142,19 +142,19 @@ class MLGCN(Method):
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """Two graph layers; adjacency and embeddings never change."""
-        observed = problem.observed
+        labels = problem.labels
         adjacency = normalised(
             correlation(
-                class_counts(observed),
-                cooccurrence(observed),
+                class_counts(labels),
+                cooccurrence(labels),
                 self.hyper.threshold,
                 self.hyper.neighbours,
             )
         )
         embeddings = problem.class_embeddings
         if embeddings is None:
-            embeddings = torch.eye(problem.num_classes, device=observed.device)
-        embeddings = embeddings.to(device=observed.device, dtype=torch.float32)
+            embeddings = torch.eye(problem.num_classes, device=labels.device)
+        embeddings = embeddings.to(device=labels.device, dtype=torch.float32)
         hidden = self.hyper.hidden
         params = graph_layer("gcn.first", embeddings.shape[1], hidden, draw)
         params |= graph_layer("gcn.second", hidden, problem.feature_dim, draw)

@@ -22,6 +22,7 @@ from baselines.core import (
     ClassAware,
     Clock,
     Draw,
+    LabelTable,
     Method,
     MethodInfo,
     Problem,
@@ -107,6 +108,9 @@ class NDLPHyper:
 def _tolerance(dtype: torch.dtype) -> float:
     """Relative slack that keeps rounding from deciding what is mathematically a tie."""
     return 64.0 * torch.finfo(dtype).eps
+
+
+CANDIDATE = (1, -1)  # the codes of a candidate
 
 
 def candidates_of(observed: Tensor) -> Tensor:
@@ -255,20 +259,26 @@ def ramps(epoch: int, epochs: int, weight: float, start: float, end: float) -> t
     return weight * ramp, start + (end - start) * ramp
 
 
-def invert_prior(observed: Tensor, noise_rate: float | None = None) -> Tensor:
+def candidate_frequency(labels: LabelTable | Tensor) -> Tensor:
+    """c_k = #{i : s_ik = 1} / N: [N, K] -> float32 [K]."""
+    table = LabelTable.of(labels)
+    return table.count(*CANDIDATE).to(torch.float32) / len(table)
+
+
+def invert_prior(labels: LabelTable | Tensor, noise_rate: float | None = None) -> Tensor:
     """Class counts from candidates: n_k = N (c_k - r) / (1 - r), at least 1.
 
     Args:
-        observed: int8 [N, K]; c_k is the candidates' frequency in column k.
+        labels: [N, K]; c_k is the candidates' frequency in column k.
         noise_rate: r; None takes min_k c_k, since a rare class has hardly any but false candidates.
 
     Returns:
         float32 [K].
     """
-    frequency = candidates_of(observed).mean(0)
+    frequency = candidate_frequency(labels)
     rate = frequency.min() if noise_rate is None else torch.as_tensor(noise_rate).to(frequency)
     inverted = (frequency - rate) / (1.0 - rate).clamp(min=torch.finfo(frequency.dtype).eps)
-    return (observed.shape[0] * inverted).clamp(min=1.0)
+    return (labels.shape[0] * inverted).clamp(min=1.0)
 
 
 class NDLP(Method):
@@ -325,7 +335,7 @@ class NDLP(Method):
 
     def _inverted(self, problem: Problem) -> Tensor:
         given = self.hyper.rho == "given"
-        return invert_prior(problem.observed, problem.oracle["noise_rate"] if given else None)
+        return invert_prior(problem.labels, problem.oracle["noise_rate"] if given else None)
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head, the bank, the quota and the first epoch's class counts."""
@@ -345,7 +355,7 @@ class NDLP(Method):
     def epoch_length(self, problem: Problem, stage: int) -> int:
         """N rows, or max_k n_k K / 4 of the true or the inverted counts, which do not move."""
         if self._repository():
-            counts = class_counts(torch.as_tensor(problem.oracle["true_labels"]))
+            counts = class_counts(problem.oracle["true_labels"])
         else:
             counts = self._inverted(problem)
         return epoch_length(self.hyper.length, counts, problem.num_images)
@@ -368,12 +378,13 @@ class NDLP(Method):
     def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
         """Class-aware over the true labels, or over the binary labels after a shuffled epoch."""
         if self._repository():
-            lists = torch.as_tensor(problem.oracle["true_labels"]) == 1
+            lists = problem.oracle["true_labels"]
         elif clock.epoch == 1:
             return Shuffle()
         else:
-            lists = self._labels(run.memory["bank"])
-        return ClassAware(lists, self.hyper.per_class) if bool(lists.any()) else Shuffle()
+            lists = LabelTable.of(self._labels(run.memory["bank"]))
+        order = ClassAware(lists, per_class=self.hyper.per_class)
+        return order if bool(order.sizes().any()) else Shuffle()
 
     def _elements(self, run: Run, logits: Tensor, target: Tensor) -> Tensor:
         return distribution_balanced_loss(

@@ -144,12 +144,12 @@ class ROLE(Method):
         Unknown labels start uniform in logit within [0.4, 0.6], observed ones at 0.995 and 0.005.
         """
         setup = super().setup(problem, draw)
-        shape = problem.observed.shape
+        observed = problem.observed
         spread = math.log(0.6 / 0.4)
         sure = math.log(0.995 / 0.005)
-        estimate = (draw.uniform(ESTIMATOR, *shape) * 2.0 - 1.0) * spread
-        estimate = torch.where(problem.observed == 1, sure, estimate)
-        setup.params[ESTIMATOR] = torch.where(problem.observed == 0, -sure, estimate)
+        estimate = (draw.uniform(ESTIMATOR, *observed.shape) * 2.0 - 1.0) * spread
+        estimate = torch.where(observed == 1, sure, estimate)
+        setup.params[ESTIMATOR] = torch.where(observed == 0, -sure, estimate)
         expected = self.hyper.expected_positives or problem.oracle["expected_positives"]
         setup.constants["expected_positives"] = estimate.new_tensor(float(expected))
         return setup

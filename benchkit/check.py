@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, Clock, Method, Oracle, Problem, Run, Setup
+from baselines.core import Batch, Clock, LabelTable, Method, Oracle, Problem, Run, Setup
 from baselines.core.contract import SOURCES
 from baselines.core.hyperparameters import describe
 from benchkit import metrics
@@ -51,8 +51,8 @@ def _toy(regime: str) -> tuple[TrainingSet, Tensor, Tensor]:
         observed[~((true == 1) & (kept if one else kept | (u > level)))] = -1
     data = TrainingSet(
         features=features[:_IMAGES, None],
-        observed=observed,
-        true=true,
+        observed=LabelTable.of(observed),
+        true=LabelTable.of(true),
         regime=regime,
         shot=torch.tensor([0, 0, 1, 1, 2]),
         noise_rate=level if regime in ("candidates", "pal") else None,
@@ -182,12 +182,12 @@ def _compare(together: list[Trained], alone: list[Trained], features: Tensor) ->
 def check_finite(method: type[Method]) -> None:
     """Loss and gradient stay finite in the cases that break losses."""
     data = _toy(_regime(method))[0]
-    observed = data.observed.clone()
+    observed = data.observed.whole().clone()
     observed[0], observed[1] = 0, -1  # no positive; nothing observed
     observed[:, 4] = torch.where(
         observed[:, 4] == 1, 0, observed[:, 4]
     )  # a class without positives
-    data = dataclasses.replace(data, observed=observed)
+    data = dataclasses.replace(data, observed=LabelTable.of(observed))
     made = method()
     setup, problem = _setup(made, data)
     batches = {
@@ -215,16 +215,17 @@ def check_unknown(method: type[Method]) -> None:
     if method.info.unknown == "estimated" or regime in ("full", "candidates"):
         return
     data = _toy(regime)[0]
+    shown = data.observed.whole()
     if method.info.unknown == "negative":
-        other = data.observed.clamp(min=0)
+        other = shown.clamp(min=0)
     else:
-        data.observed[:, 2] = -1  # a class of which nothing is known must not be moved
-        other = data.observed
+        shown[:, 2] = -1  # a class of which nothing is known must not be moved
+        other = shown
     made = method()
     rows = torch.arange(16)
     found = []
-    for observed in (data.observed, other):
-        setup, _ = _setup(made, dataclasses.replace(data, observed=observed))
+    for observed in (shown, other):
+        setup, _ = _setup(made, dataclasses.replace(data, observed=LabelTable.of(observed)))
         batch = Batch(rows, data.features[rows, 0], observed[rows])
         found.append(_loss_and_gradients(made, setup, batch, _clocks(made)[0]))
     if method.info.unknown == "negative":

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from baselines.core import Method
+from baselines.core import LabelTable, Method
+from baselines.core.labels import MOST_WHOLE, CompressedTable
 from benchkit import metrics, records
 from benchkit.errors import BenchkitError
 from benchkit.files import Say
@@ -21,7 +22,9 @@ from benchkit.terminal import make_folder
 from benchkit.trainer import Trained, TrainingSet, scores, train
 from splits import labels as matrices
 
-_MOST_LABELS = 1 << 31  # bytes: what training, which needs every label in memory, may take
+_DENSE = 1 << 28  # labels of a training part up to which a step reads them from an array
+_MOST_SCORES = 1 << 31  # labels of a part that is evaluated: its scores stand in memory
+_BLOCK = 1 << 13  # rows that are standardised at a time
 
 
 def pick_device(name: str) -> str:
@@ -45,14 +48,34 @@ def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
                 f"split '{split.name}' has no features ({name}); make it with a --backbone or "
                 "from arrays with X"
             )
-        raw[name] = part.features.astype(np.float32)
+        raw[name] = part.features.astype(np.float32)  # a copy, also of float32
     if not on:
         return raw
-    train_rows = raw["train"].reshape(-1, raw["train"].shape[-1])
-    mean = train_rows.mean(0, dtype=np.float64)
-    deviation = train_rows.std(0, dtype=np.float64)
+    mean, deviation = _moments(raw["train"].reshape(-1, raw["train"].shape[-1]))
     deviation[deviation < 1e-12] = 1.0
-    return {name: ((x - mean) / deviation).astype(np.float32) for name, x in raw.items()}
+    for x in raw.values():
+        for begin in range(0, len(x), _BLOCK):
+            block = x[begin : begin + _BLOCK]
+            block[...] = (block - mean) / deviation
+    return raw
+
+
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of every column, float64 [D] each, a block of rows at a time.
+
+    NumPy sums down the rows one by one, so the blocks give its own `mean` and `std`, bit for bit,
+    without their temporary array.
+    """
+
+    def summed(change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        total = np.zeros((1, rows.shape[1]))
+        for begin in range(0, len(rows), _BLOCK):
+            block = change(rows[begin : begin + _BLOCK].astype(np.float64))
+            total = np.concatenate([total, block]).sum(0, keepdims=True)
+        return np.asarray(total[0] / len(rows))
+
+    mean = summed(lambda block: block)
+    return mean, np.sqrt(summed(lambda block: (block - mean) ** 2))
 
 
 def execute(
@@ -78,7 +101,8 @@ def execute(
         )
     make_folder(grid.out)
     records.tidy(grid.out, say)
-    stacks = stacks_of(jobs_of(grid, recipe, outcome, say), recipe, grid.width, grid.out)
+    jobs = jobs_of(grid, recipe, outcome, say)
+    stacks = stacks_of(jobs, recipe, _width(grid), grid.out)
     if not stacks:
         return outcome
     _check_size(grid.split)
@@ -106,16 +130,32 @@ def _threads(work: int) -> Iterator[None]:
         torch.set_num_threads(usual)
 
 
+def _width(grid: Grid) -> int:
+    """Runs of a stack; fewer where a value for each label of each run would not fit."""
+    images, classes = grid.split.parts["train"].true.shape
+    return max(1, min(grid.width, MOST_WHOLE // max(1, images * classes)))
+
+
 def _check_size(split: Split) -> None:
-    """Refuse label matrices that are stored sparsely and would not fit as arrays."""
+    """Refuse a part whose scores, which are evaluated as a whole, would not fit."""
     for name, part in split.parts.items():
         rows, classes = part.true.shape
-        if isinstance(part.true, matrices.SparseLabels) and rows * classes > _MOST_LABELS:
+        if name != "train" and rows * classes > _MOST_SCORES:
             raise BenchkitError(
                 f"split '{split.name}' has {rows} x {classes} labels in its {name} part, and at "
-                f"most {_MOST_LABELS >> 30} GiB of them fit into training; make it with fewer "
-                "images (--long-tail) or classes"
+                f"most {_MOST_SCORES} scores are evaluated at once; make it with fewer {name} "
+                "images or classes"
             )
+
+
+def _table(labels: matrices.Labels, device: torch.device) -> LabelTable:
+    """Labels as training reads them; compressed rows stay so where an array would be large."""
+    if not isinstance(labels, matrices.SparseLabels) or labels.shape[0] * labels.shape[1] <= _DENSE:
+        return LabelTable.of(torch.from_numpy(matrices.dense(labels)).to(device))
+    indptr, indices, values = (
+        torch.from_numpy(part).to(device) for part in (labels.indptr, labels.indices, labels.values)
+    )
+    return CompressedTable(labels.shape, indptr, indices, values, labels.fill)
 
 
 def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:
@@ -125,8 +165,8 @@ def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:
     assert part.observed is not None  # `split_file.read` has checked the shapes
     return TrainingSet(
         features=torch.from_numpy(features).to(device),
-        observed=torch.from_numpy(matrices.dense(part.observed)).to(device),
-        true=torch.from_numpy(matrices.dense(part.true)).to(device),
+        observed=_table(part.observed, device),
+        true=_table(part.true, device),
         regime=kind,
         shot=torch.from_numpy(grid.split.shot.astype(np.int64)).to(device),
         noise_rate=_noise_rate(kind, level),

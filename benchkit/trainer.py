@@ -17,7 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.core import ClassAware, Clock, Method, Oracle, Problem, Rate, Run, Setup, Stage
+from baselines.core import (
+    ClassAware,
+    Clock,
+    LabelTable,
+    Method,
+    Oracle,
+    Problem,
+    Rate,
+    Run,
+    Setup,
+    Stage,
+)
 from baselines.core.sampling import class_aware
 from benchkit.random import Draw
 from benchkit.recipe import Recipe
@@ -30,8 +41,8 @@ class TrainingSet:
 
     Attributes:
         features: float32 [N, V, D], standardised already where the recipe says so.
-        observed: int8 [N, C].
-        true: int8 [N, C]; the trainer counts corrections with it, methods reach it as an oracle.
+        observed: [N, C]; a step makes the rows of its batch dense.
+        true: [N, C]; the trainer counts corrections with it, methods reach it as an oracle.
         regime: the kind of labels.
         noise_rate: how often a negative is a candidate: rho, or 1 - r under PAL(r); else None.
         shot: [C], 0 many, 1 medium, 2 few.
@@ -39,8 +50,8 @@ class TrainingSet:
     """
 
     features: Tensor
-    observed: Tensor
-    true: Tensor
+    observed: LabelTable
+    true: LabelTable
     regime: str
     shot: Tensor
     noise_rate: float | None = None
@@ -48,11 +59,11 @@ class TrainingSet:
 
     def oracle_values(self) -> dict[str, Any]:
         """The truths that a method may ask for by name."""
-        positive = (self.true == 1).float()
+        counts = self.true.count(1).float()
         values: dict[str, Any] = {
             "true_labels": self.true,
-            "true_counts": positive.sum(0),
-            "expected_positives": float(positive.sum(1).mean()),
+            "true_counts": counts,
+            "expected_positives": float(counts.sum() / len(self.true)),
         }
         if self.noise_rate is not None:
             values["noise_rate"] = self.noise_rate
@@ -126,7 +137,7 @@ class _Training:
         values = data.oracle_values()
         self.problems = [
             Problem(
-                observed=data.observed,
+                labels=data.observed,
                 feature_dim=data.features.shape[-1],
                 regime=data.regime,
                 epochs=recipe.epochs,
@@ -217,18 +228,18 @@ class _Training:
         if self.recipe.sampler == "shuffle":
             return None
         if self.recipe.sampler == "class-aware":
-            return ClassAware(self.data.observed == 1)
+            return ClassAware(self.data.observed)
         return method.sampling(run, problem, clock)
 
     def _rows(self, index: int, wanted: Any, clock: Clock, count: int) -> Tensor:
-        if isinstance(wanted, ClassAware) and bool(wanted.lists.any()):
+        if isinstance(wanted, ClassAware) and bool(wanted.sizes().any()):
             visits = -(-count // wanted.per_class)
             start = (clock.epoch - 1) * visits * wanted.per_class
             # Keyed by run and stage, not by epoch: the class-aware sequence goes on.
             draw = Draw(self.seeds[index]).at(clock.stage, 0)
-            return class_aware(wanted.lists, wanted.per_class, start, count, draw)
+            return class_aware(wanted.lists, wanted.per_class, start, count, draw, wanted.codes)
         draw = Draw(self.seeds[index]).at(clock.stage, clock.epoch)
-        n = self.data.observed.shape[0]
+        n = len(self.data.observed)
         passes = -(-count // n)
         return torch.cat([draw.permutation(f"shuffle/{k}", n) for k in range(passes)])[:count]
 
@@ -262,7 +273,7 @@ class _Training:
             view = self._view(rows, clock)
             place = flat * self.views + view.reshape(-1)
         features = self.table.index_select(0, place)
-        observed = self.data.observed.index_select(0, flat)
+        observed = self.data.observed.rows(flat)
         return features.reshape(*rows.shape, -1), observed.reshape(*rows.shape, -1)
 
     def _view(self, rows: Tensor, clock: Clock) -> Tensor:
@@ -327,7 +338,7 @@ class _Training:
         A correction of an unknown label says "positive" and is right where the truth is; one of a
         candidate says "negative".
         """
-        truth = self.data.true.index_select(0, rows.reshape(-1)).reshape(corrected.shape)
+        truth = self.data.true.rows(rows.reshape(-1)).reshape(corrected.shape)
         right = torch.where(observed == 1, truth == 0, truth == 1)
         known = corrected & (truth >= 0)
         per_class = torch.stack([known & right, known & ~right], -1).flatten(-2)

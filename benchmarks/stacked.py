@@ -12,7 +12,7 @@ import argparse
 import torch
 from common import ratio
 
-from baselines.core import registry
+from baselines.core import LabelTable, registry
 from benchkit.random import Draw
 from benchkit.recipe import Recipe
 from benchkit.trainer import TrainingSet, train
@@ -31,8 +31,8 @@ def main() -> None:
     observed = (draw.uniform("labels", IMAGES, CLASSES) < 0.04).to(torch.int8)
     data = TrainingSet(
         features=draw.normal("features", IMAGES, 1, DIM).to(words.device),
-        observed=observed.to(words.device),
-        true=observed.to(words.device),
+        observed=LabelTable.of(observed.to(words.device)),
+        true=LabelTable.of(observed.to(words.device)),
         regime="full",
         shot=torch.zeros(CLASSES, dtype=torch.int64, device=words.device),
     )

@@ -75,9 +75,9 @@ def branch_rates(name: str, projection: int, classifier: int) -> dict[str, Rate]
 
 def branch_constants(hyper: BranchHyper, problem: Problem) -> dict[str, Tensor]:
     """Class counts, at least 1, and for PFM the normalised co-occurrence."""
-    constants = {"counts": class_counts(problem.observed).clamp(min=1.0)}
+    constants = {"counts": class_counts(problem.labels).clamp(min=1.0)}
     if hyper.mfm_kind == "pfm":
-        constants["shares"] = column_shares(cooccurrence(problem.observed))
+        constants["shares"] = column_shares(cooccurrence(problem.labels))
     return constants
 
 

@@ -5,7 +5,6 @@ from baselines.core.contract import (
     ClassAware,
     Clock,
     Method,
-    MethodError,
     MethodInfo,
     Oracle,
     Problem,
@@ -18,7 +17,9 @@ from baselines.core.contract import (
     Step,
 )
 from baselines.core.draw import Draw
+from baselines.core.errors import MethodError
 from baselines.core.hyperparameters import hyper
+from baselines.core.labels import LabelTable
 from baselines.core.losses import masked_mean, negatives, positives, unknowns
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ClassAware",
     "Clock",
     "Draw",
+    "LabelTable",
     "Method",
     "MethodError",
     "MethodInfo",

@@ -29,12 +29,9 @@ import torch
 from torch import Tensor
 
 from baselines.core.draw import Draw
+from baselines.core.errors import MethodError
 from baselines.core.heads import Head, LinearHead
-
-
-class MethodError(ValueError):
-    """A method that is unknown, ill-formed or used against its declaration: one clear sentence."""
-
+from baselines.core.labels import LabelTable
 
 SOURCES = ("authors' code", "equations", "reconstruction")
 
@@ -82,7 +79,7 @@ class MethodInfo:
 class Oracle:
     """The truth that a training set hides; a method sees only what it declares.
 
-    Names: `true_labels` [N, C] int8, `true_counts` [C], `noise_rate` (rho of the candidates
+    Names: `true_labels` (a `LabelTable`), `true_counts` [C], `noise_rate` (rho of the candidates
     regime), `expected_positives` (mean true positives per training image).
     """
 
@@ -102,7 +99,8 @@ class Oracle:
                 f"the oracle '{name}' does not exist for this split; known here: "
                 f"{sorted(self._values)}"
             )
-        return self._values[name]
+        value = self._values[name]
+        return LabelTable.of(value) if name == "true_labels" else value
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,8 @@ class Problem:
     """The training set as a method may know it before the first step.
 
     Attributes:
-        observed: int8 [N, C], 1 positive (or candidate), 0 negative, -1 unknown.
+        labels: what is observed of the labels, [N, C]: 1 positive (or candidate), 0 negative, -1
+            unknown. Ask it for counts, rows and places where that is enough.
         feature_dim: D.
         regime: the kind of labels: full, pal, ppl, spl, missing or candidates.
         epochs: of the recipe (a stage may have its own).
@@ -118,7 +117,7 @@ class Problem:
         class_embeddings: float [C, E] or None; one row per class, in the split's class order.
     """
 
-    observed: Tensor
+    labels: LabelTable
     feature_dim: int
     regime: str
     epochs: int
@@ -126,14 +125,23 @@ class Problem:
     class_embeddings: Tensor | None = None
 
     @property
+    def observed(self) -> Tensor:
+        """All of `labels` as one int8 [N, C], for a method that keeps a value for each.
+
+        Raises:
+            MethodError: so many do not fit.
+        """
+        return self.labels.whole()
+
+    @property
     def num_images(self) -> int:
         """N."""
-        return self.observed.shape[0]
+        return self.labels.shape[0]
 
     @property
     def num_classes(self) -> int:
         """C."""
-        return self.observed.shape[1]
+        return self.labels.shape[1]
 
 
 @dataclass
@@ -255,12 +263,18 @@ class ClassAware:
     """Class-aware sampling: draw a class, then `per_class` of its images (core.sampling).
 
     Attributes:
-        lists: bool [N, C]: which images stand in which class's list.
+        lists: an image stands in the list of every class in which its label is one of `codes`.
+        codes: see above; positives unless told otherwise.
         per_class: images per drawn class.
     """
 
-    lists: Tensor
+    lists: LabelTable
+    codes: tuple[int, ...] = (1,)
     per_class: int = 3
+
+    def sizes(self) -> Tensor:
+        """How long the lists are, int64 [C]."""
+        return self.lists.count(*self.codes)
 
 
 Sampling = Shuffle | ClassAware

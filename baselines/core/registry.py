@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 
 import baselines
-from baselines.core.contract import Method, MethodError
+from baselines.core.contract import Method
+from baselines.core.errors import MethodError
 
 ENTRY_POINTS = "benchkit.methods"
 

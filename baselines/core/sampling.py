@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.core.draw import Draw
+from baselines.core.labels import LabelTable
 
 LENGTHS = ("images", "classes")
 
@@ -40,22 +41,33 @@ def _ranked(draw: Draw, stream: str, groups: Tensor, cycles: Tensor, members: Te
     return by_key[order]
 
 
-def class_aware(lists: Tensor, per_class: int, start: int, count: int, draw: Draw) -> Tensor:
+def class_aware(
+    lists: LabelTable | Tensor,
+    per_class: int,
+    start: int,
+    count: int,
+    draw: Draw,
+    codes: tuple[int, ...] = (1,),
+) -> Tensor:
     """Rows `start` .. `start + count` of a run's class-aware sequence.
 
     Args:
-        lists: bool [N, C], at least one true; a class without images is skipped.
+        lists: [N, C]; an image stands in the list of each class in which its label is one of
+            `codes`. At least one does; a class without images is skipped.
         per_class: images per visited class.
         start: a multiple of `per_class`: where in the sequence the epoch begins.
         count: rows wanted.
         draw: keyed by the run alone, not by the epoch: the sequence goes on across epochs.
+        codes: see `lists`.
 
     Returns:
         int64 [count] rows.
     """
-    lists = lists.cpu()
-    classes = torch.nonzero(lists.any(0)).flatten()
-    sizes = lists.sum(0)
+    labels = LabelTable.of(lists)
+    rows, owners = (part.cpu() for part in labels.places(*codes))
+    by_class = rows[torch.argsort(owners, stable=True)]  # class by class, rows ascending
+    sizes = torch.bincount(owners, minlength=labels.shape[1])
+    classes = torch.nonzero(sizes).flatten()
     visits = -(-count // per_class)
     first = start // per_class
     number = torch.arange(first, first + visits)  # of the visit
@@ -70,11 +82,11 @@ def class_aware(lists: Tensor, per_class: int, start: int, count: int, draw: Dra
     place = cycles.repeat_interleave(per_class) * per_class
     place = (place + torch.arange(per_class).repeat(visits))[:count]  # in the class's endless list
     round_, offset = place // sizes[owner], place % sizes[owner]
-    return _pick(lists, sizes, owner, round_, offset, draw)
+    return _pick(by_class, sizes, owner, round_, offset, draw)
 
 
 def _pick(
-    lists: Tensor, sizes: Tensor, owner: Tensor, round_: Tensor, offset: Tensor, draw: Draw
+    by_class: Tensor, sizes: Tensor, owner: Tensor, round_: Tensor, offset: Tensor, draw: Draw
 ) -> Tensor:
     """The `offset`-th member of class `owner`'s permutation number `round_`, for each entry."""
     wanted, inverse = torch.unique(torch.stack([owner, round_]), dim=1, return_inverse=True)
@@ -82,9 +94,8 @@ def _pick(
     begin = torch.cumsum(length, 0) - length
     pair = torch.repeat_interleave(torch.arange(wanted.shape[1]), length)
     within = torch.arange(len(pair)) - begin[pair]
-    by_class = torch.nonzero(lists.T)  # [(class, row)], grouped by class, rows ascending
     class_begin = torch.cumsum(sizes, 0) - sizes
-    member = by_class[class_begin[wanted[0][pair]] + within, 1]
+    member = by_class[class_begin[wanted[0][pair]] + within]
     keys = draw.bits("class-aware/images", wanted[0][pair], wanted[1][pair], member)
     by_key = torch.argsort(keys, stable=True)
     order = by_key[torch.argsort(pair[by_key], stable=True)]

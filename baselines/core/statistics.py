@@ -5,13 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
-def class_counts(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Observed positives per class, n_c = #{i : s_ic = 1}: [N, C] int8 -> [C]."""
-    return (observed == 1).sum(0).to(dtype)
+from baselines.core.labels import LabelTable
 
 
-def cooccurrence(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """M_ij = images in which i and j are both observed positive; diagonal n_i: -> [C, C]."""
-    positive = (observed == 1).to(dtype)
-    return positive.T @ positive
+def class_counts(labels: LabelTable | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Observed positives per class, n_c = #{i : s_ic = 1}: [N, C] -> [C]."""
+    return LabelTable.of(labels).count(1).to(dtype)
+
+
+def cooccurrence(
+    labels: LabelTable | Tensor, *codes: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """M_ij = images in which the labels of i and j are both among `codes`; diagonal n_i.
+
+    Args:
+        labels: [N, C].
+        codes: positives if none is given.
+        dtype: of the result; float32 is exact for up to 2^24 images.
+
+    Returns:
+        [C, C].
+    """
+    table = LabelTable.of(labels)
+    total = torch.zeros(table.shape[1], table.shape[1], dtype=dtype, device=table.device)
+    for block in table.blocks():
+        among = torch.isin(block, torch.tensor(codes or (1,), device=block.device)).to(dtype)
+        total += among.T @ among
+    return total

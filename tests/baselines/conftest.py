@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, Clock, Method, Oracle, Problem, Run
+from baselines.core import Batch, Clock, LabelTable, Method, Oracle, Problem, Run
 from benchkit import random
 from benchkit.random import Draw
 
@@ -115,7 +115,7 @@ def _problem(seed: int, oracle: tuple[str, ...] = (), images: int = 20) -> Probl
         "true_counts": torch.from_numpy(truth.sum(0)),
         "expected_positives": float(truth.sum(1).mean()),
     }
-    return Problem(torch.from_numpy(observed), 6, "pal", 10, Oracle(values, oracle))
+    return Problem(LabelTable.of(torch.from_numpy(observed)), 6, "pal", 10, Oracle(values, oracle))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baselines.asl import ASL, Hyper, asymmetric_loss
-from baselines.core import registry
+from baselines.core import LabelTable, registry
 
 
 def loss_of(case, labels):
@@ -135,7 +135,7 @@ def test_method_is_the_mean_and_takes_unknown_as_negative(toy_problem, first_ste
     )
     assert step.loss.item() == pytest.approx(expected.item() / logits.numel(), rel=1e-6)
 
-    known = dataclasses.replace(problem, observed=problem.observed.clamp(min=0))
+    known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
     assert first_step(ASL(), known)[2].loss.item() == step.loss.item()
 
 

@@ -13,7 +13,17 @@ from baselines.bce_candidates import BCECandidates
 from baselines.cc_pml import CCPML
 from baselines.cdcr import CDCR
 from baselines.cones_nsl import ConesNSL
-from baselines.core import Batch, ClassAware, Clock, Method, Oracle, Problem, Shuffle, registry
+from baselines.core import (
+    Batch,
+    ClassAware,
+    Clock,
+    LabelTable,
+    Method,
+    Oracle,
+    Problem,
+    Shuffle,
+    registry,
+)
 from baselines.db_candidates import DBCandidates
 from baselines.db_focal import DBFocal
 from baselines.gce import GCE
@@ -63,7 +73,7 @@ def method(request) -> type[Method]:
 
 def given_problem(method: Method, observed: torch.Tensor, truth: torch.Tensor) -> Problem:
     values = {"true_labels": truth, "true_counts": truth.sum(0), "noise_rate": 0.3}
-    return Problem(observed, 4, "candidates", 10, Oracle(values, method.oracle()))
+    return Problem(LabelTable.of(observed), 4, "candidates", 10, Oracle(values, method.oracle()))
 
 
 def labels(images: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,9 +224,9 @@ def test_priors_and_lists_of_the_balanced_loss():
         assert run.constants["num_images"].item() == 24
         order = made.sampling(run, problem, clock)
         assert isinstance(order, ClassAware)
-        assert torch.equal(order.lists, candidates)
+        assert torch.equal(torch.isin(order.lists.whole(), torch.tensor(order.codes)), candidates)
     clean = DBCandidates(DBCandidates.Hyper(sampler_labels="true"))
     problem = given_problem(clean, observed, truth)
-    assert torch.equal(clean.sampling(run, problem, clock).lists, truth == 1)
+    assert torch.equal(clean.sampling(run, problem, clock).lists.whole(), truth)
     shuffled = DBCandidates(DBCandidates.Hyper(sampler="shuffle"))
     assert isinstance(shuffled.sampling(run, problem, clock), Shuffle)

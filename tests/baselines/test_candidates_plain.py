@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines import plain
-from baselines.core import Batch, Clock, Oracle, Problem
+from baselines.core import Batch, Clock, LabelTable, Oracle, Problem
 from baselines.plain import PLAIN, Hyper
 from benchkit.random import Draw
 
@@ -21,7 +21,7 @@ def problem() -> Problem:
     observed = (level < torch.linspace(0.7, 0.3, CLASSES)).to(torch.int8)
     observed[level > 0.85] = -1
     observed[0], observed[:, -1] = 0, 0
-    return Problem(observed, FEATURES, "candidates", 10, Oracle({}, ()))
+    return Problem(LabelTable.of(observed), FEATURES, "candidates", 10, Oracle({}, ()))
 
 
 def normalised(rows):
@@ -102,7 +102,9 @@ def test_without_graphs_it_is_cross_entropy_on_candidates(problem):
 
 
 def test_a_single_image_has_no_neighbour(problem):
-    alone = Problem(problem.observed[3:4], FEATURES, "candidates", 10, Oracle({}, ()))
+    alone = Problem(
+        LabelTable.of(problem.observed[3:4]), FEATURES, "candidates", 10, Oracle({}, ())
+    )
     run = PLAIN().setup(alone, Draw(0))
     everything = torch.ones(1, FEATURES)
     run = PLAIN().epoch_start(run, alone, everything, Clock(0, 1, 10, 0, 1), Draw(0))

@@ -13,7 +13,7 @@ from baselines import solar_ml
 from baselines.cc_pml import CCPML
 from baselines.cdcr import CDCR
 from baselines.cones_nsl import ConesNSL
-from baselines.core import Batch, Clock, Oracle, Problem, Run
+from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Run
 from baselines.core.hyperparameters import parse
 from baselines.pico_bank import PiCOBank
 from baselines.proden_ml import ProdenML, corrections
@@ -33,7 +33,7 @@ def make_problem(seed: int = 0) -> Problem:
     observed = (level < torch.linspace(0.7, 0.3, CLASSES)).to(torch.int8)
     observed[level > 0.85] = -1
     observed[0], observed[:, -1] = 0, 0
-    return Problem(observed, FEATURES, "candidates", 10, Oracle({}, ()))
+    return Problem(LabelTable.of(observed), FEATURES, "candidates", 10, Oracle({}, ()))
 
 
 def make(kind: Any, **values: Any) -> Any:

@@ -9,7 +9,16 @@ import torch
 
 from baselines.bce import BCE
 from baselines.bce_clean import BCEClean
-from baselines.core import ClassAware, Clock, MethodError, Oracle, Problem, Shuffle, registry
+from baselines.core import (
+    ClassAware,
+    Clock,
+    LabelTable,
+    MethodError,
+    Oracle,
+    Problem,
+    Shuffle,
+    registry,
+)
 from baselines.db_clean import DBClean
 from baselines.db_focal import DBFocal
 from benchkit.random import Draw
@@ -19,7 +28,7 @@ BOUNDS = [(BCEClean, BCE), (DBClean, DBFocal)]
 
 def complete(problem: Problem) -> Problem:
     """The same problem with nothing hidden, as the ordinary method would be given it."""
-    return replace(problem, observed=problem.oracle["true_labels"], regime="full")
+    return replace(problem, labels=problem.oracle["true_labels"], regime="full")
 
 
 @pytest.mark.parametrize(("bound", "method"), BOUNDS)
@@ -49,7 +58,7 @@ def test_equals_the_method_on_complete_labels(bound, method, toy_problem, first_
 def test_the_observed_labels_are_not_read(toy_problem, first_step):
     for bound, _ in BOUNDS:
         problem = toy_problem(1, bound().oracle())
-        blank = replace(problem, observed=torch.zeros_like(problem.observed))
+        blank = replace(problem, labels=LabelTable.of(torch.zeros_like(problem.observed)))
         losses = [first_step(bound(), each)[2].loss.item() for each in (problem, blank)]
         assert losses[0] == losses[1]
 
@@ -60,7 +69,7 @@ def test_rows_are_visited_by_true_labels(toy_problem):
     run = DBClean().setup(problem, Draw(0))
     order = DBClean().sampling(run, problem, clock)
     assert isinstance(order, ClassAware)
-    assert torch.equal(order.lists, truth == 1)
+    assert torch.equal(order.lists.whole(), truth.whole())
     longer = DBClean(DBClean.Hyper(length="classes"))
     whole = DBFocal(DBFocal.Hyper(length="classes")).epoch_length(complete(problem), 0)
     assert longer.epoch_length(problem, 0) == whole

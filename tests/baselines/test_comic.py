@@ -11,7 +11,7 @@ from baselines.comic import COMIC, Hyper
 from baselines.comic_head import COMICHead
 from baselines.comic_parts import losses, network
 from baselines.comic_tail import COMICTail
-from baselines.core import Batch, Clock, Oracle, Problem, Rate, registry
+from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Rate, registry
 from baselines.core.hyperparameters import parse
 from benchkit.random import Draw
 from benchkit.recipe import Recipe
@@ -147,7 +147,7 @@ def test_ablations_change_the_loss_and_stay_finite(toy_problem, first_step, opti
 
 def tiny_problem():
     observed = torch.tensor([[1, -1], [-1, 1]], dtype=torch.int8)
-    return Problem(observed, 4, "missing", 3, Oracle({}, ()))
+    return Problem(LabelTable.of(observed), 4, "missing", 3, Oracle({}, ()))
 
 
 def test_rates_follow_the_branches():
@@ -186,7 +186,7 @@ def test_single_branch_is_the_modifier_alone(toy_problem, first_step, single, ki
     assert step.loss.item() == pytest.approx(value.item() / logits.numel(), rel=1e-6)
     assert step.corrected is None
 
-    known = dataclasses.replace(problem, observed=problem.observed.clamp(min=0))
+    known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
     assert first_step(method, known)[2].loss.item() == step.loss.item()
 
 
@@ -213,7 +213,11 @@ def test_corrections_reach_the_record():
     true = (features @ draw.normal("teacher", 8, 3) > 1.0).to(torch.int8)
     observed = torch.where((true == 1) & (draw.uniform("kept", 96, 3) < 0.6), 1, -1)
     data = TrainingSet(
-        features[:, None], observed.to(torch.int8), true, "missing", torch.tensor([0, 1, 2])
+        features[:, None],
+        LabelTable.of(observed.to(torch.int8)),
+        LabelTable.of(true),
+        "missing",
+        torch.tensor([0, 1, 2]),
     )
     recipe = Recipe(epochs=8, batch=16, lr=0.02)
     on, off = train([COMIC(), COMIC(Hyper(rlc_weight=0.0))], [0, 0], data, recipe)

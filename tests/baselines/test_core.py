@@ -20,7 +20,16 @@ from hypothesis import strategies as st
 
 import baselines
 from baselines.bce import BCE
-from baselines.core import Method, MethodError, Oracle, Problem, hyper, masked_mean, registry
+from baselines.core import (
+    LabelTable,
+    Method,
+    MethodError,
+    Oracle,
+    Problem,
+    hyper,
+    masked_mean,
+    registry,
+)
 from baselines.core.contract import last_write
 from baselines.core.heads import HiddenHead, LinearHead
 from baselines.core.hyperparameters import describe, parse
@@ -203,7 +212,9 @@ def test_oracle_opens_only_what_is_declared() -> None:
 
 
 def test_the_base_method() -> None:
-    problem = Problem(torch.zeros(4, 3, dtype=torch.int8), 5, "full", 2, Oracle({}, ()))
+    problem = Problem(
+        LabelTable.of(torch.zeros(4, 3, dtype=torch.int8)), 5, "full", 2, Oracle({}, ())
+    )
     assert (problem.num_images, problem.num_classes) == (4, 3)
     method = BCE()
     run = method.setup(problem, Draw(1))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, ClassAware, Clock, Oracle, Problem, Run, Shuffle
+from baselines.core import Batch, ClassAware, Clock, LabelTable, Oracle, Problem, Run, Shuffle
 from baselines.core.heads import HiddenHead
 from baselines.core.hyperparameters import parse
 from baselines.core.sampling import class_aware, epoch_length
@@ -25,7 +25,7 @@ def make_problem(seed: int = 0) -> Problem:
     observed = (Draw(seed).uniform("labels", IMAGES, CLASSES) < slope).to(torch.int8)
     observed[observed.sum(1) == 0] = -1
     observed[5, 0] = -1
-    return Problem(observed, FEATURES, "pal", 20, Oracle({}, ()))
+    return Problem(LabelTable.of(observed), FEATURES, "pal", 20, Oracle({}, ()))
 
 
 def test_stages() -> None:
@@ -56,7 +56,8 @@ def test_rows_of_the_two_stages() -> None:
     order = method.sampling(run, problem, Clock(1, 1, 10, 0, 1))
     assert isinstance(order, ClassAware)
     assert order.per_class == 4
-    assert torch.equal(order.lists, problem.observed == 1)
+    assert torch.equal(order.lists.whole(), problem.observed)
+    assert order.codes == (1,)
     assert method.epoch_length(problem, 0) == method.epoch_length(problem, 1) == IMAGES
     other = CRT(parse("crt", CRT.Hyper, {"length": "classes", "per_class": "2"}))
     counts = (problem.observed == 1).sum(0)
@@ -69,7 +70,7 @@ def test_second_stage_visits_every_class_equally_often() -> None:
     method = CRT()
     observed = torch.zeros(60, 3, dtype=torch.int8)  # one class per image, 50 : 8 : 2
     observed[:50, 0] = observed[50:58, 1] = observed[58:, 2] = 1
-    problem = Problem(observed, FEATURES, "full", 20, Oracle({}, ()))
+    problem = Problem(LabelTable.of(observed), FEATURES, "full", 20, Oracle({}, ()))
     order = method.sampling(method.setup(problem, Draw(1)), problem, Clock(1, 1, 10, 0, 1))
     assert isinstance(order, ClassAware)
     rows = class_aware(order.lists, order.per_class, 0, 600, Draw(1))
@@ -78,7 +79,7 @@ def test_second_stage_visits_every_class_equally_often() -> None:
 
 def test_without_positives_it_shuffles() -> None:
     method, problem = CRT(), make_problem()
-    problem = replace(problem, observed=torch.full_like(problem.observed, -1))
+    problem = replace(problem, labels=LabelTable.of(torch.full_like(problem.observed, -1)))
     run = method.setup(problem, Draw(1))
     assert isinstance(method.sampling(run, problem, Clock(1, 1, 10, 0, 1)), Shuffle)
 

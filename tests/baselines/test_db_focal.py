@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baselines.bce import bce
-from baselines.core import ClassAware, Clock, MethodError, Shuffle, registry
+from baselines.core import ClassAware, Clock, LabelTable, MethodError, Shuffle, registry
 from baselines.db_focal import (
     DBFocal,
     Hyper,
@@ -211,7 +211,7 @@ def test_method_is_the_mean_with_observed_counts(toy_problem, first_step):
     )
     assert step.loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
-    known = dataclasses.replace(problem, observed=problem.observed.clamp(min=0))
+    known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
     assert first_step(method, known)[2].loss.item() == step.loss.item()
 
 
@@ -232,7 +232,7 @@ def test_truth_is_read_only_where_declared(toy_problem):
     problem = toy_problem(1, sampler.oracle())
     run = sampler.setup(problem, draw)
     lists = sampler.sampling(run, problem, clock).lists
-    assert torch.equal(lists, problem.oracle["true_labels"] == 1)
+    assert torch.equal(lists.whole(), problem.oracle["true_labels"].whole())
     assert DBFocal(Hyper(sampler_labels="true", sampler="shuffle")).oracle() == ()
 
 
@@ -242,7 +242,8 @@ def test_epochs_are_class_aware(toy_problem):
     sampling = DBFocal().sampling(run, problem, clock)
     assert isinstance(sampling, ClassAware)
     assert sampling.per_class == 3
-    assert torch.equal(sampling.lists, problem.observed == 1)
+    assert torch.equal(sampling.lists.whole(), problem.observed)
+    assert sampling.codes == (1,)
     most = int((problem.observed == 1).sum(0).max())
     assert DBFocal().epoch_length(problem, 0) == 20
     assert DBFocal(Hyper(length="classes")).epoch_length(problem, 0) == most * 5 // 4

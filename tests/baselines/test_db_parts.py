@@ -110,7 +110,8 @@ def test_each_is_db_focal_with_parts_off(toy_problem, first_step, part, switches
 
     order = part.sampling(run, problem, clock)
     assert isinstance(order, ClassAware)
-    assert torch.equal(order.lists, problem.observed == 1)
+    assert torch.equal(order.lists.whole(), problem.observed)
+    assert order.codes == (1,)
     assert part.epoch_length(problem, 0) == 20
     assert part.oracle() == ()
     other = part.with_hyper(sampler="shuffle", counts="true")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.core import Clock, registry
+from baselines.core import Clock, LabelTable, registry
 from baselines.hill import Hill, hill_loss
 from baselines.splc import SPLC, Hyper, confident_unknown, splc_loss
 from benchkit.random import Draw
@@ -112,7 +112,7 @@ def test_hill_takes_unknown_as_negative_and_the_mean(toy_problem, first_step):
     run, batch, step = first_step(Hill(), problem)
     wanted = hill_loss(Hill().logits(run, batch.features), batch.observed == 1)
     assert step.loss.item() == pytest.approx(wanted.item() / batch.observed.numel(), rel=1e-6)
-    known = dataclasses.replace(problem, observed=problem.observed.clamp(min=0))
+    known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
     assert first_step(Hill(), known)[2].loss.item() == step.loss.item()
 
 

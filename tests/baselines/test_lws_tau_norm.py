@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from baselines.bce import BCE, bce
-from baselines.core import ClassAware, Clock, Method, Run, Shuffle, registry
+from baselines.core import ClassAware, Clock, LabelTable, Method, Run, Shuffle, registry
 from baselines.core.heads import Head, HiddenHead, LinearHead
 from baselines.lws import LWS
 from baselines.lws import Hyper as LWSHyper
@@ -36,7 +36,9 @@ def data() -> tuple[TrainingSet, Tensor, np.ndarray]:
     labels = (logits > torch.linspace(0.0, 4.0, CLASSES)).to(torch.int8)
     shot = torch.tensor([0, 0, 1, 1, 2, 2])
     true = labels[:IMAGES]
-    made = TrainingSet(features[:IMAGES, None], true.clone(), true, "full", shot)
+    made = TrainingSet(
+        features[:IMAGES, None], LabelTable.of(true), LabelTable.of(true), "full", shot
+    )
     return made, features[IMAGES:], labels[IMAGES:].numpy()
 
 
@@ -98,8 +100,9 @@ def test_lws_stages(toy_problem) -> None:
     order = method.sampling(run, problem, Clock(1, 1, 5, 0, 1))
     assert isinstance(order, ClassAware)
     assert order.per_class == 4
-    assert torch.equal(order.lists, problem.observed == 1)
-    nothing = replace(problem, observed=torch.full_like(problem.observed, -1))
+    assert torch.equal(order.lists.whole(), problem.observed)
+    assert order.codes == (1,)
+    nothing = replace(problem, labels=LabelTable.of(torch.full_like(problem.observed, -1)))
     assert isinstance(method.sampling(run, nothing, Clock(1, 1, 5, 0, 1)), Shuffle)
     most = int((problem.observed == 1).sum(0).max())
     assert [method.epoch_length(problem, stage) for stage in (0, 1)] == [20, 20]

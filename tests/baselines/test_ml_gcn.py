@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, Clock, Oracle, Problem, Run
+from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Run
 from baselines.ml_gcn import MLGCN, classifiers, correlation, graph_layer, normalised
 from benchkit.random import Draw
 
@@ -45,7 +45,7 @@ def make_problem(seed: int = 0, embeddings: bool = True) -> Problem:
     observed[random.uniform("hidden", IMAGES, CLASSES) < 0.1] = -1
     observed[:, -1] = 0  # a class without positives
     vectors = random.normal("embeddings", CLASSES, 3) if embeddings else None
-    return Problem(observed, FEATURES, "pal", 20, Oracle({}, ()), vectors)
+    return Problem(LabelTable.of(observed), FEATURES, "pal", 20, Oracle({}, ()), vectors)
 
 
 def make_method(**values: Any) -> MLGCN:

@@ -14,7 +14,17 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from baselines import ndlp
-from baselines.core import Batch, ClassAware, Clock, MethodError, Oracle, Problem, Run, Shuffle
+from baselines.core import (
+    Batch,
+    ClassAware,
+    Clock,
+    LabelTable,
+    MethodError,
+    Oracle,
+    Problem,
+    Run,
+    Shuffle,
+)
 from baselines.core.hyperparameters import parse
 from baselines.core.sampling import epoch_length
 from baselines.db_focal import class_bias, distribution_balanced_loss
@@ -222,7 +232,7 @@ def make_problem(seed: int = 0, **oracle: Any) -> Problem:
     observed[:, -1] = 0  # a class without candidates
     values = {"true_labels": true.to(torch.int8), "true_counts": true.sum(0), "noise_rate": 0.3}
     allowed = tuple(oracle.get("allowed", ()))
-    return Problem(observed, FEATURES, "candidates", 10, Oracle(values, allowed))
+    return Problem(LabelTable.of(observed), FEATURES, "candidates", 10, Oracle(values, allowed))
 
 
 def make_batch(problem: Problem, seed: int = 0) -> Batch:
@@ -276,13 +286,13 @@ def test_two_epochs_read_only_what_is_declared(options: str) -> None:
 
 def test_sampling_and_epoch_length() -> None:
     problem = make_problem(allowed=("true_counts", "true_labels"))
-    true = problem.oracle["true_labels"]
+    true = problem.oracle["true_labels"].whole()
     repository = make_method(variant="repository")
     run = repository.setup(problem, Draw(1))
     order = repository.sampling(run, problem, Clock(0, 1, 10, 0, 1))
     assert isinstance(order, ClassAware)
     assert order.per_class == 3
-    assert torch.equal(order.lists, true == 1)
+    assert torch.equal(order.lists.whole(), true)
     assert torch.equal(run.state["counts"], true.sum(0).float())
     assert repository.epoch_length(problem, 0) == IMAGES
 
@@ -297,7 +307,7 @@ def test_sampling_and_epoch_length() -> None:
     bank = run.memory["bank"]
     expected = ndlp.pseudo_labels(ndlp.sharpen(bank, 3.0), ndlp.class_threshold(bank))
     assert expected.any()
-    assert torch.equal(order.lists, expected)
+    assert torch.equal(order.lists.whole(), expected)
     started = faithful.epoch_start(run, problem, torch.zeros(0), replace(clock, epoch=2), draw)
     assert torch.equal(started.state["counts"], expected.sum(0).clamp(min=1).float())
     assert faithful.epoch_length(problem, 0) == IMAGES
@@ -305,7 +315,7 @@ def test_sampling_and_epoch_length() -> None:
     inverted = ndlp.invert_prior(problem.observed)
     assert longer.epoch_length(problem, 0) == epoch_length("classes", inverted, IMAGES)
 
-    nothing = replace(problem, observed=torch.zeros_like(problem.observed))
+    nothing = replace(problem, labels=LabelTable.of(torch.zeros_like(problem.observed)))
     run = faithful.setup(nothing, Draw(1))
     assert isinstance(faithful.sampling(run, nothing, Clock(0, 2, 10, 0, 1)), Shuffle)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baselines.asl import asymmetric_loss
-from baselines.core import Batch, Clock, registry
+from baselines.core import Batch, Clock, LabelTable, registry
 from baselines.core.heads import HiddenHead
 from baselines.csl import CSL, likely_unknown, selective_weights
 from baselines.csl import Hyper as CSLHyper
@@ -189,8 +189,8 @@ def test_the_second_stage_starts_afresh(toy_problem):
     problem = toy_problem(1)
     data = TrainingSet(
         features=Draw(1).at(0, 1).normal("features", 20, 1, 6),
-        observed=problem.observed,
-        true=problem.observed.clamp(min=0),
+        observed=problem.labels,
+        true=LabelTable.of(problem.observed.clamp(min=0)),
         regime="pal",
         shot=torch.zeros(5, dtype=torch.long),
     )

@@ -11,7 +11,7 @@ import torch
 from baselines.an import AN, assume_negative
 from baselines.an_ls import ANLS, smoothed_assume_negative
 from baselines.an_ls import Hyper as ANLSHyper
-from baselines.core import MethodError, registry
+from baselines.core import LabelTable, MethodError, registry
 from baselines.epr import EPR, expected_positive_loss
 from baselines.epr import Hyper as EPRHyper
 from baselines.iu import IU, IUN, ignore_unknown
@@ -129,7 +129,7 @@ def test_expected_positives_are_an_oracle_even_if_given(toy_problem, first_step)
 def test_iun_reads_the_truth_of_the_rows(toy_problem, first_step):
     problem = toy_problem(1, ("true_labels",))
     run, batch, step = first_step(IUN(), problem)
-    truth = problem.oracle["true_labels"][batch.rows]
+    truth = problem.oracle["true_labels"].rows(batch.rows)
     wanted = ignore_unknown(IUN().logits(run, batch.features), batch.observed == 1, truth == 0)
     assert step.loss.item() == pytest.approx(wanted.item(), rel=1e-6)
     assert (IU().oracle(), IUN().oracle()) == ((), ("true_labels",))
@@ -138,7 +138,7 @@ def test_iun_reads_the_truth_of_the_rows(toy_problem, first_step):
 @pytest.mark.parametrize("method", [AN(), ANLS(), WAN()])
 def test_unknown_is_negative(method, toy_problem, first_step):
     problem = toy_problem(1)
-    known = dataclasses.replace(problem, observed=problem.observed.clamp(min=0))
+    known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
     losses = {first_step(method, p)[2].loss.item() for p in (problem, known)}
     assert len(losses) == 1
 

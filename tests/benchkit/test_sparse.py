@@ -12,7 +12,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from baselines.core import labels
+from baselines.core.labels import CompressedTable
+from baselines.pseudo_label import PseudoLabel
 from benchkit import grid as grids
 from benchkit import make_split, runs, split_file
 from benchkit.cli import main
@@ -148,24 +152,56 @@ def grid(split: Split, out: Path) -> grids.Grid:
     return grids.Grid(Path("toy.h5"), split, prints, [spec], [0], recipe, "val", "cpu", out)
 
 
-def test_training_takes_sparse_labels(partial: Source, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dense_up_to", [0, 1 << 28])
+def test_training_takes_sparse_labels(
+    partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense_up_to: int
+) -> None:
+    monkeypatch.setattr(runs, "_DENSE", dense_up_to)
     scores = []
     for kind, source in (("dense", partial), ("sparse", sparse(partial, -1))):
         split = made(source, regime="pal:0.6", val_fraction=0.2)
+        made_of = type(runs._table(split.parts["train"].true, torch.device("cpu")))
+        assert (made_of is CompressedTable) == (kind == "sparse" and dense_up_to == 0)
         outcome = runs.execute(grid(split, tmp_path / kind), lambda _: None, fail_fast=True)
         (identity,) = outcome.done
         record = json.loads((tmp_path / kind / identity / "run.json").read_text())
-        scores.append((record["metrics"], record["split"]["test_positives"]))
+        scores.append((record["metrics"], record["curve"], record["split"]["test_positives"]))
     assert scores[0] == scores[1]
 
 
-def test_labels_that_do_not_fit_are_refused(
+def test_scores_that_do_not_fit_are_refused(
     partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_MOST_LABELS", 100)
+    monkeypatch.setattr(runs, "_MOST_SCORES", 50)
     split = made(sparse(partial, -1), val_fraction=0.2)
-    with pytest.raises(BenchkitError, match=r"has 48 x 5 labels in its train part, and at most"):
+    rows, classes = split.parts["val"].true.shape
+    assert rows * classes > 50
+    message = rf"has {rows} x {classes} labels in its val part, and at most 50 scores are"
+    with pytest.raises(BenchkitError, match=message):
         runs.execute(grid(split, tmp_path), lambda _: None)
+
+
+def test_a_method_that_keeps_every_label_fails_alone_where_they_do_not_fit(
+    partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_DENSE", 0)
+    monkeypatch.setattr(labels, "MOST_WHOLE", 100)
+    asked = grid(made(sparse(partial, -1), regime="pal:0.6", val_fraction=0.2), tmp_path)
+    asked.specs.insert(0, grids.Spec(PseudoLabel, PseudoLabel.Hyper()))
+    outcome = runs.execute(asked, lambda _: None)
+    assert len(outcome.done) == 1
+    (reason,) = outcome.failed.values()
+    assert reason.startswith("MethodError: the method keeps a value for each of 48 x 5 labels")
+
+
+def test_stacks_are_narrower_where_labels_are_many(
+    partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = grid(made(partial, val_fraction=0.2), tmp_path)
+    assert runs._width(asked) == grids.DEFAULT_WIDTH
+    for most, width in ((48 * 5 * 3, 3), (48 * 5 - 1, 1)):
+        monkeypatch.setattr(runs, "MOST_WHOLE", most)
+        assert runs._width(asked) == width
 
 
 # ----------------------------------------------------------------------------- the laws

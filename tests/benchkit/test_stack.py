@@ -13,7 +13,7 @@ from torch import Tensor
 from baselines.asl import ASL
 from baselines.asl import Hyper as ASLHyper
 from baselines.bce import BCE
-from baselines.core import Batch, Clock, Method, MethodInfo, Problem, Run, Setup, Step
+from baselines.core import Batch, Clock, LabelTable, Method, MethodInfo, Problem, Run, Setup, Step
 from baselines.core.contract import last_write
 from baselines.core.draw import Draw as AnyDraw
 from baselines.core.heads import HiddenHead, LinearHead
@@ -38,8 +38,8 @@ def data(make_toy: ToyMaker) -> TrainingSet:
     assert part.features is not None
     return TrainingSet(
         features=torch.from_numpy(part.features),
-        observed=torch.from_numpy(part.observed),
-        true=torch.from_numpy(part.true),
+        observed=LabelTable.of(torch.from_numpy(part.observed)),
+        true=LabelTable.of(torch.from_numpy(part.true)),
         regime="full",
         shot=torch.tensor([0, 0, 1, 1, 2]),
     )
@@ -114,7 +114,7 @@ class Ledger(Method):
 
 
 def ledger(count: int) -> Stack:
-    problem = Problem(torch.zeros(6, 3, dtype=torch.int8), 2, "full", 1, None)  # type: ignore[arg-type]
+    problem = Problem(LabelTable.of(torch.zeros(6, 3, dtype=torch.int8)), 2, "full", 1, None)  # type: ignore[arg-type]
     methods: list[Method] = [Ledger() for _ in range(count)]
     setups = [m.setup(problem, Draw(s).at(0, 0)) for s, m in enumerate(methods)]
     return Stack.of(methods, list(range(count)), setups)
@@ -242,7 +242,7 @@ def test_only_float_hyperparameters_may_differ() -> None:
 
 
 def test_floats_are_handed_over_where_they_differ() -> None:
-    problem = Problem(torch.zeros(4, 3, dtype=torch.int8), 2, "full", 1, None)  # type: ignore[arg-type]
+    problem = Problem(LabelTable.of(torch.zeros(4, 3, dtype=torch.int8)), 2, "full", 1, None)  # type: ignore[arg-type]
 
     def floats(*hypers: Mixed) -> dict[str, list[float]]:
         methods: list[Method] = [Mix(hyper) for hyper in hypers]

@@ -18,6 +18,7 @@ from baselines.core import (
     Batch,
     ClassAware,
     Clock,
+    LabelTable,
     Method,
     MethodError,
     MethodInfo,
@@ -54,8 +55,8 @@ def training_set(make_toy: ToyMaker, **source: Any) -> TrainingSet:
     assert train_part.features is not None
     return TrainingSet(
         features=torch.from_numpy(train_part.features),
-        observed=torch.from_numpy(train_part.observed),
-        true=torch.from_numpy(train_part.true),
+        observed=LabelTable.of(torch.from_numpy(train_part.observed)),
+        true=LabelTable.of(torch.from_numpy(train_part.true)),
         regime="full",
         shot=torch.tensor([0, 0, 1, 1, 2]),
     )
@@ -98,7 +99,7 @@ def hand_written(data: TrainingSet, recipe: Recipe, seed: int) -> tuple[Tensor, 
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * recipe.rate_factor(epoch, step, steps)
             logits = data.features[rows, 0] @ weight + bias
-            target = (data.observed[rows] == 1).float()
+            target = (data.observed.rows(rows) == 1).float()
             optimiser.zero_grad()
             F.binary_cross_entropy_with_logits(logits, target).backward()
             if recipe.clip:
@@ -147,7 +148,7 @@ def test_the_curve_holds_the_mean_loss_of_each_epoch(data: TrainingSet) -> None:
     ticks: list[int] = []
     (result,) = train([BCE()], [0], data, recipe, tick=lambda: ticks.append(1))
     weight = Draw(0).at(0, 0).normal("head.weight", 4, 5) * 0.01
-    target = (data.observed == 1).float()
+    target = (data.observed.whole() == 1).float()
     first = F.binary_cross_entropy_with_logits(data.features[:, 0] @ weight, target)
     assert result.curve[0] == {"epoch": 1, "stage": "train", "loss": pytest.approx(first.item())}
     losses = [entry["loss"] for entry in result.curve]
@@ -232,7 +233,7 @@ def test_class_aware_rows_are_bound_to_the_run(data: TrainingSet, sampler: str) 
         info = info("aware")
 
         def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
-            return ClassAware(problem.observed == 1)
+            return ClassAware(problem.labels)
 
     recipe = Recipe(epochs=3, batch=10, sampler=sampler)
     method = Recorder if sampler == "class-aware" else Aware
@@ -242,7 +243,7 @@ def test_class_aware_rows_are_bound_to_the_run(data: TrainingSet, sampler: str) 
     assert len({tuple(order) for r in together for order in visited(r, 3)}) == 9
     # Three images of one class after another; five visits are a cycle through all classes.
     first, second, third = visited(alone, 3)
-    positive = data.observed == 1
+    positive = data.observed.whole() == 1
     for epoch in (first, second, third):
         for start in range(0, 39, 3):
             assert positive[epoch[start : start + 3]].all(0).any()
@@ -256,7 +257,7 @@ def test_shuffle_overrides_what_a_method_asks_for(data: TrainingSet) -> None:
         info = info("aware")
 
         def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
-            return ClassAware(problem.observed == 1)
+            return ClassAware(problem.labels)
 
         def epoch_length(self, problem: Problem, stage: int) -> int:
             return 16
@@ -268,7 +269,7 @@ def test_shuffle_overrides_what_a_method_asks_for(data: TrainingSet) -> None:
 
 
 def test_class_aware_without_a_positive_falls_back_to_shuffling(data: TrainingSet) -> None:
-    empty = replace(data, observed=torch.zeros_like(data.observed))
+    empty = replace(data, observed=LabelTable.of(torch.zeros_like(data.observed.whole())))
     (result,) = train([Recorder()], [0], empty, Recipe(epochs=1, batch=8, sampler="class-aware"))
     assert sorted(visited(result, 1)[0]) == list(range(40))
 
@@ -376,7 +377,7 @@ def second_stage_by_hand(
         for step, rows in enumerate(order[: steps * recipe.batch].reshape(steps, -1)):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * recipe.rate_factor(epoch, step, steps, epochs=2)
-            target = (data.observed[rows] == 1).float()
+            target = (data.observed.rows(rows) == 1).float()
             optimiser.zero_grad()
             F.binary_cross_entropy_with_logits(hidden[rows] @ weight + bias, target).backward()
             if recipe.clip:
@@ -584,10 +585,10 @@ def test_an_undeclared_oracle_is_an_error(data: TrainingSet) -> None:
 
 
 def test_oracle_values() -> None:
-    true = torch.tensor([[1, 1, -1], [1, 0, 0]], dtype=torch.int8)
+    true = LabelTable.of(torch.tensor([[1, 1, -1], [1, 0, 0]], dtype=torch.int8))
     data = TrainingSet(torch.zeros(2, 1, 1), true, true, "full", torch.zeros(3), noise_rate=0.5)
     values = data.oracle_values()
-    assert torch.equal(values["true_labels"], true)
+    assert values["true_labels"] is true
     assert values["true_counts"].tolist() == [2.0, 1.0, 0.0]
     assert values["expected_positives"] == 1.5
     assert values["noise_rate"] == 0.5
@@ -665,8 +666,8 @@ def test_corrections_are_counted_by_hand(runs: int) -> None:
     # class 4: candidates called negative: right, wrong, not counted                     -> 1, 1
     data = TrainingSet(
         features=torch.ones(3, 1, 2),
-        observed=torch.tensor(observed, dtype=torch.int8),
-        true=torch.tensor(true, dtype=torch.int8),
+        observed=LabelTable.of(torch.tensor(observed, dtype=torch.int8)),
+        true=LabelTable.of(torch.tensor(true, dtype=torch.int8)),
         regime="candidates",
         shot=torch.tensor([0, 0, 1, 1, 2]),
     )

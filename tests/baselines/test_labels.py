@@ -1,0 +1,130 @@
+"""Label tables: compressed rows answer as the tensor does, and say what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines.core import LabelTable, Method, MethodError, labels, registry
+from baselines.core.labels import CompressedTable
+from baselines.core.statistics import class_counts, cooccurrence
+from benchkit import check
+from benchkit.recipe import Recipe
+from benchkit.trainer import TrainingSet, train
+from splits.labels import SparseLabels
+
+KEYS = sorted(registry.builtin())
+# Methods that keep, for each run, a value of every label of every image.
+WHOLE = {
+    *("bce-clean", "cdcr", "cones-nsl", "db-clean", "em-apl", "iun", "ll-cp", "ndlp", "pal"),
+    *("pico-bank", "plain", "proden-ml", "pseudo-label", "records-ml", "role", "solar-ml"),
+}
+
+
+def compressed(dense: torch.Tensor, fill: int) -> CompressedTable:
+    stored = SparseLabels.from_dense(dense.numpy(), fill)
+    parts = (torch.from_numpy(part) for part in (stored.indptr, stored.indices, stored.values))
+    return CompressedTable(stored.shape, *parts, fill)  # type: ignore[misc]
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> torch.Tensor:
+    shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 6)))
+    share = draw(st.sampled_from([0.0, 0.2, 0.9]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    codes = random.choice(
+        [1, 0, -1], shape, p=[share, 1 - share - (1 - share) / 3, (1 - share) / 3]
+    )
+    return torch.from_numpy(codes.astype(np.int8))
+
+
+@given(matrices(), st.sampled_from([0, -1]), st.integers(1, 20), st.data())
+def test_compressed_rows_answer_as_the_tensor(
+    dense: torch.Tensor, fill: int, block: int, data: st.DataObject
+) -> None:
+    table, other = compressed(dense, fill), LabelTable.of(dense)
+    chosen = data.draw(st.lists(st.integers(0, len(dense) - 1), max_size=7))
+    rows = torch.tensor(chosen, dtype=torch.int64)
+    assert table.shape == other.shape == tuple(dense.shape)
+    assert len(table) == len(other) == len(dense)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "_BLOCK", block)
+        for one in (table, other):
+            assert torch.equal(one.rows(rows), dense[rows])
+            assert one.rows(rows).dtype == torch.int8
+            assert torch.equal(one.whole(), dense)
+            assert torch.equal(torch.cat(list(one.blocks())), dense)
+            for codes in ((1,), (0,), (-1,), (1, -1), (1, 0), (0, 1, -1)):
+                among = torch.isin(dense, torch.tensor(codes))
+                assert torch.equal(one.count(*codes), among.sum(0))
+                for mine, theirs in zip(one.places(*codes), among.nonzero().T, strict=True):
+                    assert torch.equal(mine, theirs)
+                assert torch.equal(cooccurrence(one, *codes), among.float().T @ among.float())
+            assert torch.equal(class_counts(one), (dense == 1).sum(0).float())
+
+
+def test_what_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = torch.tensor([[1, 0, 1], [0, 0, 1], [0, 1, 0]], dtype=torch.int8)
+    table = compressed(dense, 0)
+    monkeypatch.setattr(labels, "MOST_WHOLE", 4)
+    assert torch.equal(table.places(1)[0], torch.tensor([0, 0, 1, 2]))
+    with pytest.raises(MethodError, match="each of 3 x 3 labels, and at most 4 fit; take"):
+        table.whole()
+    with pytest.raises(MethodError, match=r"lists 5 labels class by class, and at most 4 fit"):
+        table.places(0)
+    assert torch.equal(LabelTable.of(dense).whole(), dense)
+
+
+def toy(method: type[Method]) -> tuple[TrainingSet, TrainingSet]:
+    """A training set with its labels as tensors, and the same with compressed rows."""
+    data = check._toy(check._regime(method))[0]
+    tables = {name: compressed(getattr(data, name).whole(), 0) for name in ("observed", "true")}
+    return data, dataclasses.replace(data, **tables)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_method_trains_on_compressed_rows_bit_for_bit(key: str) -> None:
+    method, recipe = registry.get(key), Recipe(epochs=2, batch=16)
+    found = [train([method(), method()], [0, 1], data, recipe) for data in toy(method)]
+    for one, other in zip(*found, strict=True):
+        assert one.failure is None
+        for name, value in one.run.params.items():
+            assert torch.equal(value, other.run.params[name]), name
+        assert one.curve == other.curve
+
+
+def test_only_methods_that_keep_every_label_want_them_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(labels, "MOST_WHOLE", 700)  # of 160 x 5; lists of positives still fit
+    refused = set()
+    for key in KEYS:
+        method = registry.get(key)
+        data = toy(method)[1]
+        try:
+            train([method()], [0], data, Recipe(epochs=2, batch=16))
+        except MethodError as error:
+            assert "160 x 5 labels, and at most 700 fit" in str(error)
+            refused.add(key)
+    assert refused == WHOLE
+
+
+def test_a_step_reads_no_more_than_its_rows() -> None:
+    """A million rows of which a step sees four: neither the table nor the step makes them dense."""
+    rows, classes = 1_000_000, 4000
+    indptr = torch.arange(rows + 1)
+    indices = (torch.arange(rows) * 37 % classes).to(torch.int32)
+    table = CompressedTable((rows, classes), indptr, indices, torch.ones(rows, dtype=torch.int8), 0)
+    picked = torch.tensor([5, 999_999, 5, 17])
+    found = table.rows(picked)
+    assert found.shape == (4, classes)
+    assert found.sum(1).tolist() == [1, 1, 1, 1]
+    assert torch.equal(found.argmax(1), indices[picked].long())
+    assert int(table.count(1).sum()) == rows
+    with pytest.raises(MethodError, match="each of 1000000 x 4000 labels"):
+        table.whole()
