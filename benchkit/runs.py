@@ -22,7 +22,6 @@ from benchkit.terminal import make_folder
 from benchkit.trainer import Trained, TrainingSet, scores, train
 from splits import labels as matrices
 
-_DENSE = 1 << 28  # labels of a training part up to which a step reads them from an array
 _MOST_SCORES = 1 << 31  # labels of a part that is evaluated: its scores stand in memory
 _BLOCK = 1 << 13  # rows that are standardised at a time
 
@@ -149,13 +148,14 @@ def _check_size(split: Split) -> None:
 
 
 def _table(labels: matrices.Labels, device: torch.device) -> LabelTable:
-    """Labels as training reads them; compressed rows stay so where an array would be large."""
-    if not isinstance(labels, matrices.SparseLabels) or labels.shape[0] * labels.shape[1] <= _DENSE:
+    """Labels as training reads them; compressed rows stay so where an array would not fit."""
+    images, classes = labels.shape
+    if not isinstance(labels, matrices.SparseLabels) or images * classes <= MOST_WHOLE:
         return LabelTable.of(torch.from_numpy(matrices.dense(labels)).to(device))
     indptr, indices, values = (
         torch.from_numpy(part).to(device) for part in (labels.indptr, labels.indices, labels.values)
     )
-    return CompressedTable(labels.shape, indptr, indices, values, labels.fill)
+    return CompressedTable((images, classes), indptr, indices, values, labels.fill)
 
 
 def _training_set(grid: Grid, features: np.ndarray) -> TrainingSet:

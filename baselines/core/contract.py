@@ -108,8 +108,8 @@ class Problem:
     """The training set as a method may know it before the first step.
 
     Attributes:
-        labels: what is observed of the labels, [N, C]: 1 positive (or candidate), 0 negative, -1
-            unknown. Ask it for counts, rows and places where that is enough.
+        labels: what is observed, [N, C]: 1 positive (or candidate), 0 negative, -1 unknown. It
+            gives counts, rows and places without a matrix in memory; `observed` is that matrix.
         feature_dim: D.
         regime: the kind of labels: full, pal, ppl, spl, missing or candidates.
         epochs: of the recipe (a stage may have its own).

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from baselines.core.errors import MethodError
 
-MOST_WHOLE = 1 << 30  # labels that may stand in memory at once, 4 GiB as float32
+# Labels of which a run may keep a value each: 1 GiB as float32, and four times that for a parameter
+# with its gradient and Adam's moments.
+MOST_WHOLE = 1 << 28
 _BLOCK = 1 << 22  # labels of a block of rows
 
 
@@ -48,12 +50,23 @@ class LabelTable(ABC):
         """How many images have one of the codes, for each class: int64 [C]."""
 
     @abstractmethod
+    def _all(self) -> Tensor:
+        """All labels, int8 [N, C]."""
+
     def whole(self) -> Tensor:
-        """All labels, int8 [N, C].
+        """All labels, int8 [N, C], for a method that keeps a value for each.
 
         Raises:
-            MethodError: it would be more than `MOST_WHOLE` labels.
+            MethodError: they are more than `MOST_WHOLE`.
         """
+        images, classes = self.shape
+        if images * classes > MOST_WHOLE:
+            raise MethodError(
+                f"the method keeps a value for each of {images} x {classes} labels, and at most "
+                f"{MOST_WHOLE} fit; take a method without memory per image, or fewer images or "
+                "classes"
+            )
+        return self._all()
 
     @abstractmethod
     def places(self, *codes: int) -> tuple[Tensor, Tensor]:
@@ -90,8 +103,7 @@ class DenseTable(LabelTable):
             total += _among(block, codes).sum(0)
         return total
 
-    def whole(self) -> Tensor:
-        """See `LabelTable.whole`; it stands in memory already."""
+    def _all(self) -> Tensor:
         return self._labels
 
     def places(self, *codes: int) -> tuple[Tensor, Tensor]:
@@ -153,14 +165,7 @@ class CompressedTable(LabelTable):
                 total += self._stored(self._indices[self._values == code])
         return total
 
-    def whole(self) -> Tensor:
-        """See `LabelTable.whole`."""
-        if self.shape[0] * self.shape[1] > MOST_WHOLE:
-            raise MethodError(
-                f"the method keeps a value for each of {self.shape[0]} x {self.shape[1]} labels, "
-                f"and at most {MOST_WHOLE} fit; take a method without memory per image, or fewer "
-                "images or classes"
-            )
+    def _all(self) -> Tensor:
         if self._whole is None:
             self._whole = torch.cat(list(self.blocks()))
         return self._whole

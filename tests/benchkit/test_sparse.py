@@ -156,7 +156,7 @@ def grid(split: Split, out: Path) -> grids.Grid:
 def test_training_takes_sparse_labels(
     partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense_up_to: int
 ) -> None:
-    monkeypatch.setattr(runs, "_DENSE", dense_up_to)
+    monkeypatch.setattr(runs, "MOST_WHOLE", dense_up_to)
     scores = []
     for kind, source in (("dense", partial), ("sparse", sparse(partial, -1))):
         split = made(source, regime="pal:0.6", val_fraction=0.2)
@@ -184,8 +184,8 @@ def test_scores_that_do_not_fit_are_refused(
 def test_a_method_that_keeps_every_label_fails_alone_where_they_do_not_fit(
     partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_DENSE", 0)
-    monkeypatch.setattr(labels, "MOST_WHOLE", 100)
+    for module in (runs, labels):
+        monkeypatch.setattr(module, "MOST_WHOLE", 100)
     asked = grid(made(sparse(partial, -1), regime="pal:0.6", val_fraction=0.2), tmp_path)
     asked.specs.insert(0, grids.Spec(PseudoLabel, PseudoLabel.Hyper()))
     outcome = runs.execute(asked, lambda _: None)
