@@ -72,6 +72,7 @@ class CRT(Method):
         paper="Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, "
         "ICLR 2020",
         year=2020,
+        version="2",
         equation="stage 1: BCE, every image once; stage 2: the same loss, head drawn anew, "
         "the rest frozen, class-aware sampling",
         unknown="negative",

@@ -126,6 +126,7 @@ class CSL(Method):
         paper="Ben-Baruch et al., Multi-label Classification with Partial Annotations using "
         "Class-aware Selective Loss, CVPR 2022",
         year=2022,
+        version="2",
         equation="L of p-asl with W = 0 on unknown labels of classes with prior > threshold and on "
         "the K B likeliest unknown labels of the batch, else 1;\n"
         "prior = mean of all training predictions of an earlier model with W = 0 on unknown labels",

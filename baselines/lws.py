@@ -74,6 +74,7 @@ class LWS(Method):
         paper="Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, "
         "ICLR 2020",
         year=2020,
+        version="2",
         equation="stage 1: BCE, every image once; stage 2: z_c = f_c (w_c x + b_c), f = 1 at "
         "first, the same loss, only f learns, class-aware sampling",
         unknown="negative",

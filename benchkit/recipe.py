@@ -142,6 +142,10 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         "what the released NDLP loop does: SGD at a constant rate for 10 epochs",
         Recipe(optimiser="sgd", lr=0.02, schedule="constant", epochs=10),
     ),
+    "comic": (
+        "the released COMIC schedule: Adam for 40 epochs, rates that step part by part",
+        Recipe(schedule="constant", epochs=40),
+    ),
 }
 
 

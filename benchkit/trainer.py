@@ -110,7 +110,7 @@ def train(
         data: the training set, on the device where training happens.
         recipe: the same for all runs.
         score: called after every epoch with (method, run); higher is better.
-        keep_best: select the epoch with the best score instead of the last one.
+        keep_best: select the epoch of the last stage with the best score, not the last one.
         tick: called after every epoch.
 
     Returns:
@@ -164,6 +164,7 @@ class _Training:
     def train(self) -> list[Trained]:
         for number, stage in enumerate(self.methods[0].stages()):
             self._restart(number, stage)
+            self._forget_best()
             self._train_stage(number, stage)
         for index, result in enumerate(self.results):
             if not self.keep_best or not result.run.params:
@@ -182,6 +183,12 @@ class _Training:
                 new = [parts[name] for parts in fresh]
                 with torch.no_grad():
                     tensor.copy_(torch.stack(new) if self.stack.stacked else new[0])
+
+    def _forget_best(self) -> None:
+        """Select among the epochs of the last stage: before it, a run is not what its method is."""
+        self.best = [-math.inf] * len(self.methods)
+        for result in self.results:
+            result.run, result.selected_epoch = Setup({}), 0
 
     def _train_stage(self, number: int, stage: Stage) -> None:
         first = self.methods[0]

@@ -23,6 +23,9 @@ def test_the_published_schedules() -> None:
     assert (dbl.milestones, dbl.factor, dbl.clip) == ("5,7", 0.1, 35.0)
     spml = parse(["spml-linear"])
     assert (spml.optimiser, spml.epochs, spml.batch, spml.schedule) == ("adam", 25, 16, "constant")
+    comic = parse(["comic"])
+    assert (comic.optimiser, comic.lr, comic.weight_decay) == ("adam", 1e-3, 1e-4)
+    assert (comic.epochs, comic.batch, comic.schedule) == (40, 32, "constant")
 
 
 def test_words_apply_from_left_to_right(tmp_path: Path) -> None:

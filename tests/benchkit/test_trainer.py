@@ -640,6 +640,15 @@ def test_keep_best_selects_by_score(
     assert torch.equal(parameters(last[0]), kept[3])
 
 
+def test_keep_best_selects_among_the_epochs_of_the_last_stage(data: TrainingSet) -> None:
+    script = iter([0.9, 0.8, 0.1, 0.3, 0.2])
+    method = CRT(CRT.Hyper(classifier_epochs=3))
+    recipe = Recipe(epochs=2, batch=8)
+    (result,) = train([method], [0], data, recipe, score=lambda *_: next(script), keep_best=True)
+    assert [entry["stage"] for entry in result.curve] == ["representation"] * 2 + ["classifier"] * 3
+    assert result.selected_epoch == 4
+
+
 # ----------------------------------------------------------------------------- corrections
 
 
