@@ -35,6 +35,8 @@ def run_id(science: Mapping[str, Any]) -> str:
 
 def describe_split(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
     """What a record repeats of its split, so that a leaderboard needs no split file."""
+    test = split.parts["test"].true
+    positives = matrices.counts(test, 1)
     return {
         "name": split.name,
         "fingerprint": prints["both"],
@@ -44,7 +46,8 @@ def describe_split(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
         "shot": [SHOT_NAMES[group] for group in split.shot],
         "train_count": [int(count) for count in split.train_count],
         "observed_count": [int(count) for count in split.observed_count],
-        "test_positives": matrices.counts(split.parts["test"].true, 1).tolist(),
+        "test_positives": positives.tolist(),
+        "test_known": (positives + matrices.counts(test, 0)).tolist(),
         "regime": split.regime,
         "sizes": {
             name: len(split.parts[name].ids) if name in split.parts else 0

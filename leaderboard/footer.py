@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from leaderboard.record import SHOTS, Group, Split
+from leaderboard.statistics import chance_ap, mean
 
 _NAMES_SHOWN = 6
 
@@ -27,6 +28,7 @@ def footer_lines(
         ("images", ", ".join(f"{split.sizes[part]:,} {part}" for part in ("train", "val", "test"))),
         ("classes", _classes(split)),
         ("left out", _left_out(split)),
+        ("chance", _chance(split)),
         ("selection", group.selection),
         ("metric version", group.metric_version),
         ("seeds", _seeds(seeds)),
@@ -62,6 +64,19 @@ def _left_out(split: Split) -> str:
     listed = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
     noun = "class" if len(names) == 1 else "classes"
     return f"{len(names)} {noun} without positives in the test set, AP undefined ({listed})"
+
+
+def _chance(split: Split) -> str:
+    pairs = zip(split.test_positives, split.test_known, strict=True)
+    each = [chance_ap(positives, known) for positives, known in pairs]
+
+    def percent(shots: Sequence[str]) -> str:
+        found = [ap for ap, shot in zip(each, split.shot, strict=True) if shot in shots]
+        value = mean([ap for ap in found if ap is not None])
+        return "–" if value is None else f"{100 * value:.2f}"
+
+    groups = ", ".join(f"{percent([shot])} {shot}" for shot in SHOTS)
+    return f"random scores give {percent(SHOTS)} in expectation ({groups})"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -73,6 +73,7 @@ class Split:
     train_count: tuple[int, ...]
     observed_count: tuple[int, ...]
     test_positives: tuple[int, ...]
+    test_known: tuple[int, ...]
     sizes: Mapping[str, int]
 
     def group_size(self, shot: str) -> int:

@@ -163,6 +163,10 @@ def _split(reader: Reader) -> Split:
     if len(shot) != len(names) or not set(shot) <= set(SHOTS):
         raise reader.fail("shot", f"a list of {len(names)} of 'many', 'medium' and 'few'")
     sizes = reader.inside("sizes")
+    # Records before this key came are of test parts in which every label is known, or nearly so.
+    known = (sizes.whole("test"),) * len(names)
+    if "test_known" in reader.values:
+        known = reader.counts("test_known", len(names))
     return Split(
         name=reader.text("name"),
         fingerprint=reader.text("fingerprint"),
@@ -175,6 +179,7 @@ def _split(reader: Reader) -> Split:
         train_count=reader.counts("train_count", len(names)),
         observed_count=reader.counts("observed_count", len(names)),
         test_positives=reader.counts("test_positives", len(names)),
+        test_known=known,
         sizes={part: sizes.whole(part) for part in ("train", "val", "test")},
     )
 

@@ -1,9 +1,12 @@
+import itertools
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderboard.marks import Mark, mark_column, percent
-from leaderboard.statistics import mean, sample_std
+from leaderboard.statistics import chance_ap, mean, sample_std
 
 BEST, SECOND, LOWEST, NONE = Mark.BEST, Mark.SECOND, Mark.LOWEST, Mark.NONE
 
@@ -16,6 +19,16 @@ def test_mean_and_sample_standard_deviation():
 def test_one_seed_has_a_mean_and_no_spread():
     assert mean([0.7]) == 0.7
     assert sample_std([0.7]) is None
+
+
+@pytest.mark.parametrize("images", [1, 2, 5, 7])
+def test_chance_is_the_mean_over_all_orders(images):
+    for positives in range(1, images + 1):
+        orders = list(itertools.combinations(range(1, images + 1), positives))  # their ranks
+        precisions = [[(k + 1) / rank for k, rank in enumerate(ranks)] for ranks in orders]
+        expected = np.mean([np.mean(values) for values in precisions])
+        assert chance_ap(positives, images) == pytest.approx(expected, rel=1e-12)
+    assert chance_ap(0, images) is None
 
 
 def test_a_missing_value_makes_the_result_missing():

@@ -4,6 +4,7 @@ from leaderboard.errors import ReportError
 from leaderboard.marks import Mark
 from leaderboard.record import Failure, Records
 from leaderboard.render.text import cell_text
+from leaderboard.statistics import chance_ap
 from leaderboard.table import build, build_all
 
 COCO = "c0c0" * 16
@@ -47,7 +48,7 @@ def test_oracle_rows_stand_in_the_table_but_win_nothing(load, four_methods):
 
 
 def test_the_footer_says_what_the_table_stands_on(load, four_methods):
-    assert build(load(four_methods)).footer[:8] == (
+    assert build(load(four_methods)).footer[:9] == (
         ("split", "coco-lt, fingerprint c0c0c0c0c0c0"),
         ("regime", "pal:0.5"),
         ("images", "1,909 train, 200 val, 5,000 test"),
@@ -57,9 +58,24 @@ def test_the_footer_says_what_the_table_stands_on(load, four_methods):
             "positives",
         ),
         ("left out", "1 class without positives in the test set, AP undefined (unseen)"),
+        (
+            "chance",
+            "random scores give 0.76 in expectation (0.96 many, 0.76 medium, 0.56 few)",
+        ),
         ("selection", "last"),
         ("metric version", "1"),
         ("seeds", "1 to 3 per row"),
+    )
+
+
+def test_chance_counts_known_labels_only(load, record):
+    run = record("asl", 0, 0.6)
+    run["split"]["test_known"] = [40, 60, 20, 0]
+    (line,) = (text for name, text in build(load([run])).footer if name == "chance")
+    half = 100 * chance_ap(30, 60)
+    assert line == (
+        f"random scores give {(200 + half) / 3:.2f} in expectation "
+        f"(100.00 many, {half:.2f} medium, 100.00 few)"
     )
 
 
