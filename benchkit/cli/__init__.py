@@ -57,7 +57,7 @@ def _known_errors() -> tuple[type[Exception], ...]:
     for module, name in (
         ("benchkit.errors", "BenchkitError"),
         ("splits.errors", "InputError"),
-        ("baselines.core.contract", "MethodError"),
+        ("baselines.core.errors", "MethodError"),
         ("leaderboard.errors", "ReportError"),
     ):
         if module in sys.modules:
