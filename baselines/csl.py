@@ -151,6 +151,13 @@ class CSL(Method):
     )
     Hyper = Hyper
 
+    def regimes(self) -> tuple[str, ...]:
+        """Without a prior, also where no negative is observed: unknown labels then stand for them.
+
+        What is left of the unknown labels after the likeliest are dropped holds predictions down.
+        """
+        return self.info.regimes if self.hyper.prior else ("pal", "ppl", "spl", "missing")
+
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """The head and, where a prior is wanted, the mean of no predictions."""
         setup = super().setup(problem, draw)

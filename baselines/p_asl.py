@@ -177,6 +177,9 @@ class Hyper(Factors):
     )
 
 
+UNKNOWN_AS_NEGATIVE = ("full", "pal", "ppl", "spl", "missing")
+
+
 class PASL(Method):
     """Partial asymmetric loss; by default unknown labels are ignored.
 
@@ -210,6 +213,10 @@ class PASL(Method):
         ),
     )
     Hyper = Hyper
+
+    def regimes(self) -> tuple[str, ...]:
+        """Also those without observed negatives, where unknown labels are taken as negative."""
+        return UNKNOWN_AS_NEGATIVE if self.hyper.mode == "negative" else self.info.regimes
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
         """The equation of `partial_asymmetric_loss`, its sum divided by B*C."""

@@ -123,9 +123,9 @@ def jobs_of(grid: Grid, recipe: Recipe, outcome: Outcome, say: Say) -> list[Job]
     jobs = []
     regime = grid.split.regime.partition(":")[0]
     for spec in grid.specs:
-        info = spec.method.info
-        if info.regimes and regime not in info.regimes:
-            meant = ", ".join(info.regimes)
+        info, meant_for = spec.method.info, spec.method(spec.hyper).regimes()
+        if meant_for and regime not in meant_for:
+            meant = ", ".join(meant_for)
             outcome.skipped[info.key] = f"meant for {meant} labels; this split is {regime}"
             say(f"skipping {info.key}: {outcome.skipped[info.key]}")
             continue

@@ -50,7 +50,8 @@ class MethodInfo:
         year: of the paper.
         equation: the loss or rule in one or a few lines of plain text.
         unknown: how unknown labels are treated: "negative", "ignored" or "estimated".
-        regimes: the label regimes in which the method is meaningful; empty for all.
+        regimes: the label regimes in which the method is meaningful as its defaults make it; empty
+            for all.
         needs: what beyond a batch it uses, in words: "class counts", "memory", ...
         differs: what the authors' code does differently from the paper, and which is the default.
         version: raised when the method's numbers change; part of a run's identity.
@@ -303,6 +304,10 @@ class Method:
     def oracle(self) -> tuple[str, ...]:
         """Which hidden truths it uses under these hyperparameters; shown in every table."""
         return ()
+
+    def regimes(self) -> tuple[str, ...]:
+        """The label regimes in which it is meaningful under these hyperparameters; () for all."""
+        return self.info.regimes
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """What the run starts with; the default is the recipe's head and nothing else."""

@@ -231,5 +231,13 @@ def test_stacks(assert_stacks):
     assert_stacks(CSL(CSLHyper(prior=False, likelihood_topk=1)), **floats)
 
 
+def test_regimes_follow_what_unknown_labels_are_taken_for():
+    every = ("full", "pal", "ppl", "spl", "missing")
+    assert PASL().regimes() == PASL(Hyper(mode="ignore-normalised")).regimes() == ("full", "pal")
+    assert PASL(Hyper(mode="negative")).regimes() == every
+    assert CSL().regimes() == ("pal",)
+    assert CSL(CSLHyper(prior=False)).regimes() == every[1:]
+
+
 def test_are_registered():
     assert (registry.get("p-asl"), registry.get("csl")) == (PASL, CSL)

@@ -437,6 +437,15 @@ def test_all_methods_run_or_say_why_not(place: Path, tmp_path: Path) -> None:
     assert said.out == counts
 
 
+def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path: Path) -> None:
+    spl = tmp_path / "spl.h5"
+    done("make-split", f"arrays:{place / 'tiny.npz'}", "--out", spl, "--regime", "spl", *SHOTS)
+    words = ("run", "--split", spl, "--method", "p-asl,csl", *FAST, "--out", tmp_path / "runs")
+    assert done(*words).out == "0 runs done, 0 kept, 0 failed, 2 methods skipped\n"
+    said = done(*words, "--set", "p-asl.mode=negative", "--set", "csl.prior=no")
+    assert said.out == "2 runs done, 0 kept, 0 failed, 0 methods skipped\n"
+
+
 # ----------------------------------------------------------------------------- plugins
 
 
