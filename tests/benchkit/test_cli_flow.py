@@ -442,7 +442,7 @@ def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path
     done("make-split", f"arrays:{place / 'tiny.npz'}", "--out", spl, "--regime", "spl", *SHOTS)
     words = ("run", "--split", spl, "--method", "p-asl,csl", *FAST, "--out", tmp_path / "runs")
     assert done(*words).out == "0 runs done, 0 kept, 0 failed, 2 methods skipped\n"
-    said = done(*words, "--set", "p-asl.mode=negative", "--set", "csl.prior=no")
+    said = done(*words, "--set", "p-asl.mode=negative", "--set", "csl.prior=false")
     assert said.out == "2 runs done, 0 kept, 0 failed, 0 methods skipped\n"
 
 
