@@ -5,7 +5,7 @@
     classes/     name, train_count, observed_count, shot; attribute thresholds
     train|val|test/
                  id, path, true [N,C], observed [N,C] (train and val), features [N,V,D]
-    provenance   one JSON text: seed, source digests, backbone, library versions; an attribute, or
+    provenance   one JSON text: seed, source digests and options, library versions; an attribute, or
                  a dataset where it is too long for one
 
 A label matrix is a dataset, or, where the source's is sparse, a group of `SparseLabels`' arrays:
@@ -148,6 +148,8 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> h5py.File:
+    if path.is_dir():
+        raise BenchkitError(f"{path} is a folder, not a split file; name the file in it")
     if not path.is_file():
         raise BenchkitError(f"{path} does not exist; `benchkit make-split` makes a split file")
     try:
@@ -317,6 +319,8 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         BenchkitError: no such file, not HDF5, damaged, or an array of neither numbers nor text.
     """
+    if path.is_dir():
+        raise BenchkitError(f"{path}: this is a folder; give the file in it")
     if not path.is_file():
         raise BenchkitError(f"{path}: there is no such file")
     found: dict[str, np.ndarray] = {}
