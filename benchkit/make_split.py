@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -150,7 +150,13 @@ def source_features(source: Source) -> Features:
     return Features(lambda rows: features[rows], {"kind": "raw"}, {})
 
 
-def build(source: Source, options: Options, features: Features, name: str) -> Split:
+def build(
+    source: Source,
+    options: Options,
+    features: Features,
+    name: str,
+    reading: Mapping[str, Any] | None = None,
+) -> Split:
     """Make a split in memory.
 
     Args:
@@ -158,6 +164,7 @@ def build(source: Source, options: Options, features: Features, name: str) -> Sp
         options: the laws.
         features: where features come from.
         name: for tables.
+        reading: the options that the source was read with, for the provenance.
 
     Raises:
         BenchkitError: nothing is left to train or test on.
@@ -200,6 +207,7 @@ def build(source: Source, options: Options, features: Features, name: str) -> Sp
         provenance={
             "seed": options.seed,
             "sources": dict(source.digests),
+            **({} if reading is None else {"source_options": dict(reading)}),
             "versions": {p: metadata.version(p) for p in ("benchkit", "numpy", "h5py")},
             **({} if report is None else {"long_tail_report": report}),
             **({} if weights is None else {"class_weights": weights.tolist()}),
