@@ -169,7 +169,8 @@ def build(
     Raises:
         BenchkitError: nothing is left to train or test on.
     """
-    rows, report = _choose(source, options)
+    hashes = random.hash_texts(source.image_ids)  # once, for all that is drawn
+    rows, report = _choose(source, options, hashes)
     for part in ("train", "test"):
         if not len(rows[part]):
             raise BenchkitError(f"source '{source.name}' leaves no image in the {part} part")
@@ -181,7 +182,7 @@ def build(
             ids=source.image_ids[chosen],
             paths=None if source.paths is None else source.paths[chosen],
             true=true[part],
-            observed=None if part == "test" else observe(true[part], source.image_ids[chosen]),
+            observed=None if part == "test" else observe(true[part], hashes[chosen]),
             features=None if features.of is None else features.of(chosen),
         )
         for part, chosen in rows.items()
@@ -226,7 +227,7 @@ def _class_weights(source: Source, options: Options, train_counts: np.ndarray) -
 def _observer(
     source: Source, options: Options, weights: np.ndarray | None
 ) -> Callable[[matrices.Labels, np.ndarray], matrices.Labels]:
-    """From the true labels of images and their ids to what is observed of them."""
+    """From the true labels of images and their ids' hashes to what is observed of them."""
     regime = regimes.parse(options.regime)
 
     def observe(true: matrices.Labels, ids: np.ndarray) -> matrices.Labels:
@@ -243,30 +244,30 @@ def _observer(
 
 def choose_rows(source: Source, options: Options) -> dict[str, np.ndarray]:
     """Source rows of train, val (where asked for) and test, in the source's order."""
-    return _choose(source, options)[0]
+    return _choose(source, options, random.hash_texts(source.image_ids))[0]
 
 
 def _choose(
-    source: Source, options: Options
+    source: Source, options: Options, hashes: np.ndarray
 ) -> tuple[dict[str, np.ndarray], long_tail.Report | None]:
     """`choose_rows`, and what came of the long tail's targets where there are any."""
     if source.part is None:
-        u = random.image_uniform(options.seed, "test", source.image_ids)
+        u = random.image_uniform(options.seed, "test", hashes)
         part = holdout.held_out(u, options.test_fraction).astype(np.uint8)
     else:
         part = source.part
     pool, test = np.flatnonzero(part == TRAIN), np.flatnonzero(part == TEST)
-    train, report = _long_tailed(source, pool, options)
+    train, report = _long_tailed(source, pool, options, hashes)
     rows = {"train": train}
     if options.val_fraction:
-        u = random.image_uniform(options.seed, "val", source.image_ids[train])
+        u = random.image_uniform(options.seed, "val", hashes[train])
         held = holdout.held_out(u, options.val_fraction)
         rows = {"train": train[~held], "val": train[held]}
     return {**rows, "test": test}, report
 
 
 def _long_tailed(
-    source: Source, pool: np.ndarray, options: Options
+    source: Source, pool: np.ndarray, options: Options, hashes: np.ndarray
 ) -> tuple[np.ndarray, long_tail.Report | None]:
     law, names = options.long_tail, source.class_names
     if law.kind in ("none", "natural"):
@@ -284,9 +285,8 @@ def _long_tailed(
             labels, targets, random.python_sampler(options.seed), cap=True
         )
     else:
-        ids = source.image_ids[pool]
-        add = random.image_class_uniform(options.seed, "long-tail/add", ids, names)
-        remove = random.image_class_uniform(options.seed, "long-tail/remove", ids, names)
+        add = random.image_class_uniform(options.seed, "long-tail/add", hashes[pool], names)
+        remove = random.image_class_uniform(options.seed, "long-tail/remove", hashes[pool], names)
         chosen = long_tail.sample(labels, targets, add, remove)
     return pool[chosen], long_tail.report(labels, chosen, by_class, names)
 

@@ -274,7 +274,7 @@ def verify(path: Path) -> list[str]:
             found.append(f"the {what} is {value[:12]}, the file says {stored[kind][:12]}")
     if len(set(split.class_names)) != len(split.class_names):
         found.append("a class name occurs twice")
-    ids = [str(i) for part in split.parts.values() for i in part.ids]
+    ids = [name for part in split.parts.values() for name in part.ids.tolist()]
     if len(set(ids)) != len(ids):
         found.append("an image id occurs twice")
     train = split.parts["train"]
