@@ -247,8 +247,13 @@ def _lists(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[st
     pairs: dict[tuple[int, str], int] = {}
     for line, fields in rows:
         row = table.image(line, fields, again=False)
-        for name in map(str.strip, fields[label].split(words.separator)):
-            if not name or name == words.no_label:
+        found = [name for name in map(str.strip, fields[label].split(words.separator)) if name]
+        if words.no_label in found and len(found) > 1:
+            raise wrong(
+                table.file, line, f"{words.no_label!r} stands for no class, beside others: {found}."
+            )
+        for name in found:
+            if name == words.no_label:
                 continue
             if listed is not None and name not in known:
                 _unknown(table, line, name)
