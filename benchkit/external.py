@@ -13,6 +13,7 @@ from benchkit.errors import BenchkitError
 from benchkit.files import Say
 from benchkit.split import Split
 from splits import labels as matrices
+from splits import npy
 
 
 def record(
@@ -83,7 +84,9 @@ def read_scores(path: Path, split: Split) -> np.ndarray:
     except KeyError:
         raise BenchkitError(f"{path} has no array 'scores'; it must be {list(shape)}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BenchkitError(f"{path} is not a readable .npz file: {error}") from None
+        raise BenchkitError(
+            f"{path} is not a readable .npz file: {npy.reason(path, error)}"
+        ) from None
     if scores.shape != shape:
         raise BenchkitError(
             f"{path}: scores have shape {list(scores.shape)}; the test part of the split is "

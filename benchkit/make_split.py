@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -150,7 +150,13 @@ def source_features(source: Source) -> Features:
     return Features(lambda rows: features[rows], {"kind": "raw"}, {})
 
 
-def build(source: Source, options: Options, features: Features, name: str) -> Split:
+def build(
+    source: Source,
+    options: Options,
+    features: Features,
+    name: str,
+    reading: Mapping[str, Any] | None = None,
+) -> Split:
     """Make a split in memory.
 
     Args:
@@ -158,11 +164,13 @@ def build(source: Source, options: Options, features: Features, name: str) -> Sp
         options: the laws.
         features: where features come from.
         name: for tables.
+        reading: the options that the source was read with, for the provenance.
 
     Raises:
         BenchkitError: nothing is left to train or test on.
     """
-    rows, report = _choose(source, options)
+    hashes = random.hash_texts(source.image_ids)  # once, for all that is drawn
+    rows, report = _choose(source, options, hashes)
     for part in ("train", "test"):
         if not len(rows[part]):
             raise BenchkitError(f"source '{source.name}' leaves no image in the {part} part")
@@ -174,7 +182,7 @@ def build(source: Source, options: Options, features: Features, name: str) -> Sp
             ids=source.image_ids[chosen],
             paths=None if source.paths is None else source.paths[chosen],
             true=true[part],
-            observed=None if part == "test" else observe(true[part], source.image_ids[chosen]),
+            observed=None if part == "test" else observe(true[part], hashes[chosen]),
             features=None if features.of is None else features.of(chosen),
         )
         for part, chosen in rows.items()
@@ -200,6 +208,7 @@ def build(source: Source, options: Options, features: Features, name: str) -> Sp
         provenance={
             "seed": options.seed,
             "sources": dict(source.digests),
+            **({} if reading is None else {"source_options": dict(reading)}),
             "versions": {p: metadata.version(p) for p in ("benchkit", "numpy", "h5py")},
             **({} if report is None else {"long_tail_report": report}),
             **({} if weights is None else {"class_weights": weights.tolist()}),
@@ -218,7 +227,7 @@ def _class_weights(source: Source, options: Options, train_counts: np.ndarray) -
 def _observer(
     source: Source, options: Options, weights: np.ndarray | None
 ) -> Callable[[matrices.Labels, np.ndarray], matrices.Labels]:
-    """From the true labels of images and their ids to what is observed of them."""
+    """From the true labels of images and their ids' hashes to what is observed of them."""
     regime = regimes.parse(options.regime)
 
     def observe(true: matrices.Labels, ids: np.ndarray) -> matrices.Labels:
@@ -235,30 +244,30 @@ def _observer(
 
 def choose_rows(source: Source, options: Options) -> dict[str, np.ndarray]:
     """Source rows of train, val (where asked for) and test, in the source's order."""
-    return _choose(source, options)[0]
+    return _choose(source, options, random.hash_texts(source.image_ids))[0]
 
 
 def _choose(
-    source: Source, options: Options
+    source: Source, options: Options, hashes: np.ndarray
 ) -> tuple[dict[str, np.ndarray], long_tail.Report | None]:
     """`choose_rows`, and what came of the long tail's targets where there are any."""
     if source.part is None:
-        u = random.image_uniform(options.seed, "test", source.image_ids)
+        u = random.image_uniform(options.seed, "test", hashes)
         part = holdout.held_out(u, options.test_fraction).astype(np.uint8)
     else:
         part = source.part
     pool, test = np.flatnonzero(part == TRAIN), np.flatnonzero(part == TEST)
-    train, report = _long_tailed(source, pool, options)
+    train, report = _long_tailed(source, pool, options, hashes)
     rows = {"train": train}
     if options.val_fraction:
-        u = random.image_uniform(options.seed, "val", source.image_ids[train])
+        u = random.image_uniform(options.seed, "val", hashes[train])
         held = holdout.held_out(u, options.val_fraction)
         rows = {"train": train[~held], "val": train[held]}
     return {**rows, "test": test}, report
 
 
 def _long_tailed(
-    source: Source, pool: np.ndarray, options: Options
+    source: Source, pool: np.ndarray, options: Options, hashes: np.ndarray
 ) -> tuple[np.ndarray, long_tail.Report | None]:
     law, names = options.long_tail, source.class_names
     if law.kind in ("none", "natural"):
@@ -276,9 +285,8 @@ def _long_tailed(
             labels, targets, random.python_sampler(options.seed), cap=True
         )
     else:
-        ids = source.image_ids[pool]
-        add = random.image_class_uniform(options.seed, "long-tail/add", ids, names)
-        remove = random.image_class_uniform(options.seed, "long-tail/remove", ids, names)
+        add = random.image_class_uniform(options.seed, "long-tail/add", hashes[pool], names)
+        remove = random.image_class_uniform(options.seed, "long-tail/remove", hashes[pool], names)
         chosen = long_tail.sample(labels, targets, add, remove)
     return pool[chosen], long_tail.report(labels, chosen, by_class, names)
 

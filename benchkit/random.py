@@ -41,7 +41,10 @@ def hash_text(text: str) -> int:
 
 def hash_texts(texts: Sequence[str] | np.ndarray) -> np.ndarray:
     """`hash_text` of each name, uint64 [n]."""
-    return np.fromiter((hash_text(str(text)) for text in texts), np.uint64, count=len(texts))
+    # Plain strings and one join: NumPy's own strings take half as long again to iterate.
+    names = texts.tolist() if isinstance(texts, np.ndarray) else map(str, texts)
+    words = [hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in names]
+    return np.frombuffer(b"".join(words), "<u8").astype(np.uint64, copy=False)
 
 
 # ----------------------------------------------------------------------------- numpy
@@ -94,19 +97,25 @@ def image_class_uniform(
     Args:
         seed: the split's seed.
         stream: what is drawn, for example `"regime"`.
-        image_ids: N names; row i of a label matrix is image `image_ids[i]`.
+        image_ids: N names, or their `hash_texts`, uint64 [N]; row i of a label matrix is image
+            `image_ids[i]`.
         class_names: C names.
 
     Returns:
         A function `(rows, columns) -> float64` that broadcasts its two integer index arrays.
     """
-    images, classes = hash_texts(image_ids), hash_texts(class_names)
+    images, classes = _hashes(image_ids), hash_texts(class_names)
     return lambda rows, columns: uniform(seed, stream, images[rows], classes[columns])
 
 
 def image_uniform(seed: int, stream: str, image_ids: Sequence[str] | np.ndarray) -> np.ndarray:
-    """One uniform number per image, bound to its id: float64 [N]."""
-    return uniform(seed, stream, hash_texts(image_ids))
+    """One uniform number per image, bound to its id: float64 [N]; ids as names or hashes."""
+    return uniform(seed, stream, _hashes(image_ids))
+
+
+def _hashes(ids: Sequence[str] | np.ndarray) -> np.ndarray:
+    hashed = isinstance(ids, np.ndarray) and ids.dtype == np.uint64
+    return np.asarray(ids) if hashed else hash_texts(ids)
 
 
 def generator(seed: int, stream: str, *coordinates: int) -> np.random.Generator:

@@ -107,7 +107,8 @@ def _matrix(name: str, labels: Labels) -> Iterator[tuple[str, np.ndarray]]:
 
 def encode(texts: Any) -> np.ndarray:
     """Unicode names as a fixed-length UTF-8 byte array."""
-    encoded = [str(text).encode() for text in texts]
+    plain = texts.tolist() if isinstance(texts, np.ndarray) else texts
+    encoded = [str(text).encode() for text in plain]
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
 
 

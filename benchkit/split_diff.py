@@ -1,7 +1,8 @@
 """What two splits share: recipes, classes, images, labels, features, as plain values.
 
 Images are matched by their ids and classes by their names, so that neither the order of rows nor
-that of columns matters. Label matrices may be sparse; they are walked in blocks of rows.
+that of columns matters. Two sparse label matrices are compared where they store a label, others in
+blocks of rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchkit.records import SHOT_NAMES
 from benchkit.split import PARTS, Part, Split
 from benchkit.split_summary import cross_counts
 from splits import labels as matrices
-from splits.labels import Labels
+from splits.labels import Labels, SparseLabels
 
 _EXAMPLES = 5
 _ENTRIES = 1 << 22  # of a label or feature matrix, dense at a time
@@ -215,6 +216,36 @@ def _blocks(
         )
 
 
+def _aligned(
+    a: Labels,
+    b: Labels,
+    rows: tuple[np.ndarray, np.ndarray],
+    columns: tuple[np.ndarray, np.ndarray],
+) -> tuple[SparseLabels, SparseLabels] | None:
+    """Two sparse matrices over their shared rows and columns; None where one is dense."""
+    if isinstance(a, SparseLabels) and isinstance(b, SparseLabels) and len(columns[0]):
+        return a.rows(rows[0]).columns(columns[0]), b.rows(rows[1]).columns(columns[1])
+    return None
+
+
+def _places_that_differ(
+    a: Labels,
+    b: Labels,
+    rows: tuple[np.ndarray, np.ndarray],
+    columns: tuple[np.ndarray, np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Row and column in what is shared, and the codes in A and in B, by blocks of whole rows."""
+    sparse = _aligned(a, b, rows, columns)
+    if sparse is not None and sparse[0].fill == sparse[1].fill:
+        for row, column, x, y in matrices.pairs(*sparse):
+            wrong = x != y
+            yield row[wrong], column[wrong], x[wrong], y[wrong]
+        return
+    for x, y, piece in _blocks(a, b, rows, columns):
+        row, column = np.nonzero(x != y)
+        yield row + piece.start, column, x[row, column], y[row, column]
+
+
 def _true_labels(
     a: Split, b: Split, shared: list[_Shared], columns: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, Any]:
@@ -224,19 +255,19 @@ def _true_labels(
     examples: list[dict[str, Any]] = []
     for s in shared:
         one, two = a.parts[s.a], b.parts[s.b]
-        for x, y, piece in _blocks(one.true, two.true, (s.rows_a, s.rows_b), columns):
-            wrong = x != y
-            entries += wrong.size
-            different += int(wrong.sum())
-            images += int(wrong.any(1).sum())
-            touched |= wrong.any(0)
-            for row, column in np.argwhere(wrong)[: _EXAMPLES - len(examples)]:
+        entries += len(s.rows_a) * len(columns[0])
+        places = _places_that_differ(one.true, two.true, (s.rows_a, s.rows_b), columns)
+        for row, column, x, y in places:
+            different += len(row)
+            images += len(np.unique(row))
+            touched[column] = True
+            for at in range(min(len(row), _EXAMPLES - len(examples))):
                 examples.append(
                     {
-                        "image": str(one.ids[s.rows_a[piece][row]]),
-                        "class": a.class_names[columns[0][column]],
-                        "a": int(x[row, column]),
-                        "b": int(y[row, column]),
+                        "image": str(one.ids[s.rows_a[row[at]]]),
+                        "class": a.class_names[columns[0][column[at]]],
+                        "a": int(x[at]),
+                        "b": int(y[at]),
                     }
                 )
     return {
@@ -256,6 +287,10 @@ def _observed(
     for s in shared:
         one, two = a.parts[s.a].observed, b.parts[s.b].observed
         if one is None or two is None or not len(columns[0]):
+            continue
+        sparse = _aligned(one, two, (s.rows_a, s.rows_b), columns)
+        if sparse is not None:
+            cells += cross_counts(*sparse).sum(0)
             continue
         for x, y, _ in _blocks(one, two, (s.rows_a, s.rows_b), columns):
             cells += cross_counts(x, y).sum(0)

@@ -5,7 +5,7 @@
     classes/     name, train_count, observed_count, shot; attribute thresholds
     train|val|test/
                  id, path, true [N,C], observed [N,C] (train and val), features [N,V,D]
-    provenance   one JSON text: seed, source digests, backbone, library versions; an attribute, or
+    provenance   one JSON text: seed, source digests and options, library versions; an attribute, or
                  a dataset where it is too long for one
 
 A label matrix is a dataset, or, where the source's is sparse, a group of `SparseLabels`' arrays:
@@ -148,6 +148,8 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> h5py.File:
+    if path.is_dir():
+        raise BenchkitError(f"{path} is a folder, not a split file; name the file in it")
     if not path.is_file():
         raise BenchkitError(f"{path} does not exist; `benchkit make-split` makes a split file")
     try:
@@ -272,7 +274,7 @@ def verify(path: Path) -> list[str]:
             found.append(f"the {what} is {value[:12]}, the file says {stored[kind][:12]}")
     if len(set(split.class_names)) != len(split.class_names):
         found.append("a class name occurs twice")
-    ids = [str(i) for part in split.parts.values() for i in part.ids]
+    ids = [name for part in split.parts.values() for name in part.ids.tolist()]
     if len(set(ids)) != len(ids):
         found.append("an image id occurs twice")
     train = split.parts["train"]
@@ -317,6 +319,8 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         BenchkitError: no such file, not HDF5, damaged, or an array of neither numbers nor text.
     """
+    if path.is_dir():
+        raise BenchkitError(f"{path}: this is a folder; give the file in it")
     if not path.is_file():
         raise BenchkitError(f"{path}: there is no such file")
     found: dict[str, np.ndarray] = {}

@@ -1,6 +1,7 @@
 """What a split holds, counted: the values behind `benchkit show` and its drawing.
 
-Label matrices may be sparse and too large to be dense; they are walked in blocks of rows.
+Label matrices may be sparse and too large to be dense; two sparse ones are compared where they
+store a label, others in blocks of rows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from benchkit.records import SHOT_NAMES
 from benchkit.split import Split
 from splits import labels as matrices
 from splits import noise, regimes, statistics
-from splits.labels import Labels
+from splits.labels import Labels, SparseLabels
 
 _ENTRIES = 1 << 22  # of a label matrix, dense at a time
 
@@ -80,6 +81,8 @@ def cross_counts(first: Labels, second: Labels) -> np.ndarray:
         are positive for class c in the first matrix and unknown in the second.
     """
     rows, classes = first.shape
+    if isinstance(first, SparseLabels) and isinstance(second, SparseLabels):
+        return _sparse_counts(first, second)
     cells = np.zeros(classes * 16, np.int64)
     offsets = np.arange(classes) * 16
     step = max(1, _ENTRIES // classes)
@@ -89,8 +92,24 @@ def cross_counts(first: Labels, second: Labels) -> np.ndarray:
         two = matrices.dense(matrices.take(second, block)) & 3
         pairs = (one << 2 | two) + offsets
         cells += np.bincount(pairs.reshape(-1), minlength=classes * 16)
+    return _by_code(cells)
+
+
+def _sparse_counts(first: SparseLabels, second: SparseLabels) -> np.ndarray:
+    """`cross_counts` in time that grows with the labels stored."""
+    rows, classes = first.shape
+    cells = np.zeros(classes * 16, np.int64)
+    for _, columns, one, two in matrices.pairs(first, second):
+        cells += np.bincount(((one & 3) << 2 | (two & 3)) + columns * 16, minlength=classes * 16)
+    counts = _by_code(cells)
+    counts[:, first.fill, second.fill] += rows - counts.sum((1, 2))
+    return counts
+
+
+def _by_code(cells: np.ndarray) -> np.ndarray:
+    """Counts of pairs of codes written as 0, 1, 3, by the codes themselves: [C, 3, 3]."""
     kept = np.array([0, 1, 3])
-    return cells.reshape(classes, 4, 4)[:, kept][:, :, kept]
+    return cells.reshape(-1, 4, 4)[:, kept][:, :, kept]
 
 
 def cardinality_histogram(labels: Labels) -> np.ndarray:

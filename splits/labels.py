@@ -7,7 +7,8 @@ matrix for each fill, so that equal labels are equal arrays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,6 +196,24 @@ class SparseLabels:
         shape = (len(chosen), self.shape[1])
         return SparseLabels(shape, indptr, self.indices[places], self.values[places], self.fill)
 
+    def columns(self, chosen: np.ndarray) -> SparseLabels:
+        """The labels of some classes, in the order asked for.
+
+        Args:
+            chosen: different column numbers, integers [k], k >= 1.
+
+        Returns:
+            Labels of shape [N, k].
+        """
+        if np.array_equal(chosen, np.arange(self.shape[1])):
+            return self
+        place = np.full(self.shape[1], -1, np.int32)
+        place[chosen] = np.arange(len(chosen), dtype=np.int32)
+        kept = place[self.indices] >= 0
+        rows, columns = self.row_numbers()[kept], place[self.indices[kept]]
+        shape = (self.shape[0], len(chosen))
+        return self.from_triplets(rows, columns, self.values[kept], shape, self.fill)
+
     def counts(self, code: int) -> np.ndarray:
         """How many images have a code, for each class: int64 [C]. Entries not stored count too."""
         if code != self.fill:
@@ -238,6 +257,8 @@ class SparseLabels:
 
 Labels = np.ndarray | SparseLabels
 """A label matrix, int8 [N, C], dense or sparse."""
+
+_BLOCK = 1 << 18  # stored labels that are looked at together
 
 _DTYPES = {"indptr": np.dtype("i8"), "indices": np.dtype("i4"), "values": np.dtype("i1")}
 
@@ -293,3 +314,44 @@ def count_both(true: Labels, observed: Labels, code: int) -> np.ndarray:
         return counts(observed, 1) - other
     both = _where(true, code).multiply(shown).tocsr()
     return np.bincount(both.indices, minlength=shown.shape[1]).astype(np.int64, copy=False)
+
+
+def pairs(
+    one: SparseLabels, two: SparseLabels
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Where at least one of two sparse matrices stores a label, and what both say there.
+
+    What neither stores is the fill of each, everywhere else; the work grows with the labels that
+    are stored, not with the size of the matrix.
+
+    Args:
+        one: labels of shape [N, C].
+        two: labels of the same shape.
+
+    Yields:
+        For blocks of whole rows: row numbers, ascending, columns, and the codes in both, each [n].
+    """
+    stored = one.indptr + two.indptr
+    ends = np.searchsorted(stored, np.arange(_BLOCK, stored[-1], _BLOCK))
+    borders = np.unique(np.concatenate([[0], ends, [len(one)]])).tolist()
+    for start, stop in itertools.pairwise(borders):
+        first, second = _places(one, start, stop), _places(two, start, stop)
+        # Two rising lists: a stable sort merges them in one pass.
+        order = np.argsort(np.concatenate([first, second]), kind="stable")
+        of_one = order < len(first)
+        merged = np.concatenate([first, second])[order]
+        new = np.append(True, merged[1:] != merged[:-1])[: len(merged)]
+        group = np.cumsum(new) - 1
+        places = merged[new]
+        codes = np.full((2, len(places)), [[one.fill], [two.fill]], np.int8)
+        codes[0, group[of_one]] = one.values[one.indptr[start] : one.indptr[stop]]
+        codes[1, group[~of_one]] = two.values[two.indptr[start] : two.indptr[stop]]
+        rows, columns = np.divmod(places, one.shape[1])
+        yield rows + start, columns, codes[0], codes[1]
+
+
+def _places(labels: SparseLabels, start: int, stop: int) -> np.ndarray:
+    """`row * C + class` of the stored labels of some rows, counted from the first of them."""
+    sizes = np.diff(labels.indptr[start : stop + 1])
+    starts = np.arange(stop - start) * labels.shape[1]
+    return np.repeat(starts, sizes) + labels.indices[labels.indptr[start] : labels.indptr[stop]]

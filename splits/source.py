@@ -29,6 +29,7 @@ class Source:
         roots: the folders of the images: one per part (train, test), or a single one, or none.
         features: float32 [N, V, D], V views of D numbers, or None.
         digests: the SHA-256 of each file read, hexadecimal, by file name.
+        path: what was read, for sentences; None where nothing was.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source:
     roots: tuple[Path, ...]
     features: np.ndarray | None
     digests: dict[str, str]
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         self.validate()
@@ -52,29 +54,34 @@ class Source:
                 that is empty or comes twice, features that are not finite, an empty set.
         """
         self._check_shapes()
-        _check_names(self.name, "class name", self.class_names)
-        _check_names(self.name, "image id", self.image_ids)
+        _check_names(self._where, "class name", self.class_names)
+        _check_names(self._where, "image id", self.image_ids)
         self._check_codes()
         if self.features is not None:
             self._check_finite(self.features)
+
+    @property
+    def _where(self) -> str:
+        return self.name if self.path is None else str(self.path)
 
     def _check_shapes(self) -> None:
         if not isinstance(self.labels, SparseLabels) and (
             self.labels.ndim != 2 or self.labels.dtype != np.int8
         ):
             raise InputError(
-                f"{self.name}: labels must be an int8 matrix [N, C], not {self.labels.dtype} of "
+                f"{self._where}: labels must be an int8 matrix [N, C], not {self.labels.dtype} of "
                 f"shape {self.labels.shape}."
             )
         rows, classes = self.labels.shape
         if not rows or not classes:
             raise InputError(
-                f"{self.name}: the set is empty ({rows} images, {classes} classes); at least one "
+                f"{self._where}: the set is empty ({rows} images, {classes} classes); at least one "
                 f"of each is needed."
             )
         if len(self.class_names) != classes:
             raise InputError(
-                f"{self.name}: {len(self.class_names)} class names for {classes} columns of labels."
+                f"{self._where}: {len(self.class_names)} class names for {classes} columns of "
+                f"labels."
             )
         columns = (
             ("image ids", self.image_ids, "U", 1),
@@ -88,12 +95,12 @@ class Source:
             typed = array.dtype.str[1:].startswith(dtype)
             if array.ndim != dimensions or len(array) != rows or not typed:
                 raise InputError(
-                    f"{self.name}: {what} must have type {dtype}, {dimensions} dimension(s) and "
+                    f"{self._where}: {what} must have type {dtype}, {dimensions} dimension(s) and "
                     f"{rows} rows like the labels, not {array.dtype} of shape {array.shape}."
                 )
         if len(self.roots) > (1 if self.part is None else 2):
             raise InputError(
-                f"{self.name}: {len(self.roots)} image folders; give one, or one per part of a "
+                f"{self._where}: {len(self.roots)} image folders; give one, or one per part of a "
                 f"set that has parts."
             )
 
@@ -103,21 +110,21 @@ class Source:
             wrong = (dense < -1) | (dense > 1)
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise InputError(
-                f"{self.name}: the label of image {self.image_ids[row]!s} (row {row}) for class "
+                f"{self._where}: the label of image {self.image_ids[row]!s} (row {row}) for class "
                 f"{self.class_names[column]!r} is {dense[row, column]}; a label is 1 "
                 f"(positive), 0 (negative) or -1 (unknown)."
             )
         if self.part is not None and (self.part > 1).any():
             first = int((self.part > 1).argmax())
             raise InputError(
-                f"{self.name}: the part of image {self.image_ids[first]!s} (row {first}) is "
+                f"{self._where}: the part of image {self.image_ids[first]!s} (row {first}) is "
                 f"{self.part[first]}; it is 0 (train) or 1 (test)."
             )
 
     def _check_finite(self, features: np.ndarray) -> None:
         if 0 in features.shape:
             raise InputError(
-                f"{self.name}: features of shape {features.shape} hold no number; at least one "
+                f"{self._where}: features of shape {features.shape} hold no number; at least one "
                 f"view of one number is needed."
             )
         for start in range(0, len(features), _ROWS_PER_CHECK):
@@ -125,8 +132,8 @@ class Source:
             if not finite.all():
                 row = start + int(finite.argmin())
                 raise InputError(
-                    f"{self.name}: the features of image {self.image_ids[row]!s} (row {row}) hold "
-                    f"a number that is NaN, infinite or too large for float32."
+                    f"{self._where}: the features of image {self.image_ids[row]!s} (row {row}) "
+                    f"hold a number that is NaN, infinite or too large for float32."
                 )
 
 

@@ -144,6 +144,8 @@ def load(path: Path) -> Any:
             it asks for is named, and nothing of it has run.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder, not a file.")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file.")
     if path.stat().st_size > _LARGEST:

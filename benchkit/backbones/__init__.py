@@ -23,6 +23,7 @@ from torchvision.transforms import v2
 from benchkit import random
 from benchkit.backbones import glyphs
 from benchkit.errors import BenchkitError
+from splits import npy
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HEAD_OUTPUTS = 1000  # every torchvision classification model is made for ImageNet's classes
@@ -193,7 +194,8 @@ def _read(path: Path) -> State:
                 return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load reports a bad file in half a dozen types
-        reason = str(error).strip().split("\n")[0]
+        text = npy.reason(path, error) if path.suffix == ".npz" else str(error)
+        reason = text.strip().split("\n")[0]
         raise BenchkitError(f"{path} is not a weights file: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BenchkitError(f"{path} is not a state dict, which is names and tensors only")

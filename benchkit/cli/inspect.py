@@ -67,6 +67,7 @@ def _print_head(console: Console, found: dict[str, Any]) -> None:
     groups, rates = found["shot_groups"], found["rates"]
     thresholds, features = found["thresholds"], found["features"]
     seed = found["provenance"].get("seed")
+    reading = found["provenance"].get("source_options")
     rows = {
         "split": found["name"],
         "fingerprint": found["fingerprint"]["both"],
@@ -88,12 +89,26 @@ def _print_head(console: Console, found: dict[str, Any]) -> None:
         if features is None
         else f"{features['views']} x {features['dim']} {features['type']}",
         "recipe": json.dumps(found["recipe"], sort_keys=True),
+        **({} if reading is None else {"source": _reading(reading)}),
         "seed": str(seed),
         "no test positive": f"{found['classes_without_test_positives']} classes",
     }
     for name, value in rows.items():
         grid.add_row(name, value)
     console.print(grid)
+
+
+def _reading(options: dict[str, Any]) -> str:
+    """The kind of a source and the options that it was read with."""
+    words = [
+        f"{key}={_plain(value)}" for key, value in options.items() if key != "kind" and value != ""
+    ]
+    return f"{options.get('kind')}: {', '.join(words)}" if words else str(options.get("kind"))
+
+
+def _plain(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _estimated(noise: dict[str, float | None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from benchkit import make_split as making
 from benchkit import published, split_file
+from benchkit.cli import option_rules
 from benchkit.cli.split_options import (
     BACKBONE_OPTIONS,
     FILE,
@@ -22,11 +24,14 @@ from benchkit.cli.split_options import (
 )
 from benchkit.errors import BenchkitError
 from benchkit.terminal import bar, say, writable, wrong_call
-from splits import class_file
+from splits import class_file, regimes
 from splits.errors import InputError
 from splits.labels import counts
 from splits.source import Source
 from splits.sources import registry
+
+_OWN = {"coco": ("keep_empty", "crowd"), "scenes": ("scenes_train", "scenes_test")}
+"""Sources with options on the command line itself, and those of them that labels depend on."""
 
 
 @click.command("make-split")
@@ -52,18 +57,28 @@ def make_split(source: str, out: Path, **options: Any) -> None:
           --long-tail pareto --generator dbl --out voc-lt.h5
       benchkit make-split scenes --long-tail pareto --regime ppl:0.5 --out scenes.h5
     """  # noqa: D301 (click looks for the backspace itself)
+    given = _given()
     with wrong_call(BenchkitError, InputError):
         wanted = _wanted(options)
+        files = _published_files(options, given)
+        call = _call(source, wanted, options)
+        option_rules.check(call, given)
         making.check(wanted)
-    loaded, kind, chosen = _chosen(source, out, options)
+    loaded, reading = _load_source(source, out, options)
+    chosen = _chosen(loaded, files, given, options)
+    images = loaded if chosen is None else chosen.source
+    assert images is not None
+    features_come = call.computes or images.features is not None
+    call = dataclasses.replace(call, parts=images.part is not None, features=features_come)
+    option_rules.check(call, given)
     writable(out)
-    features = _features(loaded, kind, out, options)
+    features = _features(images, call, out, options)
     if chosen is None:
-        name = options["name"] or making.default_name(loaded.name, wanted)
-        split = making.build(loaded, wanted, features, name)
+        name = options["name"] or making.default_name(images.name, wanted)
+        split = making.build(images, wanted, features, name, reading)
     else:
         name = options["name"] or published.default_name(chosen, wanted)
-        split = making.build(loaded, published.laws(chosen, wanted), features, name)
+        split = making.build(images, published.laws(chosen, wanted), features, name, reading)
         split = published.finish(split, chosen)
     prints = split_file.write(split, out, say)
     sizes = ", ".join(f"{len(part.ids)} {name}" for name, part in split.parts.items())
@@ -106,46 +121,75 @@ def _wanted(options: dict[str, Any]) -> making.Options:
     )
 
 
-def _chosen(
-    source: str, out: Path, options: dict[str, Any]
-) -> tuple[Source, str, published.Chosen | None]:
-    """The source, its kind, and the published split that it was cut down to, if one is named."""
+def _given() -> set[str]:
+    """The parameters that stand in the call itself."""
+    context = click.get_current_context()
+    told = click.core.ParameterSource.COMMANDLINE
+    return {key for key in context.params if context.get_parameter_source(key) is told}
+
+
+def _call(source: str, wanted: making.Options, options: dict[str, Any]) -> option_rules.Call:
+    """What the call has chosen, before anything is read."""
+    kind, _, rest = source.partition(":")
+    kind = (
+        source if source == published.SOURCE else kind if kind in _OWN and not rest else f"{kind}:"
+    )
+    by_default = {"scenes": "glyphs", "coco": "resnet50" if options["images"] else "none"}
+    parts = {"scenes": True, "coco": options["test_annotations"] is not None}.get(kind)
+    name = options["published"]
+    return option_rules.Call(
+        source=kind,
+        tail=wanted.long_tail.kind if name is None else "published",
+        regime=regimes.parse(wanted.regime).kind,
+        backbone=options["backbone"] or by_default.get(kind, "none"),
+        parts=parts if name is None else None,
+    )
+
+
+def _published_files(options: dict[str, Any], given: set[str]) -> dict[str, Path]:
+    """Role -> list file of the published split that a call names."""
     name, words = options["published"], options["published_file"]
     if name is None:
         if words:
             raise click.UsageError("--published-file needs --published NAME")
-        return (*_load_source(source, out, options), None)
-    context = click.get_current_context()
-    told = click.core.ParameterSource.COMMANDLINE
-    given = {key for key in options if context.get_parameter_source(key) is told}
-    with wrong_call(InputError):
-        files = published.request(name, words, given)
-    whole: Source | None = None
-    kind = source
-    if source != published.SOURCE:
-        whole, kind = _load_source(source, out, options)
-    roots = (options["images"],) if options.get("images") is not None else ()
-    chosen = published.choose(name, whole, files, given, roots)
+        return {}
+    return published.request(name, words, given)
+
+
+def _chosen(
+    source: Source | None, files: dict[str, Path], given: set[str], options: dict[str, Any]
+) -> published.Chosen | None:
+    """The published split that a source is cut down to, if one is named."""
+    name = options["published"]
+    if name is None:
+        return None
+    roots = (options["images"],) if source is None and options["images"] is not None else ()
+    chosen = published.choose(name, source, files, given, roots)
     for note in chosen.notes:
         say(f"{name}: {note}")
-    return chosen.source, kind, chosen
+    return chosen
 
 
-def _load_source(text: str, out: Path, options: dict[str, Any]) -> tuple[Source, str]:
+def _load_source(
+    text: str, out: Path, options: dict[str, Any]
+) -> tuple[Source | None, dict[str, Any]]:
+    """The source, None for the lists of a published split, and the options it was read with."""
     kind, _, rest = text.partition(":")
-    if kind in ("coco", "scenes") and not rest:
+    if text == published.SOURCE and options["published"] is not None:
+        return None, {"kind": text}
+    if kind in _OWN and not rest:
         if options["source_options"]:
             raise click.UsageError(f"--source-option is for sources KIND:PATH, not for {text!r}")
         loaded = _scenes(out, options) if kind == "scenes" else _annotated(options)
+        reading = {"kind": kind, **{key: options[key] for key in _OWN[kind]}}
     else:
-        loaded = _registered(text, options["source_options"])
-        kind = "arrays" if kind == "arrays" else f"{kind}:"
+        loaded, reading = _registered(text, options["source_options"])
     if empty := int((counts(loaded.labels, 1) == 0).sum()):
         say(f"{text}: {empty} of {len(loaded.class_names)} classes have no positive image")
-    return loaded, kind
+    return loaded, reading
 
 
-def _registered(text: str, words: Sequence[str]) -> Source:
+def _registered(text: str, words: Sequence[str]) -> tuple[Source, dict[str, Any]]:
     kind, _, rest = text.partition(":")
     with wrong_call(InputError):
         if kind not in registry.names():
@@ -154,11 +198,13 @@ def _registered(text: str, words: Sequence[str]) -> Source:
         module = registry.get(kind)
         if not rest:
             raise InputError(f"source {kind} needs a path: {module.FORM}")
-        chosen = registry.parse_options(kind, words)
+        what = "folder" if Path(rest).is_dir() else "file" if Path(rest).is_file() else ""
+        chosen = registry.parse_options(kind, words, what)
+    reading = registry.recorded(kind, chosen, what)
     if getattr(module, "NEEDS_HDF5", False):
         chosen["read"] = split_file.read_arrays
     loaded: Source = module.load(Path(rest), **chosen)
-    return loaded
+    return loaded, reading
 
 
 def _annotated(options: dict[str, Any]) -> Source:
@@ -166,6 +212,11 @@ def _annotated(options: dict[str, Any]) -> Source:
 
     if options["annotations"] is None:
         raise click.UsageError("source coco needs --annotations FILE.json, or write coco:ROOT")
+    if options["keep_empty"] == "test" and options["test_annotations"] is None:
+        raise click.UsageError(
+            "--keep-empty test has no effect, because there is no test part; it goes with "
+            "--test-annotations"
+        )
     return coco.load(
         options["annotations"],
         train_images=options["images"],
@@ -196,10 +247,10 @@ def _scenes(out: Path, options: dict[str, Any]) -> Source:
     )
 
 
-def _features(source: Source, kind: str, out: Path, options: dict[str, Any]) -> making.Features:
-    name = options["backbone"] or {"scenes": "glyphs", "coco": "resnet50"}.get(kind, "none")
-    if kind == "coco" and options["images"] is None and options["backbone"] is None:
-        name = "none"
+def _features(
+    source: Source, call: option_rules.Call, out: Path, options: dict[str, Any]
+) -> making.Features:
+    name = call.backbone
     if name == "none":
         features = making.source_features(source)
     else:
@@ -207,7 +258,7 @@ def _features(source: Source, kind: str, out: Path, options: dict[str, Any]) -> 
             raise BenchkitError(
                 f"source '{source.name}' brings features of its own; leave --backbone out, or X"
             )
-        if kind == "coco" and options["images"] is None:
+        if call.source == "coco" and options["images"] is None:
             raise click.UsageError(f"--backbone {name} has nothing to look at without --images")
         features = _backbone(source, name, out, options)
     return making.stored_as(features, options["feature_type"])
@@ -220,7 +271,7 @@ def _backbone(source: Source, name: str, out: Path, options: dict[str, Any]) -> 
     weights = options["weights"] or ("shipped" if name == "glyphs" else "imagenet")
     # torch announces a download on standard output, which is kept for results.
     with contextlib.redirect_stdout(sys.stderr):
-        backbone = backbones.build(name, weights)
+        backbone = backbones.build(name, weights, image_size=options["image_size"])
     device = runs.pick_device(options["device"])
     cache = options["cache"] or out.parent / "features"
 

@@ -93,6 +93,12 @@ BACKBONE_OPTIONS = [
         "else imagenet]",
     ),
     click.option(
+        "--image-size",
+        type=click.IntRange(min=1),
+        help="The backbone sees images resized to a square of this many pixels.  [default: 96 for "
+        "glyphs, else 224]",
+    ),
+    click.option(
         "--views",
         type=click.IntRange(1, 2),
         default=1,

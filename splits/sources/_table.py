@@ -19,6 +19,7 @@ from splits.source import Source
 from splits.sources._text import digests, read_names, wrong
 from splits.sources.registry import Option
 
+_LONG, _LISTS = {"layout": ("long",)}, {"layout": ("lists",)}
 OPTIONS = {
     "layout": Option(
         "wide",
@@ -26,15 +27,27 @@ OPTIONS = {
         ("wide", "long", "lists"),
     ),
     "id": Option("", "the column of image ids; none numbers the rows  [default: the first]"),
-    "classes": Option("", "a file with a class name per line: these, in this order, and no others"),
-    "features": Option("", "wide, lists: what the names of the feature columns begin with"),
+    "classes": Option(
+        "", "a file with a class name per line: these, in this order, and no others", record="name"
+    ),
+    "features": Option(
+        "",
+        "wide, lists: what the names of the feature columns begin with",
+        only={"layout": ("wide", "lists")},
+    ),
     "split": Option("", "the column of parts: train or test, 0 or 1"),
-    "label": Option("label", "long, lists: the column of class names"),
-    "value": Option("", "long: the column of values; without one every row is a positive"),
-    "absent": Option("negative", "long: what no row says", ("negative", "unknown")),
-    "separator": Option("|", "lists: what stands between two classes"),
-    "no_label": Option("", "lists: a word that stands for no class, such as 'No Finding'"),
-    "images": Option("", "a folder; image ids are file names in it"),
+    "label": Option(
+        "label", "long, lists: the column of class names", only={"layout": ("long", "lists")}
+    ),
+    "value": Option(
+        "", "long: the column of values; without one every row is a positive", only=_LONG
+    ),
+    "absent": Option("negative", "long: what no row says", ("negative", "unknown"), _LONG),
+    "separator": Option("|", "lists: what stands between two classes", only=_LISTS),
+    "no_label": Option(
+        "", "lists: a word that stands for no class, such as 'No Finding'", only=_LISTS
+    ),
+    "images": Option("", "a folder; image ids are file names in it", record="no"),
 }
 
 _VALUES = {"1": 1, "0": 0, "-1": -1, "": -1}
@@ -186,6 +199,7 @@ def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
         roots=() if folder is None else (folder,),
         features=features if words.features else None,
         digests=digests(file.parent, [file, *([Path(words.classes)] if listed else [])]),
+        path=file,
     )
 
 
@@ -233,8 +247,13 @@ def _lists(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[st
     pairs: dict[tuple[int, str], int] = {}
     for line, fields in rows:
         row = table.image(line, fields, again=False)
-        for name in map(str.strip, fields[label].split(words.separator)):
-            if not name or name == words.no_label:
+        found = [name for name in map(str.strip, fields[label].split(words.separator)) if name]
+        if words.no_label in found and len(found) > 1:
+            raise wrong(
+                table.file, line, f"{words.no_label!r} stands for no class, beside others: {found}."
+            )
+        for name in found:
+            if name == words.no_label:
                 continue
             if listed is not None and name not in known:
                 _unknown(table, line, name)

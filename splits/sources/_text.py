@@ -27,12 +27,31 @@ def existing(root: Path, *names: str, what: str) -> Path:
     Raises:
         InputError: there is no such folder, or none of the files.
     """
+    if root.is_file():
+        raise InputError(f"{root}: this is a file; give the folder of the data set.")
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder.")
     for name in names:
         if (root / name).is_file():
             return root / name
+    for name in names:
+        if (root / name).is_dir():
+            raise InputError(f"{root / name}: this is a folder, where a file must give {what}.")
     raise InputError(f"{root / names[0]}: there is no such file; it gives {what}.")
+
+
+def need_file(path: Path, hint: str = "") -> None:
+    """Raise for a file that is not there, or is a folder.
+
+    Args:
+        path: the file.
+        hint: what to give, for the end of the sentence.
+    """
+    end = f"; give {hint}." if hint else "."
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder, not a file{end}")
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file{end}")
 
 
 def read_text(path: Path) -> str:
@@ -41,8 +60,7 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: no such file, or a line that is not UTF-8 text.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+    need_file(path)
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")

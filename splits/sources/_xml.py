@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-from splits.errors import InputError
-from splits.sources._text import wrong
+from splits.sources._text import need_file, wrong
 
 
 @dataclass
@@ -39,8 +38,7 @@ def read_xml(path: Path) -> Element:
     Raises:
         InputError: no such file, or the file is not XML, was cut off or declares a document type.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+    need_file(path)
     parser = expat.ParserCreate()
     root = Element("", 0, {})
     stack = [root]

@@ -2,7 +2,8 @@
 
 The keys: labels as a dense `Y` [N, C] of 0, 1 and -1 (unknown), or as the rows of a sparse matrix
 in `indptr` [N+1], `indices` and `shape` [2]; and, each optional, features `X` [N, D] or [N, V, D],
-`split` [N] (0 train, 1 test), `label_names` [C] and `image_ids` [N].
+`split` [N] (0 train, 1 test), `label_names` [C], `image_ids` [N] and `file_names` [N], where the
+images lie below the folder `images`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source, digest_file
+from splits.sources._text import need_file
 from splits.sources.registry import Option
 
 FORM = "arrays:FILE.npz"
@@ -23,13 +25,14 @@ HELP = "Plain arrays in an .npz file: labels Y, or indptr, indices and shape; pe
 OPTIONS = {
     "labels": Option("", "the key of the labels, or what stands before _indptr and _indices"),
     "features": Option("X", "the key of the features, or none"),
+    "images": Option("", "the folder that file_names are relative to", record="no"),
     "minus_one": Option("unknown", "what -1 stands for in Y", ("unknown", "negative")),
     "zero": Option("negative", "what 0 stands for in Y", ("negative", "positive", "unknown")),
 }
 
 _SPARSE = ("indptr", "indices", "shape")
 _CODES = {"positive": 1, "negative": 0, "unknown": -1}
-_OTHERS = ("split", "label_names", "image_ids")
+_OTHERS = ("split", "label_names", "image_ids", "file_names")
 _BROKEN = (
     OSError,
     EOFError,
@@ -47,6 +50,7 @@ def load(
     *,
     labels: str = "",
     features: str = "X",
+    images: str = "",
     minus_one: str = "unknown",
     zero: str = "negative",
 ) -> Source:
@@ -58,6 +62,7 @@ def load(
         labels: the key of a dense label matrix, or the prefix of a sparse one (`p75` for
             `p75_indptr` and `p75_indices`); `Y` or no prefix by default.
         features: the key of the features, or "none".
+        images: the folder that `file_names` are relative to.
         minus_one: what -1 stands for in a dense matrix, "unknown" or "negative".
         zero: what 0 stands for in a dense matrix, "negative", "positive" or "unknown".
 
@@ -76,6 +81,7 @@ def load(
         path,
         name or path.stem,
         {path.name: digest_file(path)},
+        images=images,
         minus_one=minus_one,
         zero=zero,
     )
@@ -128,6 +134,7 @@ def from_arrays(
     name: str,
     digests: dict[str, str],
     *,
+    images: str = "",
     minus_one: str = "unknown",
     zero: str = "negative",
 ) -> Source:
@@ -138,6 +145,7 @@ def from_arrays(
         path: where they come from, for the sentences.
         name: what to call the data set.
         digests: of the files read.
+        images: as in `load`.
         minus_one: as in `load`.
         zero: as in `load`.
 
@@ -145,7 +153,12 @@ def from_arrays(
         InputError: as `load`.
     """
     labels = _labels(path, dict(arrays))
-    if "Y" in arrays and (minus_one, zero) != ("unknown", "negative"):
+    if (minus_one, zero) != ("unknown", "negative"):
+        if "Y" not in arrays:
+            raise InputError(
+                f"{path}: minus_one and zero have no effect on sparse labels, which name positives "
+                f"alone; they go with a matrix Y."
+            )
         labels = np.array([_CODES[zero], 1, _CODES[minus_one]], np.int8)[labels]
     rows, classes = labels.shape
     names = arrays.get("label_names", np.array([f"class_{c}" for c in range(classes)]))
@@ -158,17 +171,17 @@ def from_arrays(
         image_ids=ids.astype(np.str_),
         labels=labels,
         part=_part(path, arrays.get("split"), rows),
-        paths=None,
-        roots=(),
+        paths=_paths(path, arrays.get("file_names"), rows, images),
+        roots=(Path(images),) if images else (),
         features=_features(path, arrays.get("X"), rows),
         digests=digests,
+        path=path,
     )
 
 
 def _read(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
     """The wanted keys of the file, each decompressed once."""
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; give an .npz file of arrays.")
+    need_file(path, "an .npz file of arrays")
     if not zipfile.is_zipfile(path):
         raise InputError(
             f"{path}: this is not an .npz file, or it was cut off; write one with numpy.savez."
@@ -281,6 +294,25 @@ def _from_rows(
     labels = np.zeros((rows, classes), np.int8)
     labels[row, indices] = 1
     return labels
+
+
+def _paths(path: Path, names: np.ndarray | None, rows: int, images: str) -> np.ndarray | None:
+    """Unicode [N], each below the folder of the images."""
+    if images and names is None:
+        raise InputError(f"{path}: there are no 'file_names', which images={images} goes with.")
+    if images and not Path(images).is_dir():
+        raise InputError(f"{images}: there is no such folder of images.")
+    if names is None:
+        return None
+    _expect(path, "file_names", names, kinds="U", shape=(rows,), of="text")
+    for row, name in enumerate(names.tolist()):
+        below = PurePosixPath(name)
+        if not name.strip() or below.is_absolute() or ".." in below.parts:
+            raise InputError(
+                f"{path}: 'file_names' is {name!r} in row {row}; a file name must be relative and "
+                f"without '..'."
+            )
+    return names
 
 
 def _part(path: Path, split: np.ndarray | None, rows: int) -> np.ndarray | None:

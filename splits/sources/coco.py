@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from splits.errors import InputError
 from splits.source import Source, digest_file
+from splits.sources._text import need_file
 from splits.sources.registry import Option
 
 FORM = "coco:ROOT"
@@ -22,7 +23,7 @@ HELP = (
     "valYEAR; the test part is val. An annotation file in place of ROOT is a set without parts."
 )
 OPTIONS = {
-    "year": Option(2017, "which edition", (2014, 2017)),
+    "year": Option(2017, "which edition", (2014, 2017), {"path": ("folder",)}),
     "keep_empty": Option(
         "none", "in which parts images without any label stay", ("none", "test", "both")
     ),
@@ -79,6 +80,8 @@ def load(
     """
     if Path(train_json).is_dir():
         train_json, train_images, test_json, test_images = _official(Path(train_json), year)
+    if keep_empty == "test" and test_json is None:
+        raise InputError(f"{train_json}: keep_empty=test has no effect, for there is no test part.")
     keep_empty_train |= keep_empty == "both"
     keep_empty_test |= keep_empty in ("test", "both")
     files, folders = [Path(train_json)], [train_images]
@@ -114,6 +117,7 @@ def _source(name: str, files: list[Path], roots: tuple[Path, ...], parts: list[_
         roots=roots,
         features=None,
         digests=_digests(files),
+        path=files[0],
     )
 
 
@@ -223,8 +227,7 @@ def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]
 
 
 def _parse(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such file; give COCO instance annotations.")
+    need_file(file, "COCO instance annotations")
     try:
         data = json.loads(file.read_bytes())
     except json.JSONDecodeError as error:

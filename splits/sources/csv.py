@@ -15,7 +15,7 @@ from splits.sources.registry import Option
 
 FORM = "csv:FILE"
 HELP = "A CSV file with a header: a column per class, a row per image and class, or lists."
-OPTIONS = {**_table.OPTIONS, "delimiter": Option(",", "between two columns, or tab")}
+OPTIONS = {**_table.OPTIONS, "delimiter": Option(",", "between two columns, or tab", record="no")}
 
 
 def load(path: Path, *, delimiter: str = ",", **words: Any) -> Source:

@@ -69,6 +69,7 @@ def load(path: Path, *, certainty: str = "ignore", name: str = "cub") -> Source:
         digests={
             file.name: digest for file in files for digest in digests(file.parent, [file]).values()
         },
+        path=root,
     )
 
 

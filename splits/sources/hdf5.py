@@ -25,6 +25,7 @@ def load(
     read: Callable[[Path, Sequence[str]], Mapping[str, np.ndarray]],
     labels: str = "",
     features: str = "X",
+    images: str = "",
     minus_one: str = "unknown",
     zero: str = "negative",
 ) -> Source:
@@ -35,6 +36,7 @@ def load(
         read: gives those of some arrays that the file has, by name.
         labels: as in `arrays.load`.
         features: as in `arrays.load`.
+        images: as in `arrays.load`.
         minus_one: as in `arrays.load`.
         zero: as in `arrays.load`.
 
@@ -51,6 +53,7 @@ def load(
         path,
         path.stem,
         {path.name: digest_file(path)},
+        images=images,
         minus_one=minus_one,
         zero=zero,
     )

@@ -18,11 +18,13 @@ from splits.sources.registry import Option
 FORM = "libsvm:FILE"
 HELP = "Multi-label LibSVM: lines '1,3 5:0.2 7:1'; images are numbered."
 OPTIONS = {
-    "test": Option("", "a second file with the test part"),
+    "test": Option("", "a second file with the test part", record="name"),
     "labels_from": Option(0, "the number of the first class", (0, 1)),
-    "features_from": Option(1, "the number of the first feature", (0, 1)),
+    "features_from": Option(1, "the number of the first feature", (0, 1), {"features": ("dense",)}),
     "features": Option("dense", "dense, or none to read labels only", ("dense", "none")),
-    "classes": Option("", "a file with a class name per line; else class_0, class_1, ..."),
+    "classes": Option(
+        "", "a file with a class name per line; else class_0, class_1, ...", record="name"
+    ),
 }
 
 
@@ -76,7 +78,8 @@ def load(
         paths=None,
         roots=(),
         features=_dense([row[1] for row in rows]) if features == "dense" else None,
-        digests=digests(Path(path).parent, files),
+        digests=digests(Path(path).parent, [*files, *([Path(classes)] if classes else [])]),
+        path=Path(path),
     )
 
 

@@ -26,11 +26,15 @@ from splits.sources.registry import Option
 FORM = "list:FILE"
 HELP = "A text list, one image per line: 'FILE.jpg, 0 3 17' (classes) or 'FILE.jpg 1 0 0 1'."
 OPTIONS = {
-    "test": Option("", "a second list with the test part"),
+    "test": Option("", "a second list with the test part", record="name"),
     "labels": Option("numbers", "class numbers, or a 0 or 1 for every class", ("numbers", "flags")),
-    "labels_from": Option(0, "numbers: the number of the first class", (0, 1)),
-    "classes": Option("", "a file with a class name per line; else class_0, class_1, ..."),
-    "images": Option("", "the folder that the image names are relative to"),
+    "labels_from": Option(
+        0, "numbers: the number of the first class", (0, 1), {"labels": ("numbers",)}
+    ),
+    "classes": Option(
+        "", "a file with a class name per line; else class_0, class_1, ...", record="name"
+    ),
+    "images": Option("", "the folder that the image names are relative to", record="no"),
 }
 
 
@@ -89,6 +93,7 @@ def load(
         roots=(Path(images),) if images else (),
         features=None,
         digests=digests(Path(path).parent, [*files, *([Path(classes)] if classes else [])]),
+        path=Path(path),
     )
 
 

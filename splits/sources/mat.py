@@ -17,9 +17,9 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from splits.errors import InputError
-from splits.source import Source, digest_file
+from splits.source import Source
 from splits.sources import arrays
-from splits.sources._text import read_names
+from splits.sources._text import digests, need_file, read_names
 from splits.sources.registry import Option
 
 FORM = "mat:FILE.mat"
@@ -38,7 +38,9 @@ OPTIONS = {
         "what -1 stands for; auto: unknown, and refused where there is no 0",
         ("auto", "unknown", "negative"),
     ),
-    "classes": Option("", "a file with a class name per line; else class_0, class_1, ..."),
+    "classes": Option(
+        "", "a file with a class name per line; else class_0, class_1, ...", record="name"
+    ),
 }
 NEEDS_HDF5 = True
 
@@ -111,19 +113,18 @@ def load(
         chosen["split"] = _whole(path, split, found[split].ravel())
     if classes:
         chosen["label_names"] = np.array(read_names(Path(classes), "class"))
-    digests = {path.name: digest_file(path)}
+    found_digests = digests(path.parent, [path, *([Path(classes)] if classes else [])])
     return arrays.from_arrays(
         chosen,
         path,
         path.stem,
-        digests,
+        found_digests,
         minus_one="negative" if minus_one == "negative" else "unknown",
     )
 
 
 def _variables(path: Path, wanted: Sequence[str], read: Reader | None) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+    need_file(path)
     with path.open("rb") as file:
         new = file.read(len(_HDF5)) == _HDF5
     if new:

@@ -20,8 +20,8 @@ from splits.sources.registry import Option
 FORM = "mulan:FILE.arff"
 HELP = "MULAN: an ARFF file and the XML file that names its labels."
 OPTIONS = {
-    "xml": Option("", "the label names  [default: FILE.xml, also without -train]"),
-    "test": Option("", "a second ARFF file with the test part"),
+    "xml": Option("", "the label names  [default: FILE.xml, also without -train]", record="name"),
+    "test": Option("", "a second ARFF file with the test part", record="name"),
 }
 
 
@@ -71,6 +71,7 @@ def load(path: Path, *, xml: str = "", test: str = "", name: str | None = None) 
         roots=(),
         features=np.concatenate(features)[:, None, :] if len(others) else None,
         digests=digests(files[0].parent, [*files, listed]),
+        path=files[0],
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splits import npy
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources._text import (
@@ -88,6 +89,7 @@ def load(path: Path, *, layout: str = "official", empty: str = "keep", name: str
         roots=() if folder is None else (folder,),
         features=None,
         digests=digests(root, files),
+        path=root,
     )
 
 
@@ -173,13 +175,8 @@ def _read_array(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
     except _BROKEN as error:
-        if "allow_pickle" in str(error) or "pickled" in str(error):
-            raise InputError(
-                f"{file}: the array holds Python objects, which are not read because they can run "
-                f"code; save it as numbers or as text (unicode)."
-            ) from None
         raise InputError(
-            f"{file}: this is not an .npy file, or it was cut off ({error})."
+            f"{file}: this is not an .npy file, or it was cut off ({npy.reason(file, error)})."
         ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{file}: this is not an .npy file; write one with numpy.save.")

@@ -26,10 +26,16 @@ from splits.sources.registry import Option
 FORM = "openimages:ROOT"
 HELP = "Open Images V4 to V7, human image-level labels; what nobody verified is unknown."
 OPTIONS = {
-    "train": Option("train-annotations-human-imagelabels-boxable.csv", "the training labels"),
-    "validation": Option("", "further labels that join the training part"),
-    "test": Option("test-annotations-human-imagelabels-boxable.csv", "the test labels, or none"),
-    "classes": Option("class-descriptions-boxable.csv", "the class list, lines mid,name"),
+    "train": Option(
+        "train-annotations-human-imagelabels-boxable.csv", "the training labels", record="name"
+    ),
+    "validation": Option("", "further labels that join the training part", record="name"),
+    "test": Option(
+        "test-annotations-human-imagelabels-boxable.csv", "the test labels, or none", record="name"
+    ),
+    "classes": Option(
+        "class-descriptions-boxable.csv", "the class list, lines mid,name", record="name"
+    ),
     "other_classes": Option(
         "refuse",
         "rows of classes outside the list; drop also drops images left bare",
@@ -115,6 +121,7 @@ def load(
         roots=(),
         features=None,
         digests=digests(root, [listed, *files[0], *(files[1] if len(files) == 2 else [])]),
+        path=root,
     )
 
 

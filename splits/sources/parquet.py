@@ -10,6 +10,7 @@ import pandas as pd
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources import _table
+from splits.sources._text import need_file
 
 FORM = "parquet:FILE"
 HELP = "A Parquet file with the columns of a csv source; needs the package pyarrow."
@@ -31,8 +32,7 @@ def load(path: Path, **words: Any) -> Source:
             `_table.read` refuses; rows are counted from 2, as the lines of a CSV file are.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+    need_file(path)
     try:
         frame = pd.read_parquet(path)
     except ImportError:

@@ -15,8 +15,9 @@ import difflib
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
@@ -37,11 +38,17 @@ class Option:
         default: its value where nobody gives one; its type is the type of the option.
         help: one line.
         choices: the values allowed, or None for any.
+        only: where the option has a say: another option -> the values that it may have, or
+            "path" -> what PATH may be, "file" or "folder". Given elsewhere, it is refused.
+        record: how a split remembers its value: as it is ("value"), for a path its last part
+            ("name"), or not at all, because labels do not depend on it ("no").
     """
 
     default: Value
     help: str
     choices: tuple[Value, ...] | None = None
+    only: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    record: str = "value"
 
 
 @functools.cache
@@ -100,19 +107,20 @@ def get(kind: str) -> ModuleType:
     return _found()[kind]
 
 
-def parse_options(kind: str, words: Sequence[str]) -> dict[str, Any]:
+def parse_options(kind: str, words: Sequence[str], path: str = "") -> dict[str, Any]:
     """What `KEY=VALUE` words say, with the defaults of what they do not name.
 
     Args:
         kind: the kind of source.
         words: each "KEY=VALUE"; a dash in KEY stands for an underscore.
+        path: what PATH is, "file" or "folder", where that is known.
 
     Returns:
         A value for every option of the source.
 
     Raises:
         InputError: no such source or option, an option that comes twice, a value of the wrong
-            type or none of the choices.
+            type or none of the choices, an option without a say beside the others.
     """
     options: dict[str, Option] = get(kind).OPTIONS
     given: dict[str, Any] = {}
@@ -126,7 +134,44 @@ def parse_options(kind: str, words: Sequence[str]) -> dict[str, Any]:
         if key in given:
             raise InputError(f"the source option {key!r} comes twice")
         given[key] = _value(kind, key, options[key], text.strip())
-    return {key: given.get(key, option.default) for key, option in options.items()}
+    chosen = {key: given.get(key, option.default) for key, option in options.items()}
+    for key in given:
+        if (where := _unmet(options[key], chosen, path)) is not None:
+            raise InputError(
+                f"{key} of source {kind} has no effect here; it goes with {where} only"
+            )
+    return chosen
+
+
+def recorded(kind: str, chosen: Mapping[str, Any], path: str = "") -> dict[str, Value]:
+    """What a split says of the options that its source was read with.
+
+    Args:
+        kind: the kind of source.
+        chosen: a value for every option, as `parse_options` gives.
+        path: as in `parse_options`.
+
+    Returns:
+        `kind`, and the options with a say, chosen or defaulted; paths without their folders.
+    """
+    said: dict[str, Value] = {"kind": kind}
+    for key, option in get(kind).OPTIONS.items():
+        value = chosen[key]
+        if option.record == "no" or _unmet(option, chosen, path) is not None:
+            continue
+        said[key] = PurePath(value).name if option.record == "name" else value
+    return said
+
+
+def _unmet(option: Option, chosen: Mapping[str, Any], path: str) -> str | None:
+    """The condition under which an option would have a say; None where it has one."""
+    for key, allowed in option.only.items():
+        if key == "path":
+            if path and path not in allowed:
+                return f"a {allowed[0]} as PATH"
+        elif chosen[key] not in allowed:
+            return " or ".join(f"{key}={_word(value)}" for value in allowed)
+    return None
 
 
 def describe(kind: str) -> str:

@@ -6,6 +6,7 @@ objects marked difficult) or `ID -1`, or `Annotations/ID.xml`; images `JPEGImage
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ OPTIONS = {
     "labels": Option("lists", "where labels come from", ("lists", "xml")),
     "train": Option("trainval", "the training images", ("train", "val", "trainval")),
     "test": Option("test", "the test images", ("test", "val", "none")),
-    "test_root": Option("", "the folder of the test images, if not ROOT (VOC-LT: VOC2007)"),
+    "test_root": Option(
+        "",
+        "the folder of the test images, if not ROOT (VOC-LT: VOC2007)",
+        only={"test": ("test", "val")},
+        record="name",
+    ),
     "difficult": Option(
         "positive",
         "what a class is that has only difficult objects (VOC-LT: positive)",
@@ -68,7 +74,7 @@ def load(
     test: str = "test",
     test_root: str = "",
     difficult: str = "positive",
-    name: str = "voc",
+    name: str = "",
 ) -> Source:
     """Read a VOC folder, or one for training and one for testing.
 
@@ -79,7 +85,8 @@ def load(
         test: the image set of the test part, or "none".
         test_root: the folder of the test part; `path` where empty.
         difficult: the label of a class that has only difficult objects in an image.
-        name: what to call the data set.
+        name: what to call the data set; by default "voc2007" or "voc2012" where the folder of the
+            training part is called so, in capitals or not, else "voc".
 
     Returns:
         The source; classes in alphabetical order, images in the order of the lists.
@@ -105,7 +112,7 @@ def load(
     ids = [image for part in sets for image in part[0]]
     folders = all((root / "JPEGImages").is_dir() for root in roots)
     return Source(
-        name=name,
+        name=name or _name(roots[0]),
         class_names=tuple(classes),
         image_ids=np.array(ids, np.str_),
         labels=np.concatenate([part[2] for part in sets]),
@@ -114,7 +121,13 @@ def load(
         roots=tuple(roots) if folders else (),
         features=None,
         digests=_digests(roots, sets),
+        path=roots[0],
     )
+
+
+def _name(root: Path) -> str:
+    folder = root.absolute().name.lower()
+    return folder if re.fullmatch(r"voc20[0-9]{2}", folder) else "voc"
 
 
 def _digests(roots: list[Path], sets: list[_Part]) -> dict[str, str]:

@@ -246,7 +246,7 @@ WRONG: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "too large": ({"scores": bad((3, 1), 1e300)}, "not a finite float32 number"),
     "complex": ({"scores": SCORES + 0j}, "not a finite float32 number"),
     "text": ({"scores": SCORES.astype(str)}, "not a finite float32 number"),
-    "objects": ({"scores": SCORES.astype(object)}, "is not a readable .npz file"),
+    "objects": ({"scores": SCORES.astype(object)}, "it holds Python objects, which are not read"),
     "an id missing": (
         {"scores": SCORES, "ids": np.array(["x", *IDS[1:]])},
         r"image 'image_2' is missing; ids must be those of the split's test part",

@@ -18,12 +18,13 @@ from baselines.core import labels
 from baselines.core.labels import CompressedTable
 from baselines.pseudo_label import PseudoLabel
 from benchkit import grid as grids
-from benchkit import make_split, runs, split_file
+from benchkit import make_split, random, runs, split_diff, split_file
 from benchkit.cli import main
 from benchkit.errors import BenchkitError
 from benchkit.make_split import LongTail, Options, build
 from benchkit.recipe import Recipe
 from benchkit.split import Split
+from benchkit.split_summary import cross_counts
 from splits import class_file, long_tail
 from splits.labels import SparseLabels, dense
 from splits.source import Source
@@ -351,7 +352,7 @@ def npz(tmp_path: Path) -> Path:
         (["--regime", "candidates:0.3", "--noise-by-class", "frequency"], 0, ""),
         (["--regime", "missing:0.3", "--missing-by-class", "ok.csv"], 0, ""),
         (["--regime", "pal:0.3", "--counts", "exact"], 0, ""),
-        (["--regime", "full", "--counts", "exact"], 2, "has one way to count"),
+        (["--regime", "full", "--counts", "exact"], 2, "--counts has no effect"),
         (["--instance-noise", "2", "--regime", "candidates:0.3"], 2, "--instance-noise"),
     ],
 )
@@ -375,3 +376,52 @@ def test_the_command_line(
     said = capsys.readouterr()
     assert (int(ended.value.code or 0), message in said.err) == (code, True), said
     assert code or split_file.verify(Path("m.h5")) == []
+
+
+@pytest.mark.parametrize("fills", [(-1, -1), (0, 0), (0, -1), (-1, 0)])
+def test_pairs_of_codes_are_counted_alike(fills: tuple[int, int]) -> None:
+    u = random.uniform(0, "codes", np.arange(2 * 50 * 7)).reshape(2, 50, 7)
+    one, two = np.where(u < 0.2, 1, np.where(u < 0.5, 0, -1)).astype(np.int8)
+    stored = [SparseLabels.from_dense(m, fill) for m, fill in zip((one, two), fills, strict=True)]
+    found, expected = cross_counts(*stored), cross_counts(one, two)
+    assert found.tolist() == expected.tolist()
+    assert found[3, 1, -1] == ((one[:, 3] == 1) & (two[:, 3] == -1)).sum()
+
+
+def test_sparse_splits_differ_like_dense_ones() -> None:
+    def sides(sparse: bool) -> list[split_diff.Side]:
+        made = []
+        for seed, regime, names in ((0, "pal:0.6", "abcde"), (1, "ppl:0.5", "ecaxb")):
+            u = random.uniform(seed, "labels", np.arange(40)[:, None], np.arange(5)[None, :])
+            codes = np.where(u < 0.3, 1, np.where(u < 0.5, 0, -1)).astype(np.int8)
+            source = Source(
+                name="toy",
+                class_names=tuple(names),
+                image_ids=np.array([f"{i * (seed + 1)}" for i in range(40)]),
+                labels=SparseLabels.from_dense(codes, -1) if sparse else codes,
+                part=None,
+                paths=None,
+                roots=(),
+                features=None,
+                digests={},
+            )
+            options = Options(regime=regime, seed=seed, many=5, few=2)
+            split = build(source, options, make_split.source_features(source), "toy")
+            made.append(split_diff.Side(split, {"labels": "", "features": "", "both": str(seed)}))
+        return made
+
+    found = split_diff.compare(*sides(sparse=True))
+    assert found == split_diff.compare(*sides(sparse=False))
+    assert found["true_labels"]["different"] > 5
+    assert found["classes"]["same_order"] is False
+
+
+def test_hashes_stand_for_the_names_of_images() -> None:
+    names = np.array(["a", "bc", "ü" * 40, "x y"])
+    hashes = random.hash_texts(names)
+    assert hashes.tolist() == [random.hash_text(str(name)) for name in names]
+    assert hashes.tolist() == random.hash_texts(list(names)).tolist()
+    assert (random.image_uniform(3, "s", names) == random.image_uniform(3, "s", hashes)).all()
+    one, two = (random.image_class_uniform(3, "s", ids, ["p", "q"]) for ids in (names, hashes))
+    rows, columns = np.arange(4)[:, None], np.arange(2)[None, :]
+    assert (one(rows, columns) == two(rows, columns)).all()

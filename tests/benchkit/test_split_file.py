@@ -268,7 +268,7 @@ def test_texts_are_fixed_length_utf8() -> None:
 def test_files_that_are_no_split_files(tmp_path: Path) -> None:
     with pytest.raises(BenchkitError, match=r"a\.h5 does not exist; `benchkit make-split`"):
         read(tmp_path / "a.h5")
-    with pytest.raises(BenchkitError, match="does not exist"):
+    with pytest.raises(BenchkitError, match="is a folder, not a split file; name the file in it"):
         read(tmp_path)
     (tmp_path / "a.h5").write_text("id,label\n1,2\n" * 1000)
     with pytest.raises(BenchkitError, match=r"a\.h5 is not a split file: it is not HDF5"):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from benchkit import random
 from splits.consistency import contradictions
 from splits.labels import SparseLabels
 
@@ -33,3 +34,39 @@ def test_each_rule(kind, observed, expected, fill):
     if fill is not None:
         labels = [SparseLabels.from_dense(one, fill) for one in labels]
     assert contradictions(*labels, kind) == expected
+
+
+@pytest.mark.parametrize("kind", ["full", "pal", "ppl", "spl", "missing", "candidates"])
+def test_sparse_matrices_are_judged_like_dense_ones(kind):
+    judged = set()
+    for seed in range(60):
+        rows, columns = np.arange(6)[:, None], np.arange(3)[None, :]
+        u = random.uniform(seed, "true", rows, columns)
+        v = random.uniform(seed, "seen", rows, columns)
+        true = np.where(u < 0.3, 1, np.where(u < 0.6, 0, -1)).astype(np.int8)
+        seen = np.where(v < 0.85, true, np.where(v < 0.93, -1, 1)).astype(np.int8)
+        if kind in ("ppl", "spl", "missing") and seed % 2:
+            seen[seen == 0] = -1
+        expected = contradictions(true, seen, kind)
+        for fills in ((-1, -1), (0, 0), (0, -1), (-1, 0)):
+            one, two = (
+                SparseLabels.from_dense(m, f) for m, f in zip((true, seen), fills, strict=True)
+            )
+            assert contradictions(one, two, kind) == expected
+            assert contradictions(one, seen, kind) == expected
+        judged.add(tuple(expected))
+    assert len(judged) > 1
+
+
+def test_the_work_grows_with_the_labels_stored(monkeypatch):
+    def refuse(_):
+        raise AssertionError("a matrix of 10^12 entries was made")
+
+    monkeypatch.setattr(SparseLabels, "to_dense", refuse)
+    true = SparseLabels.from_triplets([5, 5, 9], [7, 8, 1], [1, 0, 1], (10**6, 10**6), -1)
+    seen = SparseLabels.from_triplets([5, 9], [7, 1], [1, 1], (10**6, 10**6), -1)
+    assert contradictions(true, seen, "ppl") == []
+    assert contradictions(seen, true, "ppl") == [
+        "an observed label differs from the true one",
+        "a negative is observed, which ppl must not show",
+    ]

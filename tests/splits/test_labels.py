@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from benchkit import random
 from splits import labels as matrices
 from splits.errors import InputError
 from splits.labels import SparseLabels
@@ -132,3 +133,36 @@ def test_empty_rows_do_not_hide_an_order():
     assert stored.indptr.tolist() == [0, 0, 1, 1, 2, 2]
     nothing = SparseLabels.from_triplets(*(np.zeros(0, int),) * 3, (2, 2), -1)
     assert (nothing.to_dense() == -1).all() and nothing.counts(-1).tolist() == [2, 2]
+
+
+def codes(shape, seed, stored):
+    """A random matrix with a share of stored codes other than -1."""
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
+    u = random.uniform(seed, "codes", rows, columns)
+    return np.where(u < stored / 2, 1, np.where(u < stored, 0, -1)).astype(np.int8)
+
+
+@pytest.mark.parametrize("fills", [(-1, -1), (0, 0), (0, -1), (-1, 0)])
+@pytest.mark.parametrize("block", [1, 7, 1 << 18])
+def test_pairs_name_each_place_that_either_stores_once(monkeypatch, fills, block):
+    monkeypatch.setattr(matrices, "_BLOCK", block)
+    dense = codes((40, 9), 0, 0.3), codes((40, 9), 1, 0.2)
+    one, two = (SparseLabels.from_dense(d, fill) for d, fill in zip(dense, fills, strict=True))
+    found = [np.concatenate(part) for part in zip(*matrices.pairs(one, two), strict=True)]
+    rows, columns, x, y = found
+    assert (np.diff(rows * 9 + columns) > 0).all()
+    assert (x == dense[0][rows, columns]).all() and (y == dense[1][rows, columns]).all()
+    assert len(rows) == ((dense[0] != fills[0]) | (dense[1] != fills[1])).sum()
+
+
+def test_pairs_of_matrices_that_store_nothing():
+    empty = SparseLabels.from_dense(np.full((3, 2), -1, np.int8), -1)
+    assert sum(len(rows) for rows, *_ in matrices.pairs(empty, empty)) == 0
+
+
+def test_some_columns_in_another_order():
+    dense = codes((30, 6), 2, 0.4)
+    stored = SparseLabels.from_dense(dense, -1)
+    for chosen in ([4, 0, 2], [5], [0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]):
+        cut = stored.columns(np.array(chosen))
+        assert (cut.to_dense() == dense[:, chosen]).all()

@@ -269,6 +269,7 @@ def coco_lt(data: Find) -> Source:
         image_ids=np.concatenate([more.image_ids, source.image_ids]),
         labels=np.concatenate([more.labels, source.labels]),
         part=np.concatenate([more.part, source.part]),
+        paths=None,
     )
 
 

@@ -98,7 +98,75 @@ def test_voc(made, tmp_path):
     split, _ = made(f"voc:{tmp_path / 'VOC2007'}")
     assert split.parts["test"].ids[0] == "000010"
     assert split.parts["train"].paths[0] == "JPEGImages/000000.jpg"
-    assert split.recipe["labels"]["source"] == "voc"
+    assert split.recipe["labels"]["source"] == "voc2007"
+
+
+def test_a_split_says_how_its_source_was_read(made, tmp_path):
+    lists = tmp_path / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for name, codes in (("cat", "1 0 -1"), ("dog", "0 1 1")):
+        rows = "".join(f"{i} {code}\n" for i, code in enumerate(codes.split()))
+        (lists / f"{name}_trainval.txt").write_text(rows)
+    tests = tmp_path / "elsewhere" / "set" / "ImageSets" / "Main"
+    tests.mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (tests / f"{name}_test.txt").write_text("9 1\n")
+    words = (f"voc:{tmp_path / 'VOC2007'}", f"test_root={tests.parents[1]}")
+    first, _ = made(*words)
+    said = {"kind": "voc", "labels": "lists", "train": "trainval", "test": "test"}
+    said |= {"test_root": "set", "difficult": "positive"}
+    assert first.provenance["source_options"] == said
+    (tmp_path / "out" / "split.h5").rename(tmp_path / "first.h5")
+    second, _ = made(*words, "difficult=unknown")
+    assert second.provenance["source_options"] == {**said, "difficult": "unknown"}
+    assert "difficult" not in str(second.recipe)
+    code, out, _ = call("diff", tmp_path / "first.h5", tmp_path / "out" / "split.h5")
+    assert code == 1
+    row = next(line for line in out.splitlines() if "source_options" in line)
+    assert row.split() == ["source_options.difficult", "positive", "unknown"]
+    code, out, _ = call("show", tmp_path / "first.h5")
+    assert code == 0
+    said = " ".join(out.split())
+    assert "source voc: difficult=positive, labels=lists, test=test, test_root=set, train" in said
+    assert str(tmp_path) not in out
+
+
+def test_only_options_with_a_say_are_recorded(made, table, tmp_path):
+    split, _ = made(f"csv:{table}", "split=part", "features=f", f"images={tmp_path}")
+    assert split.provenance["source_options"] == {
+        "kind": "csv", "layout": "wide", "id": "", "classes": "", "features": "f", "split": "part",
+    }  # fmt: skip
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names" / "names.txt").write_text("odd\n")
+    split, _ = made(f"csv:{table}", f"classes={tmp_path / 'names' / 'names.txt'}", "split=part")
+    assert split.provenance["source_options"]["classes"] == "names.txt"
+
+
+def test_coco_and_scenes_say_it_too(tmp_path):
+    (tmp_path / "a.json").write_text(
+        '{"images": [{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "b"}, '
+        '{"id": 3, "file_name": "c"}], "annotations": [{"id": 1, "image_id": 1, '
+        '"category_id": 3}, {"id": 2, "image_id": 2, "category_id": 3}], '
+        '"categories": [{"id": 3, "name": "cat"}]}'
+    )
+    out = tmp_path / "a.h5"
+    words = ("--annotations", tmp_path / "a.json", "--no-crowd", "--out", out)
+    assert call("make-split", "coco", *words)[0] == 0
+    said = split_file.read(out).provenance["source_options"]
+    assert said == {"kind": "coco", "keep_empty": "none", "crowd": False}
+    words = ("--scenes-train", 9, "--scenes-test", 4, "--image-size", 48, "--out", out)
+    assert call("make-split", "scenes", *words)[0] == 0
+    split = split_file.read(out)
+    said = {"kind": "scenes", "scenes_train": 9, "scenes_test": 4}
+    assert split.provenance["source_options"] == said
+    assert split.recipe["features"]["transform"].startswith("resize48-bilinear")
+    assert call("make-split", "scenes", *words[:4], "--out", tmp_path / "b.h5")[0] == 0
+    other = split_file.read(tmp_path / "b.h5")
+    assert other.recipe["features"]["transform"].startswith("resize96-bilinear")
+    assert other.fingerprints()["labels"] == split.fingerprints()["labels"]
+    assert other.fingerprints()["features"] != split.fingerprints()["features"]
+    code, printed, _ = call("diff", out, tmp_path / "b.h5")
+    assert code == 1 and "features.transform" in printed
 
 
 def test_open_images(made, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splits import unpickle
+from splits import npy, unpickle
 from splits.errors import InputError
 
 
@@ -257,9 +257,9 @@ def _npy(path: Path) -> np.ndarray:
     try:
         array = _read(path, lambda file: np.load(file, allow_pickle=False))
     except (ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"{path}: this is no .npy file of plain numbers or text ({error}).") from (
-            None
-        )
+        raise InputError(
+            f"{path}: this is no .npy file of plain numbers or text ({npy.reason(path, error)})."
+        ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: this is an .npz archive; a single .npy array is needed.")
     return array

@@ -118,7 +118,7 @@ def test_the_same_class_in_two_rows_is_fine(write):
 def test_no_such_file(tmp_path):
     with pytest.raises(InputError, match=r"none.npz: there is no such file"):
         arrays.load(tmp_path / "none.npz")
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match=r"this is a folder, not a file; give an \.npz file"):
         arrays.load(tmp_path)
 
 
@@ -171,3 +171,42 @@ def test_real_label_lists(data):
     assert (~source.labels[source.part == 1].any(axis=1)).sum() == 48
     with pytest.raises(InputError, match=r"voc2007_trainval.npz: there are no labels"):
         arrays.load(data("labels/voc2007_trainval.npz"))
+
+
+def test_file_names_are_paths_below_a_folder(write, tmp_path):
+    path = write(**DENSE, file_names=np.array(["a/1.jpg", "b/2.jpg"]))
+    source = arrays.load(path, images=str(tmp_path))
+    assert source.paths.tolist() == ["a/1.jpg", "b/2.jpg"]
+    assert source.roots == (tmp_path,)
+    source = arrays.load(path)
+    assert source.paths.tolist() == ["a/1.jpg", "b/2.jpg"] and source.roots == ()
+    with pytest.raises(InputError, match="x: there is no such folder of images"):
+        arrays.load(path, images="x")
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (None, "there are no 'file_names', which images="),
+        (np.array(["a.jpg"]), r"'file_names' must be text of shape \(2,\)"),
+        (np.array([1, 2]), r"'file_names' must be text of shape \(2,\)"),
+        (np.array(["a.jpg", "/b.jpg"]), r"'file_names' is '/b.jpg' in row 1"),
+        (np.array(["../a.jpg", "b.jpg"]), r"'file_names' is '../a.jpg' in row 0"),
+        (np.array(["a.jpg", ""]), r"'file_names' is '' in row 1"),
+    ],
+)
+def test_wrong_file_names(write, tmp_path, names, text):
+    path = write(**DENSE, **({} if names is None else {"file_names": names}))
+    with pytest.raises(InputError, match=text):
+        arrays.load(path, images=str(tmp_path))
+
+
+def test_sentences_name_the_path(write):
+    path = write(**DENSE, image_ids=np.array(["a", "a"]))
+    with pytest.raises(InputError) as error:
+        arrays.load(path)
+    assert str(error.value).startswith(f"{path}: image id 'a' comes twice")
+    path = write(**DENSE, X=np.full((2, 2), np.nan))
+    with pytest.raises(InputError) as error:
+        arrays.load(path, name="mine")
+    assert str(error.value).startswith(f"{path}: the features of image 0 (row 0) hold a number")

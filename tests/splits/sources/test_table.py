@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splits.errors import InputError
 from splits.sources import csv, parquet
 
 WIDE = "image,cat,dog,f1,f2,part\na.jpg,1,0,0.5,-2,train\nb.jpg,-1,,1e3,0,test\n"
@@ -191,3 +192,21 @@ def test_a_broken_parquet_file(put, refused, monkeypatch):
     monkeypatch.setattr(pd, "read_parquet", broken)
     path = put("t.parquet", "PAR")
     refused("t.parquet", "cut off (no magic bytes)", lambda: parquet.load(path))
+
+
+def test_the_table_of_chest_x_ray_14(put):
+    """Its header has commas in brackets and one at the end, so that columns are cut and empty."""
+    text = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,OriginalImage[Width,Height],\n"
+        "00000001_000.png,Cardiomegaly|Emphysema,0,1,2682,2749,\n"
+        "00000002_000.png,No Finding,0,2,2500,2048,\n"
+        "00000003_000.png,Hernia,0,3,2500,2048,\n"
+    )
+    words = dict(layout="lists", label="Finding Labels", no_label="No Finding")
+    source = csv.load(put("Data_Entry_2017.csv", text), **words)
+    assert source.class_names == ("Cardiomegaly", "Emphysema", "Hernia")
+    assert source.image_ids.tolist() == [f"0000000{i}_000.png" for i in (1, 2, 3)]
+    assert source.labels.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    path = put("Data_Entry_2017.csv", text.replace(",Hernia", ",No Finding|Hernia"))
+    with pytest.raises(InputError, match=r"2017.csv:4: 'No Finding' stands for no class, beside"):
+        csv.load(path, **words)

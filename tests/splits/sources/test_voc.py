@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,3 +186,15 @@ def test_the_official_annotation(data, put, tmp_path):
     put("ImageSets/Main/trainval.txt", "000001\n")
     source = voc.load(tmp_path, labels="xml", test="none")
     assert [source.class_names[c] for c in np.flatnonzero(source.labels[0])] == ["dog", "person"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("VOC2007", "voc2007"), ("VOC2012", "voc2012"), ("voc2012", "voc2012"), ("VOC-mine", "voc")],
+)
+def test_the_folder_says_which_voc_it_is(tmp_path, put, monkeypatch, folder, name):
+    put(f"{folder}/ImageSets/Main/cat_trainval.txt", "000001 1\n")
+    assert voc.load(tmp_path / folder, test="none").name == name
+    assert voc.load(tmp_path / folder, test="none", name="mine").name == "mine"
+    monkeypatch.chdir(tmp_path / folder)
+    assert voc.load(Path(), test="none").name == name

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from splits import npy
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """What is said of the bytes of a file that NumPy refuses."""
+
+    def say(content):
+        path = tmp_path / "a.npy"
+        path.write_bytes(content)
+        try:
+            np.load(path, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            return npy.reason(path, error)
+        raise AssertionError("it was read")
+
+    return say
+
+
+def test_no_advice_to_run_what_is_in_a_file(refusal, tmp_path):
+    np.save(tmp_path / "b.npy", np.array([None]), allow_pickle=True)
+    objects = (tmp_path / "b.npy").read_bytes()
+    assert refusal(objects).startswith("it holds Python objects, which are not read")
+    assert refusal(b"image,cat\n1,0\n") == "it is neither an .npy nor an .npz file"
+    assert refusal(b"\x80\x04]\x94K\x01a.") == "it is neither an .npy nor an .npz file"
+    for content in (objects, b"text of some length", b"\x80\x04]\x94K\x01a."):
+        assert "allow_pickle" not in refusal(content)
+
+
+def test_other_words_are_kept(refusal, tmp_path):
+    np.save(tmp_path / "b.npy", np.arange(9.0))
+    assert "array header" in refusal((tmp_path / "b.npy").read_bytes()[:9])
+    assert npy.reason(tmp_path, IsADirectoryError("[Errno 21]")) == "it is a folder"
