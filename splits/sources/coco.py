@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from splits.errors import InputError
 from splits.source import Source, digest_file
-from splits.sources._text import need_file
+from splits.sources._text import need_file, read_text
 from splits.sources.registry import Option
 
 FORM = "coco:ROOT"
@@ -229,7 +229,7 @@ def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]
 def _parse(file: Path) -> dict[str, Any]:
     need_file(file, "COCO instance annotations")
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}: this is not JSON, or it was cut off: {error.msg} at line {error.lineno}, "
