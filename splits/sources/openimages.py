@@ -11,8 +11,10 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,8 +137,8 @@ def _classes(file: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     column: dict[str, int] = {}
     lines: dict[str, int] = {}
     names: list[str] = []
-    reader = csv.reader(io.StringIO(read_text(file), ""))
-    for row in reader:
+    reader = csv.reader(io.StringIO(read_text(file), ""), strict=True)
+    for row in _rows(file, reader):
         if not row or (reader.line_num == 1 and row[0] == "LabelName"):
             continue
         if len(row) != 2 or not row[0].strip() or not row[1].strip():
@@ -151,6 +153,16 @@ def _classes(file: Path) -> tuple[dict[str, int], tuple[str, ...]]:
         f"{name} ({key})" if name in shared else name
         for key, name in zip(column, names, strict=True)
     )
+
+
+def _rows(file: Path, reader: Any) -> Iterator[list[str]]:
+    line = 1
+    try:
+        for row in reader:
+            yield row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise wrong(file, line, f"this is not CSV, or it was cut off ({error}).") from None
 
 
 def _read(file: Path, rules: _Rules, ids: dict[str, int]) -> _Labels:
