@@ -20,17 +20,18 @@ from baselines.ndlp import candidates_of
 _MOST = 0.99  # a rate of one would leave no negative to learn from
 
 
-def estimate_rate(observed: Tensor) -> Tensor:
+def estimate_rate(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The noise rate as the smallest candidate frequency, min_k c_k.
 
     Args:
         observed: int8 [N, C]; under a long tail the rarest class has hardly any but false
             candidates, so the estimate is close, and a little low for many classes.
+        dtype: of the result.
 
     Returns:
-        A float32 scalar.
+        A scalar tensor.
     """
-    return candidates_of(observed).mean(0).min()
+    return candidates_of(observed, dtype).mean(0).min()
 
 
 @dataclass(frozen=True)
