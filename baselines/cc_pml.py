@@ -31,17 +31,18 @@ from baselines.ndlp import candidate_frequency, candidates_of
 _MOST = 0.99  # a rate of one would leave no negative to learn from
 
 
-def estimate_rate(labels: LabelTable | Tensor) -> Tensor:
+def estimate_rate(labels: LabelTable | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The noise rate as the smallest candidate frequency, min_k c_k.
 
     Args:
         labels: [N, C]; under a long tail the rarest class has hardly any but false
             candidates, so the estimate is close, and a little low for many classes.
+        dtype: of the result.
 
     Returns:
-        A float32 scalar.
+        A scalar tensor.
     """
-    return candidate_frequency(labels).min()
+    return candidate_frequency(labels).min().to(dtype)
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,18 @@ from baselines.core import (
 )
 
 BALANCED, HEAD, TAIL = "balanced", "head_branch", "tail_branch"
+STEPS = (12, 18, 24, 40)
 
 
 @dataclass(frozen=True)
 class Hyper(BranchHyper):
     """Hyperparameters of COMIC; paper values stand where COCO and VOC differ."""
 
+    mfm_targets: str = hyper(
+        "observed",
+        "labels of a branch's MFM: as observed, or with its corrections",
+        choices=("observed", "corrected"),
+    )
     rlc_weight: float = hyper(
         0.2, "weight of the corrected labels' loss; 0 for none", search=(0.0, 1.0), low=0.0
     )
@@ -57,11 +63,19 @@ class Hyper(BranchHyper):
         low=0.0,
         high=1.0,
     )
-    rlc_margin: float = hyper(1.0, "taken off the logits of observed positives", low=0.0)
-    rlc_momentum: float = hyper(
-        0.9, "of the mean probability; 0 is the batch's own, as in the code", low=0.0, high=1.0
+    rlc_margin: float = hyper(
+        1.0, "taken off the logits of observed positives", search=(0.0, 2.0), low=0.0
     )
-    rlc_power: float = hyper(1 / 6, "exponent of the head-tail weight in corrections", low=0.0)
+    rlc_momentum: float = hyper(
+        0.9,
+        "of the mean probability; 0 is the batch's own, as in the code",
+        search=(0.0, 0.99),
+        low=0.0,
+        high=1.0,
+    )
+    rlc_power: float = hyper(
+        1 / 6, "exponent of the head-tail weight in corrections", search=(0.0, 0.5), low=0.0
+    )
     rlc_start_epoch: int = hyper(1, "first epoch with corrections", search=(1, 2, 5, 10), low=1)
     branches: str = hyper(
         "bht",
@@ -78,19 +92,35 @@ class Hyper(BranchHyper):
     shift_tail: float = hyper(
         2.0, "moving vector's share in tail logits; 1 in the paper", search=(0.0, 1.0, 2.0)
     )
-    shift_momentum: float = hyper(0.9, "of the moving vector", low=0.0, high=1.0)
+    shift_momentum: float = hyper(
+        0.9, "of the moving vector", search=(0.5, 0.99), low=0.0, high=1.0
+    )
     fusion: float = hyper(
         0.1, "share of head and tail features in the balanced ones", search=(0.0, 0.5), low=0.0
     )
-    attention_dropout: float = hyper(0.1, "of the two attention weights", low=0.0, high=0.9)
-    step_projection: int = hyper(12, "decay of the balanced projection, in epochs", low=1)
-    step_classifier: int = hyper(18, "decay of the balanced classifier, in epochs", low=1)
-    step_attention: int = hyper(18, "decay of the attention, in epochs", low=1)
+    attention_dropout: float = hyper(
+        0.1, "of the two attention weights", search=(0.0, 0.5), low=0.0, high=0.9
+    )
+    step_projection: int = hyper(
+        12, "decay of the balanced projection, in epochs", search=STEPS, low=1
+    )
+    step_classifier: int = hyper(
+        18, "decay of the balanced classifier, in epochs", search=STEPS, low=1
+    )
+    step_attention: int = hyper(18, "decay of the attention, in epochs", search=STEPS, low=1)
     step_head: int = hyper(
-        24, "decay of the head branch, in epochs", paper={"coco": 24, "voc": 12}, low=1
+        24,
+        "decay of the head branch, in epochs",
+        search=STEPS,
+        paper={"coco": 24, "voc": 12},
+        low=1,
     )
     step_tail: int = hyper(
-        12, "decay of the tail branch, in epochs", paper={"coco": 12, "voc": 24}, low=1
+        12,
+        "decay of the tail branch, in epochs",
+        search=STEPS,
+        paper={"coco": 12, "voc": 24},
+        low=1,
     )
 
 
@@ -226,11 +256,11 @@ class COMIC(Method):
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
         """The equation of `info`, all branches on one batch."""
-        target = positives(batch.observed, batch.features.dtype)
-        expected, counts = expected_of(self.hyper, run, target), run.constants["counts"]
+        target, counts = positives(batch.observed, batch.features.dtype), run.constants["counts"]
 
-        def modified(logits: Tensor) -> Tensor:
-            return modified_loss(self.hyper, logits, target, counts, self.hyper.mfm_power, expected)
+        def modified(logits: Tensor, labels: Tensor = target) -> Tensor:
+            expected = expected_of(self.hyper, run, labels)
+            return modified_loss(self.hyper, logits, labels, counts, self.hyper.mfm_power, expected)
 
         projected = self._project(run, batch.features)
         used = projected | {BALANCED: self._fused(run, projected, draw)}
@@ -239,16 +269,21 @@ class COMIC(Method):
         for name in self._names()[1:]:
             shifted[name], state[f"{name}.direction"] = self._moved(run, projected, name)
 
-        loss = torch.stack([modified(plain[name]) for name in plain]).sum()
-        corrected = torch.zeros_like(batch.observed, dtype=torch.bool)
+        corrections = {}
         if clock.epoch >= self.hyper.rlc_start_epoch:
             for name in shifted:
-                extra, found = self._correct(run, name, shifted[name], batch.observed, clock)
-                loss = loss + self.hyper.rlc_weight * extra
-                state[f"{name}.counts"] = found.counts
-                state[f"{name}.probability"] = found.probability
-                if name == BALANCED:
-                    corrected = found.corrected & (self.hyper.rlc_weight > 0)
+                corrections[name] = self._correct(run, name, shifted[name], batch.observed, clock)
+        labels, follows = dict.fromkeys(plain, target), self.hyper.mfm_targets == "corrected"
+        if follows:
+            labels |= {name: found.labels for name, (_, found) in corrections.items()}
+        loss = torch.stack([modified(plain[name], labels[name]) for name in plain]).sum()
+        corrected = torch.zeros_like(batch.observed, dtype=torch.bool)
+        for name, (extra, found) in corrections.items():
+            loss = loss + self.hyper.rlc_weight * extra
+            state[f"{name}.counts"] = found.counts
+            state[f"{name}.probability"] = found.probability
+            if name == BALANCED:
+                corrected = found.corrected & (follows or self.hyper.rlc_weight > 0)
         if self.hyper.branches == "bht":
             balance = balancer_loss(
                 shifted[BALANCED],

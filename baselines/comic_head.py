@@ -13,7 +13,11 @@ class Hyper(SingleHyper):
     """Hyperparameters of the head model."""
 
     step: int = hyper(
-        40, "decay the rates tenfold every so many epochs", paper={"coco": 40, "voc": 12}, low=1
+        40,
+        "decay the rates tenfold every so many epochs",
+        search=(12, 24, 40),
+        paper={"coco": 40, "voc": 12},
+        low=1,
     )
 
 

@@ -13,7 +13,11 @@ class Hyper(SingleHyper):
     """Hyperparameters of the tail model."""
 
     step: int = hyper(
-        12, "decay the rates tenfold every so many epochs", paper={"coco": 12, "voc": 35}, low=1
+        12,
+        "decay the rates tenfold every so many epochs",
+        search=(12, 24, 40),
+        paper={"coco": 12, "voc": 35},
+        low=1,
     )
 
 

@@ -33,18 +33,19 @@ from baselines.ndlp import CANDIDATE, candidates_of, initial_bank, pseudo_labels
 from baselines.proden_ml import corrections
 
 
-def label_correlation(labels: LabelTable | Tensor) -> Tensor:
+def label_correlation(labels: LabelTable | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Co-occurrence of candidates, rows normalised.
 
         C_ij = P(s_j | s_i) / sum_{l != i} P(s_l | s_i)  for i != j,   C_ii = 1
 
     Args:
         labels: [N, C].
+        dtype: of the result.
 
     Returns:
-        float32 [C, C]; the row of a class without candidates is zero outside the diagonal.
+        [C, C]; the row of a class without candidates is zero outside the diagonal.
     """
-    together = cooccurrence(labels, *CANDIDATE)
+    together = cooccurrence(labels, *CANDIDATE, dtype=dtype)
     together.fill_diagonal_(0.0)
     rows = together / together.sum(1, keepdim=True).clamp(min=1.0)
     return rows.fill_diagonal_(1.0)
@@ -97,7 +98,7 @@ def suppression(logits: Tensor, candidates: Tensor, exponent: float | Tensor) ->
 
 def believed(rows: Tensor, candidates: Tensor) -> Tensor:
     """t_ik = 1[Q_ik > 1/|S_i|], bool [B, C]; a candidate at its starting value is not."""
-    even = 1.0 / candidates.sum(1, keepdim=True).clamp(min=1.0)
+    even = 1.0 / candidates.to(rows.dtype).sum(1, keepdim=True).clamp(min=1.0)
     return pseudo_labels(rows, even)
 
 

@@ -71,15 +71,19 @@ class NDLPHyper:
     mixup_weight: float = hyper(
         0.9, "weight that the mixup loss ramps up to", search=(0.3, 1.5), low=0.0
     )
-    ratio_start: float = hyper(0.4, "share of a batch to select, at first", low=0.0, high=1.0)
-    ratio_end: float = hyper(0.8, "share of a batch to select, in the end", low=0.0, high=1.0)
-    alpha: float = hyper(0.1, "DB loss: least weight", low=0.0)
-    beta: float = hyper(10.0, "DB loss: slope of the weight", low=0.0)
+    ratio_start: float = hyper(
+        0.4, "share of a batch to select, at first", search=(0.1, 0.6), low=0.0, high=1.0
+    )
+    ratio_end: float = hyper(
+        0.8, "share of a batch to select, in the end", search=(0.6, 1.0), low=0.0, high=1.0
+    )
+    alpha: float = hyper(0.1, "DB loss: least weight", search=(0.0, 0.5), low=0.0)
+    beta: float = hyper(10.0, "DB loss: slope of the weight", search=(1.0, 20.0), low=0.0)
     mu: float = hyper(
         0.3,
         "DB loss: centre of the weight",
         search=(0.1, 0.5),
-        paper={"voc-lt": 0.3, "coco-lt": 0.2},
+        paper={"voc-lt": 0.3, "coco-lt": 0.2, "nus-wide-lt": 0.2},
     )
     neg_scale: float = hyper(
         5.0,
@@ -88,7 +92,7 @@ class NDLPHyper:
         paper={"voc-lt": 5.0, "coco-lt": 2.0, "nus-wide-lt": 2.0},
         low=0.1,
     )
-    kappa: float = hyper(0.05, "DB loss: size of the class bias", low=0.0)
+    kappa: float = hyper(0.05, "DB loss: size of the class bias", search=(0.0, 0.2), low=0.0)
     selection: bool = hyper(True, "select images and train on their mixtures, steps (5) and (6)")
     quota: bool = hyper(True, "adapt the quota, step (7); off keeps it uniform")
     quota_rule: str = hyper(
@@ -102,7 +106,7 @@ class NDLPHyper:
         choices=LENGTHS,
         paper={"voc-lt": "classes", "coco-lt": "classes", "nus-wide-lt": "classes"},
     )
-    per_class: int = hyper(3, "images per drawn class of the sampler", low=1)
+    per_class: int = hyper(3, "images per drawn class of the sampler", search=(1, 3, 5), low=1)
 
 
 def _tolerance(dtype: torch.dtype) -> float:
@@ -113,18 +117,18 @@ def _tolerance(dtype: torch.dtype) -> float:
 CANDIDATE = (1, -1)  # the codes of a candidate
 
 
-def candidates_of(observed: Tensor) -> Tensor:
-    """s: whatever is not known to be negative, float32 [B, K].
+def candidates_of(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """s: whatever is not known to be negative, [B, K].
 
     In the candidates regime these are the 1s. Under PAL(r) an unknown label is one too, and that is
     the candidate law itself: positives always stay in, negatives with probability rho = 1 - r.
     """
-    return (observed != 0).to(torch.float32)
+    return (observed != 0).to(dtype)
 
 
-def initial_bank(observed: Tensor) -> Tensor:
+def initial_bank(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Q_ik = s_ik / |S_i|; a row without candidates is zero: int8 [N, K] -> float [N, K]."""
-    candidates = candidates_of(observed)
+    candidates = candidates_of(observed, dtype)
     return candidates / candidates.sum(1, keepdim=True).clamp(min=1.0)
 
 
@@ -260,25 +264,32 @@ def ramps(epoch: int, epochs: int, weight: float, start: float, end: float) -> t
 
 
 def candidate_frequency(labels: LabelTable | Tensor) -> Tensor:
-    """c_k = #{i : s_ik = 1} / N: [N, K] -> float32 [K]."""
+    """c_k = #{i : s_ik = 1} / N: [N, K] -> float64 [K]."""
     table = LabelTable.of(labels)
-    return table.count(*CANDIDATE).to(torch.float32) / len(table)
+    return table.count(*CANDIDATE).double() / len(table)
 
 
-def invert_prior(labels: LabelTable | Tensor, noise_rate: float | None = None) -> Tensor:
+def invert_prior(
+    labels: LabelTable | Tensor,
+    noise_rate: float | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """Class counts from candidates: n_k = N (c_k - r) / (1 - r), at least 1.
+
+    The difference is taken in float64: in float32 it cancels where it matters, in the tail.
 
     Args:
         labels: [N, K]; c_k is the candidates' frequency in column k.
         noise_rate: r; None takes min_k c_k, since a rare class has hardly any but false candidates.
+        dtype: of the result.
 
     Returns:
-        float32 [K].
+        [K].
     """
     frequency = candidate_frequency(labels)
-    rate = frequency.min() if noise_rate is None else torch.as_tensor(noise_rate).to(frequency)
+    rate = frequency.min() if noise_rate is None else frequency.new_tensor(float(noise_rate))
     inverted = (frequency - rate) / (1.0 - rate).clamp(min=torch.finfo(frequency.dtype).eps)
-    return (labels.shape[0] * inverted).clamp(min=1.0)
+    return (labels.shape[0] * inverted).clamp(min=1.0).to(dtype)
 
 
 class NDLP(Method):
@@ -293,6 +304,7 @@ class NDLP(Method):
         equation="L = mean DB(z, t) + eta_e mean DB(f(lam x + (1-lam) x'), lam q + (1-lam) q'),  "
         "t = 1[q > phi],  q = Q^gamma / sum Q^gamma,  Q <- 0.9 Q + 0.1 softmax_S(z)",
         unknown="estimated",
+        version="2",
         regimes=("candidates", "pal", "full"),
         needs=("memory per image", "class counts", "class-aware sampler", "second forward pass"),
         differs="variant=repository is the released code: its loss weights and its sampler read "

@@ -55,7 +55,9 @@ class Hyper:
     feature_rate: float = hyper(
         0.1, "how far the mean feature moves in a step", search=(0.01, 0.5), low=0.0, high=1.0
     )
-    warmup: int = hyper(1, "epochs of BCE on all candidates before the bank is used", low=0)
+    warmup: int = hyper(
+        1, "epochs of BCE on all candidates before the bank is used", search=(0, 1, 2, 5), low=0
+    )
 
 
 class RecordsML(Method):

@@ -104,8 +104,13 @@ class Hyper:
     prior_rate: float = hyper(
         0.1, "how far the class prior moves in an epoch", search=(0.01, 0.5), low=0.0, high=1.0
     )
-    iterations: int = hyper(50, "iterations of the transport", low=1)
-    queue: int = hyper(512, "recent predictions that the transport sees beside the batch", low=1)
+    iterations: int = hyper(50, "iterations of the transport", search=(20, 50, 100), low=1)
+    queue: int = hyper(
+        512,
+        "recent predictions that the transport sees beside the batch",
+        search=(256, 512, 1024),
+        low=1,
+    )
 
 
 class SoLarML(Method):

@@ -21,6 +21,7 @@ from baselines.core import Batch, Clock, Draw, Method, Problem, Rate, Run, Setup
 from baselines.core.heads import affine, dense
 from baselines.core.losses import bce_terms
 from baselines.core.statistics import class_counts, cooccurrence
+from baselines.focal import focal_loss
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,12 @@ class BranchHyper:
     mfm_gamma_positive: float = hyper(
         0.0, "focal exponent of positives", search=(0.0, 2.0), low=0.0
     )
-    mfm_clip: float = hyper(0.05, "probability margin of negatives", low=0.0, high=1.0)
-    mfm_power: float = hyper(1 / 3, "exponent of the head-tail weight in MFM", low=0.0)
+    mfm_clip: float = hyper(
+        0.05, "probability margin of negatives", search=(0.0, 0.2), low=0.0, high=1.0
+    )
+    mfm_power: float = hyper(
+        1 / 3, "exponent of the head-tail weight in MFM", search=(0.0, 0.5), low=0.0
+    )
     mfm_head_tail: bool = hyper(True, "head-tail weights; off leaves positive-negative ones only")
     mfm_class_weight: bool = hyper(
         True, "the head-tail weight as a factor too; off is the paper's equation"
@@ -50,8 +55,13 @@ class BranchHyper:
     classifier: str = hyper(
         "cosine", "normalised classifier, or a plain product", choices=("cosine", "linear")
     )
-    scale: float = hyper(16.0, "rho of the cosine classifier", low=0.0)
-    width: int = hyper(1024, "width of a projection, at most that of the features", low=1)
+    scale: float = hyper(16.0, "rho of the cosine classifier", search=(8.0, 32.0), low=0.0)
+    width: int = hyper(
+        1024,
+        "width of a projection, at most that of the features",
+        search=(256, 512, 1024),
+        low=1,
+    )
     projection_activation: str = hyper(
         "none", "after the projection; the code has log_softmax", choices=("none", "log_softmax")
     )
@@ -128,9 +138,7 @@ def modified_loss(
     if hyper.mfm_kind == "bce":
         return bce_terms(logits, target).sum()
     if hyper.mfm_kind == "focal":
-        return asymmetric_loss(
-            logits, target, gamma_negative=2.0, gamma_positive=2.0, clip=0.0, focal_gradient=True
-        )
+        return focal_loss(logits, target, gamma=2.0, balance=1.0, reduction="sum")
     if hyper.mfm_kind == "asl":
         return asymmetric_loss(logits, target, gamma_negative=4.0, gamma_positive=0.0, clip=0.05)
     weight = class_weight(counts, power)
@@ -157,7 +165,9 @@ def expected_of(hyper: BranchHyper, run: Run, target: Tensor) -> Tensor | None:
 class SingleHyper(BranchHyper):
     """A branch and the step of its learning rates."""
 
-    step: int = hyper(12, "decay the rates tenfold every so many epochs", low=1)
+    step: int = hyper(
+        12, "decay the rates tenfold every so many epochs", search=(12, 24, 40), low=1
+    )
 
 
 class SingleBranch(Method):

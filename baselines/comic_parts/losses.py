@@ -15,7 +15,7 @@ def class_weight(counts: Tensor, power: float | Tensor) -> Tensor:
     """The head-tail weight w_c = (1 - ln(n_c / max_k n_k))^a, 1 for the most frequent class.
 
     Args:
-        counts: n [C], each at least 1.
+        counts: n [C]; one below 1 is taken as 1.
         power: a.
 
     Returns:
@@ -23,12 +23,14 @@ def class_weight(counts: Tensor, power: float | Tensor) -> Tensor:
 
     Source: the authors' code, where a is 1/3 for MFM and 1/6 for RLC.
     """
+    counts = counts.clamp(min=1.0)
     return (1.0 - torch.log(counts / counts.max())) ** power
 
 
 def column_shares(together: Tensor) -> Tensor:
     """T_ij = M_ij / sum_k M_kj, [C, C]; the column of a class without images is zero."""
-    return together / together.sum(0, keepdim=True).clamp(min=1.0)
+    tiny = torch.finfo(together.dtype).tiny
+    return together / together.sum(0, keepdim=True).clamp(min=tiny)
 
 
 def expected_classes(target: Tensor, shares: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +20,14 @@ def cosine_logits(
     floor: float = 1 / 32,
     direction: Tensor | None = None,
     shift: float | Tensor = 0.0,
+    groups: int = 1,
 ) -> Tensor:
     """The normalised classifier, with the moving vector's shift where a direction is given.
 
         z_bc = rho (f_b + s cos(f_b, e) e) . w_c / (||w_c|| + eta),   f_b and e of unit length
+
+    Several groups of features have their lengths and directions on their own, and z is the mean
+    over them.
 
     Args:
         features: f [B, d].
@@ -31,13 +36,20 @@ def cosine_logits(
         floor: eta.
         direction: e [d], the moving mean of features; of any length. Zero means no shift.
         shift: s: -1 takes the common direction out, a positive one adds to it.
+        groups: into how many parts of equal width the d features fall; 1 in all configurations.
 
     Returns:
         [B, C].
 
     Source: the authors' `CausalNormClassifier`, `HeadNormClassifier` (s = -1) and
-    `TailNormClassifier` (s = 2), with one group of features.
+    `TailNormClassifier` (s = 2).
     """
+    if groups > 1:
+        directions = (None,) * groups if direction is None else direction.chunk(groups)
+        parts = zip(features.chunk(groups, 1), weight.chunk(groups), directions, strict=True)
+        options: dict[str, Any] = dict(scale=scale / groups, floor=floor, shift=shift)
+        logits = [cosine_logits(f, w, direction=e, **options) for f, w, e in parts]
+        return torch.stack(logits).sum(0)
     unit = F.normalize(features, dim=1)
     if direction is not None:
         common = F.normalize(direction, dim=0)

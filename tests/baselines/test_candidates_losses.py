@@ -81,6 +81,7 @@ def test_the_rate_is_the_least_frequency():
     observed[:7, 0] = observed[:4, 1] = observed[:3, 2] = 1
     observed[3, 2] = -1  # an unknown label is a candidate
     assert estimate_rate(observed).item() == pytest.approx(0.4)
+    assert estimate_rate(observed[:9], torch.float64).item() == pytest.approx(4 / 9, rel=1e-15)
 
 
 # ----------------------------------------------------------------------------- unbiased risk
@@ -224,6 +225,14 @@ def test_label_correlation():
     # 0 meets 1 twice and 2 once; 1 meets 0 twice and 2 once; 2 meets 0 and 1 once; 3 none.
     expected = [[1, 2 / 3, 1 / 3, 0], [2 / 3, 1, 1 / 3, 0], [1 / 2, 1 / 2, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(cones_nsl.label_correlation(observed), expected, rtol=1e-6)
+    exact = cones_nsl.label_correlation(observed, torch.float64)
+    np.testing.assert_allclose(exact, expected, rtol=1e-12)
+
+
+def test_a_candidate_at_its_starting_value_is_not_believed():
+    for size in range(1, 60):
+        bank = torch.full((1, size), 1 / size, dtype=torch.float64)
+        assert not cones_nsl.believed(bank, torch.ones(1, size)).any(), size
 
 
 # ----------------------------------------------------------------------------- float32

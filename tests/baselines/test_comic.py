@@ -117,12 +117,23 @@ def test_without_weight_nothing_counts_as_corrected(toy_problem, first_step):
     assert not first_step(COMIC(Hyper(rlc_weight=0.0)), toy_problem(3), 3)[2].corrected.any()
 
 
+def test_corrections_may_enter_the_modifier(toy_problem, first_step):
+    method = COMIC(Hyper(mfm_targets="corrected", branches="b", rlc_weight=0.0))
+    run, batch, step = first_step(method, toy_problem(3), 3)
+    assert step.corrected.any()
+    weight = losses.class_weight(run.constants["counts"], 1 / 3)
+    labels = ((batch.observed == 1) | step.corrected).float()
+    logits = method.logits(run, batch.features)
+    value = losses.multi_focal_loss(logits, labels, weight=weight, exponent=weight)
+    assert step.loss.item() == pytest.approx(value.item() / labels.numel(), rel=1e-6)
+
+
 ABLATIONS = (
     "rlc_weight=0", "mfm_kind=pfm", "mfm_kind=asl", "mfm_kind=focal", "mfm_kind=bce",
     "branches=b classifier=linear", "branches=b", "classifier=linear", "htb_weight=0", "fusion=0",
     "mfm_gamma_negative=0", "mfm_head_tail=off", "mfm_class_weight=off", "rlc_momentum=0",
     "projection_activation=log_softmax", "htb_alpha=0.5", "rlc_tau=0.5", "shift_tail=0", "width=3",
-    "mfm_gamma_positive=1", "attention_dropout=0",
+    "mfm_gamma_positive=1", "attention_dropout=0", "mfm_targets=corrected",
 )  # fmt: skip
 
 

@@ -165,6 +165,38 @@ def test_class_weight_by_hand():
     assert weight.tolist() == pytest.approx([1.0, (1 + math.log(1240 / 6)) ** (1 / 3), 1.0])
 
 
+def test_a_class_without_positives_weighs_as_one_with_one():
+    few, none = (losses.class_weight(double([90.0, 7.0, n]), 1 / 3) for n in (1.0, 0.0))
+    assert torch.equal(few, none)
+
+
+def test_positive_and_negative_exponents_alone_are_asl(uniform):
+    target = double(uniform("labels", (6, 5)) < 0.4)
+    given = double(uniform("logits", (6, 5), -9, 9)), target, double([50.0, 9, 4, 1, 1]), 1 / 3
+    alone = Hyper(mfm_gamma_negative=4.0, mfm_head_tail=False)
+    value = branch.modified_loss(alone, *given).item()
+    assert value == pytest.approx(branch.modified_loss(Hyper(mfm_kind="asl"), *given).item())
+
+
+def test_focal_has_no_floor():
+    given = double([[-50.0, 50.0, 30.0]]), double([[1.0, 0.0, 0.0]]), double([1.0, 1.0, 1.0]), 1 / 3
+    assert branch.modified_loss(Hyper(mfm_kind="focal"), *given).item() == pytest.approx(130.0)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_groups_of_features_are_averaged(uniform, groups):
+    f, w = double(uniform("f", (5, 6), -1, 1)), double(uniform("w", (6, 3), -1, 1))
+    e, options = double(uniform("e", (6,), -1, 1)), dict(shift=2.0, scale=8.0)
+    cut = [slice(k, k + 6 // groups) for k in range(0, 6, 6 // groups)]
+    parts = [network.cosine_logits(f[:, k], w[k], direction=e[k], **options) for k in cut]
+    got = network.cosine_logits(f, w, direction=e, groups=groups, **options)
+    torch.testing.assert_close(got, sum(parts) / groups, **EXACT)
+    parts = [network.cosine_logits(f[:, k], w[k]) for k in cut]
+    torch.testing.assert_close(
+        network.cosine_logits(f, w, groups=groups), sum(parts) / groups, **EXACT
+    )
+
+
 def test_what_is_corrected_by_hand():
     logits = double([[2.0, 2.0, 2.0, 0.5], [2.0, -2.0, 3.0, 3.0]])
     observed = torch.tensor([[-1, 0, 1, -1], [-1, -1, 1, -1]], dtype=torch.int8)
@@ -196,6 +228,8 @@ def test_expected_classes_by_hand():
     assert shares.tolist() == [[4 / 6, 0.5, 0], [2 / 6, 0.5, 0], [0, 0, 0]]
     expected = losses.expected_classes(double([[1.0, 0, 0], [0, 0, 0], [0, 0, 1]]), shares)
     assert expected.tolist() == [pytest.approx([4 / 7, 3 / 7, 0]), [0, 0, 0], [0, 0, 0]]
+    fractions = losses.column_shares(double([[0.3, 0.1], [0.1, 0.0]]))
+    torch.testing.assert_close(fractions, double([[0.75, 1], [0.25, 0]]))
 
 
 def test_dropout_keeps_the_mean():

@@ -214,6 +214,20 @@ def test_prior_inversion() -> None:
     assert ndlp.invert_prior(torch.ones(4, 2, dtype=torch.int8)).tolist() == [1.0, 1.0]
 
 
+def test_inverted_counts_of_the_tail_do_not_cancel() -> None:
+    observed = torch.zeros(30011, 2, dtype=torch.int8)
+    observed[:9003, 0] = observed[:9002, 1] = 1
+    expected = 1 / (1 - 9002 / 30011)
+    assert ndlp.invert_prior(observed)[0].item() == pytest.approx(expected, rel=1e-6)
+    exact = ndlp.invert_prior(observed, 0.29, torch.float64)[1].item()
+    assert exact == pytest.approx((9002 - 0.29 * 30011) / 0.71, rel=1e-9)
+
+
+def test_the_bank_starts_in_double_if_told_to() -> None:
+    observed = torch.ones(2, 3, dtype=torch.int8)
+    assert ndlp.initial_bank(observed, torch.float64).tolist() == [[1 / 3] * 3] * 2
+
+
 def test_mixing_share_has_the_law_of_the_larger_side_of_beta_4_4() -> None:
     share = torch.stack([ndlp.mixing_share(row) for row in Draw(3).uniform("u", 4000, 7)])
     assert share.min() >= 0.5
