@@ -46,6 +46,21 @@ def relative(rows: Tensor) -> Tensor:
     return rows / rows.amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
 
 
+def sharpened(table: Tensor, exponent: float | Tensor) -> Tensor:
+    """The transport's kernel, T^exponent with every column's factor taken out.
+
+    Factors of columns cancel in the transport; powers of small numbers would vanish in float32.
+
+    Args:
+        table: T [n, C], not negative.
+        exponent: above 0.
+
+    Returns:
+        [n, C] in [0, 1]; the column of a class that no image has stays zero.
+    """
+    return (table / table.amax(0).clamp(min=torch.finfo(table.dtype).tiny)) ** exponent
+
+
 def sinkhorn(kernel: Tensor, prior: Tensor, iterations: int) -> Tensor:
     """Transport with row sums 1 and column sums in proportion to a prior.
 
@@ -128,6 +143,7 @@ class SoLarML(Method):
         "mixup_C) + (1-eta_t) mean_{not C} l(Q),\nthen Q <- m;  prior: moving mean of label "
         "shares;  s = 0 only for known negatives",
         unknown="estimated",
+        version="2",
         regimes=REGIMES,
         needs=("memory per image", "predictions on the training set", "second forward pass"),
         differs="SoLar has one true label per image and softmax cross-entropy: here a distribution "
@@ -208,7 +224,7 @@ class SoLarML(Method):
         if epoch == 0:
             return Step(unrefined.mean(), *written, corrections(batch.observed, before))
 
-        kernel = table**self.hyper.sharpen
+        kernel = sharpened(table, self.hyper.sharpen)
         plan = sinkhorn(kernel, run.state["prior"], self.hyper.iterations)[: rows.shape[0]]
         target = relative(plan)
         refined = bce_terms(logits, target).mean(1)

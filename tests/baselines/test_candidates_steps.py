@@ -211,6 +211,15 @@ def test_transport(uniform):
     assert not plan[kernel == 0].any()
 
 
+def test_unlikely_classes_are_not_lost_to_the_power(uniform):
+    table = torch.from_numpy(uniform("table", (12, 4), 0.1, 1)) * torch.tensor([1, 1, 1e-3, 1e-15])
+    prior = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+    exact = torch.from_numpy(scaled(table.numpy() ** 3, prior.numpy(), 50))
+    for dtype, slack in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
+        plan = solar_ml.sinkhorn(solar_ml.sharpened(table.to(dtype), 3.0), prior.to(dtype), 50)
+        torch.testing.assert_close(plan.double(), exact, rtol=slack, atol=slack)
+
+
 def test_transport_that_cannot_be_stays_finite():
     kernel = torch.eye(3)[[0, 0, 0, 0, 0, 0, 1]] * 1e-30  # no image for the third class
     plan = solar_ml.sinkhorn(kernel, torch.tensor([0.01, 0.01, 0.98]), 500)
