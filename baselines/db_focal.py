@@ -203,7 +203,7 @@ class SamplerHyper:
         choices=LENGTHS,
         paper={"voc-lt": "classes", "coco-lt": "classes"},
     )
-    reduce: int = hyper(4, "divisor of the sampler's own epoch length", low=1)
+    reduce: int = hyper(4, "divisor of the sampler's own epoch length", search=(1, 2, 4, 8), low=1)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class Hyper:
     expected_positives: float = hyper(
         0.0,
         "true positives per image to be expected; 0 takes the mean of the complete labels. "
-        "Oracle knowledge either way, and so not searched",
+        "Oracle knowledge either way",
+        search=(1.0, 8.0),
         paper={"voc": 1.5, "coco": 2.9, "nus": 1.9, "cub": 31.4},
         low=0.0,
     )

@@ -61,13 +61,16 @@ def parse(method: str, hyper_class: type, values: Mapping[str, str]) -> Any:
     return hyper_class(**parsed)
 
 
+_SWITCH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "off", "0"), False
+)
+
+
 def _value(method: str, entry: Mapping[str, Any], text: str) -> Any:
     default, where = entry["default"], f"{method}.{entry['name']}"
     try:
         if isinstance(default, bool):
-            value: Any = {"true": True, "on": True, "1": True}.get(text.lower())
-            if value is None:
-                value = {"false": False, "off": False, "0": False}[text.lower()]
+            value: Any = _SWITCH[text.lower()]
         else:
             value = type(default)(text)
     except (ValueError, KeyError):

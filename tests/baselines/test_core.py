@@ -369,3 +369,15 @@ def test_class_aware_statistics_on_voc_lt(vectors: Callable[[str], Any]) -> None
     assert (counts >= 64 * 3).all()
     expected = torch.tensor(published["label_counts"]).float()
     assert ((counts.mean(0) - expected).abs() < 0.05 * expected + 15).all()
+
+
+@pytest.mark.parametrize("key", sorted(registry.builtin()))
+def test_every_hyperparameter_says_where_to_search(key: str) -> None:
+    for entry in describe(registry.get(key).Hyper):
+        switch = isinstance(entry["default"], bool)
+        assert switch or entry["search"] or entry["choices"], entry["name"]
+        if entry["search"] and not isinstance(entry["default"], str):
+            low, high = min(entry["search"]), max(entry["search"])
+            assert low < high
+            assert entry["low"] is None or low >= entry["low"], entry["name"]
+            assert entry["high"] is None or high <= entry["high"], entry["name"]
