@@ -44,7 +44,7 @@ SOURCE_OPTIONS = [
         help="Print the form and the options of a source KIND, or the forms of all, and stop.",
     ),
     click.option("--annotations", type=FILE, help="coco: the training instances JSON."),
-    click.option("--images", type=FILE, help="coco: the folder of its images."),
+    click.option("--images", type=FILE, help="coco, lists: the folder of the images."),
     click.option("--test-annotations", type=FILE, help="coco: the test instances JSON."),
     click.option("--test-images", type=FILE, help="coco: the folder of the test images."),
     click.option(

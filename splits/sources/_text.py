@@ -128,11 +128,16 @@ def whole(path: Path, line: int, text: str, what: str) -> int:
 
 
 def digests(root: Path, files: Sequence[Path]) -> dict[str, str]:
-    """The SHA-256 of files, by their path below `root`, or by their whole path."""
-    found = {}
+    """The SHA-256 of files, by their path below `root`, or by their name where they lie elsewhere.
+
+    Of two that would be called the same, the second has its folder's name before its own.
+    """
+    found: dict[str, str] = {}
     for file in files:
-        below = file.is_relative_to(root)
-        found[file.relative_to(root).as_posix() if below else file.as_posix()] = digest_file(file)
+        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+        if name in found:
+            name = f"{file.absolute().parent.name}/{name}"
+        found[name] = digest_file(file)
     return found
 
 

@@ -246,8 +246,9 @@ def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]
 
 def _parse(file: Path) -> dict[str, Any]:
     need_file(file, "COCO instance annotations")
+    text = read_text(file)
     try:
-        data = json.loads(read_text(file))
+        data = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}: this is not JSON, or it was cut off: {error.msg} at line {error.lineno}, "

@@ -139,6 +139,12 @@ def test_bad_names_and_weights_are_sentences(tmp_path: Path) -> None:
         backbones.build("resnet18", "shipped")
     with pytest.raises(BenchkitError, match="no weights file nowhere"):
         backbones.build("resnet18", "nowhere.pt")
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    with pytest.raises(BenchkitError, match=r"not a weights file: it is neither an \.npy nor an"):
+        backbones.build("resnet18", str(tmp_path / "junk.npz"))
+    np.savez(tmp_path / "junk.npz", a=np.array([None]), allow_pickle=True)
+    with pytest.raises(BenchkitError, match="not a weights file: it holds Python objects, which"):
+        backbones.build("resnet18", str(tmp_path / "junk.npz"))
     (tmp_path / "junk.pt").write_bytes(b"junk")
     with pytest.raises(BenchkitError, match=r"junk\.pt is not a weights file"):
         backbones.build("resnet18", str(tmp_path / "junk.pt"))

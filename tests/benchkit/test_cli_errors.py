@@ -221,7 +221,7 @@ def test_json_that_is_not_coco(tmp_path: Path) -> None:
     cases = {
         "[1, 2]": ("'images'",),
         text[: len(text) // 2]: ("cut off", "line 1"),
-        "\x00\x01": ("not JSON",),
+        "\x00\x01": ("instances.json:1: ", "it holds a zero byte"),
         json.dumps({**good, "annotations": [stray]}): ("annotation 9", "image_id 77"),
         json.dumps({**good, "images": good["images"] + good["images"][:1]}): ("image id 0",),
         json.dumps({**good, "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]}): (

@@ -274,13 +274,13 @@ def test_wrong_scores_are_a_sentence(split: Split, tmp_path: Path, case: str) ->
 def test_files_that_are_no_scores(split: Split, tmp_path: Path) -> None:
     with pytest.raises(BenchkitError, match=r"s\.npz does not exist; give an \.npz with an array"):
         read_scores(tmp_path / "s.npz", split)
-    with pytest.raises(BenchkitError, match=r"is not a readable \.npz file"):
+    with pytest.raises(BenchkitError, match=r"is not a readable \.npz file: it is a folder"):
         read_scores(tmp_path, split)
     np.save(tmp_path / "s.npy", SCORES)
     with pytest.raises(BenchkitError, match=r"not a readable \.npz file: it holds one array"):
         read_scores(tmp_path / "s.npy", split)
     (tmp_path / "s.npz").write_text("1,2,3\n")
-    with pytest.raises(BenchkitError, match=r"is not a readable \.npz file"):
+    with pytest.raises(BenchkitError, match=r"npz file: it is neither an \.npy nor an \.npz file"):
         read_scores(tmp_path / "s.npz", split)
     whole = saved(tmp_path / "whole.npz", scores=SCORES).read_bytes()
     for size in (0, 1, 2, 30, len(whole) // 2, len(whole) - 1):

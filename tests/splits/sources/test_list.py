@@ -61,3 +61,10 @@ def test_a_published_matrix_of_the_robust_losses(data, put):
     source = lists.load(path)
     assert (source.labels == matrix).all()
     assert source.labels.sum() == 96251
+
+
+def test_digests_hold_no_folder_of_the_machine(put):
+    train = put("a/list.txt", "a.jpg 0\n")
+    test, names = put("b/list.txt", "b.jpg 0\n"), put("c/names.txt", "cat\n")
+    source = lists.load(train, test=str(test), classes=str(names))
+    assert list(source.digests) == ["list.txt", "b/list.txt", "names.txt"]

@@ -191,6 +191,7 @@ def check_refused(kind, root, out, file, text=""):
     assert code in (1, 2), (code, err)
     assert err.startswith("error: ") and err.count("\n") == 1, err
     assert str(file) in err and text in err, err
+    assert f"({root}" not in err, err
     assert "rror:" not in err.removeprefix("error: ") and "allow_pickle" not in err, err
     assert not out.exists() and not out.parent.exists()
 
