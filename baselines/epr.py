@@ -105,10 +105,10 @@ class EPR(Method):
         """The head and k."""
         setup = super().setup(problem, draw)
         expected = self.hyper.expected_positives or problem.oracle["expected_positives"]
-        setup.constants["expected_positives"] = torch.tensor(float(expected))
+        setup.constants["expected_positives"] = torch.tensor(float(expected), dtype=torch.float64)
         return setup
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
         """The equation of `expected_positive_loss`."""
-        expected = run.constants["expected_positives"]
+        expected = run.constants["expected_positives"].to(logits.dtype)
         return expected_positive_loss(logits, positives(batch.observed), expected)

@@ -151,7 +151,7 @@ class ROLE(Method):
         estimate = torch.where(problem.observed == 1, sure, estimate)
         setup.params[ESTIMATOR] = torch.where(problem.observed == 0, -sure, estimate)
         expected = self.hyper.expected_positives or problem.oracle["expected_positives"]
-        setup.constants["expected_positives"] = estimate.new_tensor(float(expected))
+        setup.constants["expected_positives"] = torch.tensor(float(expected), dtype=torch.float64)
         return setup
 
     def rates(self) -> dict[str, Rate]:
@@ -163,5 +163,6 @@ class ROLE(Method):
         logits = self.logits(run, batch.features)
         estimate = run.params[ESTIMATOR][batch.rows]
         known = positives(batch.observed, logits.dtype)
-        loss = role_loss(logits, estimate, known, run.constants["expected_positives"])
+        expected = run.constants["expected_positives"].to(logits.dtype)
+        loss = role_loss(logits, estimate, known, expected)
         return Step(loss, corrected=(batch.observed == -1) & (estimate > 0))
