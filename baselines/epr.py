@@ -86,6 +86,7 @@ class EPR(Method):
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; here those are unused, as unknown labels are. Their k is a "
         "number per data set; the default here is the mean of the complete training labels.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_epr",
         tolerance="1e-9; step 1e-6 in float32",
