@@ -121,6 +121,13 @@ def test_selection_is_of_the_batch_and_not_of_each_image():
     assert found.int().tolist() == [[1, 1, 0], [0, 0, 0]]
 
 
+def test_selection_takes_the_likeliest_also_where_rounding_makes_them_equal():
+    z, observed = torch.tensor([[-20.0, -18.0, -30.0]]), torch.full((1, 3), -1)
+    for dtype in (torch.float32, torch.float64):
+        weights = selective_weights(z.to(dtype), observed, likelihood_topk=1)
+        assert weights.tolist() == [[1.0, 0.0, 1.0]]
+
+
 def test_finite_in_float32(assert_finite):
     for given in SETTINGS:
         for mode in ("ignore", "ignore-normalised", "negative"):
