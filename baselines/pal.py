@@ -168,9 +168,15 @@ class Hyper:
     q: float = hyper(
         0.5, "share of the unknown labels in a step", search=(0.25, 0.5, 0.75, 1.0), low=0.0, high=1
     )
-    margin: float = hyper(3.0, "epochs before the end at which both kinds weigh the same")
-    floor: float = hyper(0.05, "least weight of negative terms", low=0.0, high=1.0)
-    threshold: float = hyper(0.1, "an image without a greater probability is penalised", low=0.0)
+    margin: float = hyper(
+        3.0, "epochs before the end at which both kinds weigh the same", search=(1.0, 5.0)
+    )
+    floor: float = hyper(
+        0.05, "least weight of negative terms", search=(0.01, 0.2), low=0.0, high=1.0
+    )
+    threshold: float = hyper(
+        0.1, "an image without a greater probability is penalised", search=(0.05, 0.2), low=0.0
+    )
     weights: bool = hyper(True, "weigh positive and negative terms by alpha and beta")
     schedule: bool = hyper(True, "weigh unknown terms by the epoch")
     penalty: bool = hyper(True, "double the loss of images without any prediction")
