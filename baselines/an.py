@@ -46,6 +46,7 @@ class AN(Method):
         regimes=("full", "pal", "ppl", "spl", "missing"),
         differs="The authors' code adds 1e-5 inside the logarithm, as is done here; the paper has "
         "no guard. Their data hold no observed negatives, which here are what unknown labels are.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_an",
         tolerance="1e-9",

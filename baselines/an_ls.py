@@ -67,6 +67,7 @@ class ANLS(Method):
         differs="The authors' code smooths by e, where two classes usually take e/2; so does this. "
         "The guard 1e-5 is theirs too. Observed negatives, which their data do not hold, are what "
         "unknown labels are.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_an_ls",
         tolerance="1e-9",

@@ -69,6 +69,7 @@ class BCELS(Method):
         regimes=("full",),
         differs="The authors' code smooths 1 and 0 to 1-e and e and not, as is usual for two "
         "classes, to 1-e/2 and e/2; it adds 1e-5 inside the logarithms. Both are kept here.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_bce_ls",
         tolerance="1e-9",

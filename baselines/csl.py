@@ -28,23 +28,23 @@ from baselines.core import (
 from baselines.p_asl import Factors, mode_weights, partial_asymmetric_loss
 
 
-def likely_unknown(logits: Tensor, observed: Tensor, count: int, clip: float | Tensor) -> Tensor:
+def likely_unknown(logits: Tensor, observed: Tensor, count: int) -> Tensor:
     """The unknown labels of a batch that are most likely positive.
 
-    They are those with the smallest n = min(1 - p + m, 1); ties fall to the earlier entry.
+    They are those with the largest logits, which have the smallest n = min(1 - p + m, 1) also
+    where rounding or the margin makes several n equal; ties fall to the earlier entry.
 
     Args:
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
         count: how many of the whole batch; all of them where fewer are unknown.
-        clip: m.
 
     Returns:
         bool [B, C].
     """
     unknown = observed == -1
-    n = (torch.sigmoid(-logits.detach()) + clip).clamp(max=1.0)
-    order = torch.argsort(torch.where(unknown, n, torch.inf).flatten(), stable=True)
+    key = torch.where(unknown, -logits.detach(), torch.inf)
+    order = torch.argsort(key.flatten(), stable=True)
     rank = torch.argsort(order, stable=True).reshape(observed.shape)
     return unknown & (rank < count)
 
@@ -54,7 +54,6 @@ def selective_weights(
     observed: Tensor,
     *,
     likelihood_topk: int = 5,
-    clip: float | Tensor = 0.0,
     prior: Tensor | None = None,
     prior_threshold: float | Tensor = 0.5,
 ) -> Tensor:
@@ -70,7 +69,6 @@ def selective_weights(
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
         likelihood_topk: K.
-        clip: m of the loss, see `likely_unknown`.
         prior: [C], estimated frequency of each class; None ignores no class.
         prior_threshold: 0 ignores no class either.
 
@@ -81,7 +79,7 @@ def selective_weights(
     the authors' code sorts the batch as a whole, which is followed.
     """
     count = likelihood_topk * observed.shape[0]
-    ignored = likely_unknown(logits, observed, count, clip)
+    ignored = likely_unknown(logits, observed, count)
     if prior is not None:
         frequent = (prior > prior_threshold) & (logits.new_zeros(()) < prior_threshold)
         ignored = ignored | ((observed == -1) & frequent)
@@ -190,7 +188,6 @@ class CSL(Method):
             logits,
             batch.observed,
             likelihood_topk=self.hyper.likelihood_topk,
-            clip=self.hyper.clip,
             prior=run.state["prior"] if self.hyper.prior else None,
             prior_threshold=self.hyper.prior_threshold,
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, hyper, positives
-from baselines.role import guarded_cross_entropy
+from baselines.role import guarded_cross_entropy, taught_cross_entropy
 
 ALPHA = {"voc": 0.2, "coco": 0.1, "nus": 0.1, "cub": 0.01}
 
@@ -48,7 +48,7 @@ def entropy_maximisation(
     -t in the matrix of observed labels, which knows no observed negatives; their term is ours.
     """
     of_known = guarded_cross_entropy(logits, positives(observed, logits.dtype))
-    of_unknown = -alpha * guarded_cross_entropy(logits, torch.sigmoid(logits))
+    of_unknown = -alpha * taught_cross_entropy(logits, logits)
     if soft is not None and marked is not None:
         of_marked = beta * guarded_cross_entropy(logits, soft.detach().to(logits.dtype))
         of_unknown = torch.where(marked, of_marked, of_unknown)
@@ -83,6 +83,7 @@ class EM(Method):
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; the term of those is ours. Their training stops at the first "
         "epoch without a better validation mAP, which is the recipe's matter here.",
+        version="2",
         source="authors' code",
         reference="Correr-Zhou/SPML-AckTheUnknown@ae1ccaf, losses.py: loss_EM",
         tolerance="1e-9",

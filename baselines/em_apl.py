@@ -103,6 +103,7 @@ class EMAPL(Method):
         "sees augmented images; here it sees the first view. Their data hold no observed "
         "negatives; the term of those is ours. Their training stops at the first epoch without a "
         "better validation mAP, which is the recipe's matter here.",
+        version="2",
         source="authors' code",
         reference="Correr-Zhou/SPML-AckTheUnknown@ae1ccaf, losses.py: loss_EM_APL; what is marked "
         "when, by an implementation in NumPy",

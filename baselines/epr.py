@@ -87,6 +87,7 @@ class EPR(Method):
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; here those are unused, as unknown labels are. Their k is a "
         "number per data set; the default here is the mean of the complete training labels.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_epr",
         tolerance="1e-9; step 1e-6 in float32",
@@ -106,10 +107,10 @@ class EPR(Method):
         """The head and k."""
         setup = super().setup(problem, draw)
         expected = self.hyper.expected_positives or problem.oracle["expected_positives"]
-        setup.constants["expected_positives"] = torch.tensor(float(expected))
+        setup.constants["expected_positives"] = torch.tensor(float(expected), dtype=torch.float64)
         return setup
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
         """The equation of `expected_positive_loss`."""
-        expected = run.constants["expected_positives"]
+        expected = run.constants["expected_positives"].to(logits.dtype)
         return expected_positive_loss(logits, positives(batch.observed), expected)

@@ -59,6 +59,7 @@ class IU(Method):
         regimes=("full", "pal"),
         differs="The authors' code adds 1e-5 inside the logarithm and divides by B*C, not by the "
         "number of observed labels; so does this.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_iu",
         tolerance="1e-9",
@@ -92,6 +93,7 @@ class IUN(Method):
         needs=("true negatives",),
         differs="The authors' code adds 1e-5 inside the logarithm and divides by B*C; so does "
         "this. Unknown labels are neither negative nor ignored but told where they are negative.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_iun",
         tolerance="1e-9; step 1e-6 in float32",

@@ -67,7 +67,7 @@ class PseudoLabel(Method):
         differs="No code was published, and the paper does not say when pseudo labels change: here "
         "at each visit of an image, to what was predicted just before the step.",
         source="equations",
-        reference="arXiv:2308.00166, eq. 8-12, without its factors",
+        reference="arXiv:2308.00166, eq. 7",
         tolerance="1e-9; memory over steps 1e-5 in float32",
         evidence=(
             "tests/baselines/test_pseudo_label.py::test_numpy_reference",

@@ -29,17 +29,16 @@ from baselines.core import (
 )
 
 ESTIMATOR = "estimator.logits"
-
-
-def _nl(probability: Tensor) -> Tensor:
-    """-log(a + 1e-5): the authors' guarded logarithm, finite at zero."""
-    return -torch.log(probability + 1e-5)
+GUARD = 1e-5
 
 
 def guarded_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy with the authors' additive guard, entry by entry.
 
         y nl(p) + (1 - y) nl(1 - p),   nl(a) = -log(a + 1e-5),   p = sigmoid(z)
+
+    Both logarithms are taken of the smaller of p and 1 - p: of a + 1e-5 next to one, float32 keeps
+    two digits of what the loss needs.
 
     Args:
         logits: [B, C].
@@ -48,7 +47,31 @@ def guarded_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         [B, C].
     """
-    return target * _nl(torch.sigmoid(logits)) + (1.0 - target) * _nl(torch.sigmoid(-logits))
+    likely, other = logits > 0, 1.0 - target
+    smaller = torch.sigmoid(torch.where(likely, -logits, logits))
+    of_larger = torch.where(likely, target, other) * torch.log1p(GUARD - smaller)
+    of_smaller = torch.where(likely, other, target) * torch.log(smaller + GUARD)
+    return -of_larger - of_smaller
+
+
+def taught_cross_entropy(logits: Tensor, teacher: Tensor) -> Tensor:
+    """`guarded_cross_entropy` against the probabilities of other logits, entry by entry.
+
+        q nl(p) + (1 - q) nl(1 - p),   p = sigmoid(logits),   q = sigmoid(teacher)
+
+    Where q is above one half both sides change their signs, because 1 - q has no digits next to
+    q = 1.
+
+    Args:
+        logits: [B, C].
+        teacher: [B, C], logits too; detach them to keep q constant.
+
+    Returns:
+        [B, C].
+    """
+    sure = teacher > 0
+    turned = torch.where(sure, -logits, logits)
+    return guarded_cross_entropy(turned, torch.sigmoid(torch.where(sure, -teacher, teacher)))
 
 
 def role_loss(
@@ -83,10 +106,9 @@ def role_loss(
     observed = positive.to(logits.dtype)
 
     def side(own: Tensor, other: Tensor) -> Tensor:
-        likely = torch.sigmoid(own)
-        known = observed * _nl(likely)
-        taught = guarded_cross_entropy(own, torch.sigmoid(other).detach())
-        excess = (likely.sum(1).mean() - expected_positives) / own.shape[1]
+        known = observed * guarded_cross_entropy(own, observed)
+        taught = taught_cross_entropy(own, other.detach())
+        excess = (torch.sigmoid(own).sum(1).mean() - expected_positives) / own.shape[1]
         return (known + taught).mean() + excess**2
 
     return 0.5 * (side(logits, estimator_logits) + side(estimator_logits, logits))
@@ -124,6 +146,7 @@ class ROLE(Method):
         "estimate at 0.005, as their initialisation provides for, and enters the loss in no other "
         "way. Their Adam is dense: estimates of images outside the batch keep moving through the "
         "first moment, and so they do here under the recipe's optimiser.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_role, and four "
         "steps of its dense Adam",
@@ -152,7 +175,7 @@ class ROLE(Method):
         estimate = torch.where(observed == 1, sure, estimate)
         setup.params[ESTIMATOR] = torch.where(observed == 0, -sure, estimate)
         expected = self.hyper.expected_positives or problem.oracle["expected_positives"]
-        setup.constants["expected_positives"] = estimate.new_tensor(float(expected))
+        setup.constants["expected_positives"] = torch.tensor(float(expected), dtype=torch.float64)
         return setup
 
     def rates(self) -> dict[str, Rate]:
@@ -164,5 +187,6 @@ class ROLE(Method):
         logits = self.logits(run, batch.features)
         estimate = run.params[ESTIMATOR][batch.rows]
         known = positives(batch.observed, logits.dtype)
-        loss = role_loss(logits, estimate, known, run.constants["expected_positives"])
+        expected = run.constants["expected_positives"].to(logits.dtype)
+        loss = role_loss(logits, estimate, known, expected)
         return Step(loss, corrected=(batch.observed == -1) & (estimate > 0))

@@ -48,6 +48,7 @@ class WAN(Method):
         regimes=("pal", "ppl", "spl", "missing"),
         differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
         "hold no observed negatives; here those weigh 1/(C-1) like the unknown labels.",
+        version="2",
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_wan",
         tolerance="1e-9",

@@ -108,7 +108,6 @@ def test_selection(case, uniform, k, threshold):
             torch.from_numpy(logits),
             torch.from_numpy(observed),
             likelihood_topk=k,
-            clip=0.01,
             prior=None if given is None else torch.from_numpy(given),
             prior_threshold=threshold,
         )
@@ -118,8 +117,15 @@ def test_selection(case, uniform, k, threshold):
 
 def test_selection_is_of_the_batch_and_not_of_each_image():
     z = torch.tensor([[3.0, 2.0, 1.0], [-1.0, -2.0, -3.0]])
-    found = likely_unknown(z, torch.full((2, 3), -1), 2, 0.0)
+    found = likely_unknown(z, torch.full((2, 3), -1), 2)
     assert found.int().tolist() == [[1, 1, 0], [0, 0, 0]]
+
+
+def test_selection_takes_the_likeliest_also_where_rounding_makes_them_equal():
+    z, observed = torch.tensor([[-20.0, -18.0, -30.0]]), torch.full((1, 3), -1)
+    for dtype in (torch.float32, torch.float64):
+        weights = selective_weights(z.to(dtype), observed, likelihood_topk=1)
+        assert weights.tolist() == [[1.0, 0.0, 1.0]]
 
 
 def test_finite_in_float32(assert_finite):
@@ -132,7 +138,7 @@ def test_finite_in_float32(assert_finite):
             )
 
         def selective(z, s, given=given):
-            weights = selective_weights(z, s, prior=torch.full((4,), 0.6), clip=given["clip"])
+            weights = selective_weights(z, s, prior=torch.full((4,), 0.6))
             return partial_asymmetric_loss(z, s, weights, **given)
 
         assert_finite(selective)

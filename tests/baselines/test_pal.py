@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -116,6 +119,14 @@ def test_both_kinds_weigh_the_same_margin_epochs_before_the_end():
     assert value(10) / value(7) == pytest.approx(np.exp(0.3))
 
 
+def test_pseudo_labels_drift_by_the_ratio_of_the_weights():
+    pseudo, unknown = torch.tensor([[0.5, 0.2, 0.9]], dtype=torch.float64), torch.full((1, 3), -1)
+    z = (torch.logit(pseudo) + math.log(0.95 / 0.05)).requires_grad_()
+    loss = pal_loss(z, unknown, pseudo, unknown == -1, epoch=1, epochs=10, penalty=False)
+    (slope,) = torch.autograd.grad(loss, z)
+    assert slope.abs().max() < 1e-15
+
+
 def test_share_of_observed_labels_ignores_positives_where_only_those_are_observed():
     observed = torch.tensor([[1, -1, -1, -1], [-1, 1, -1, -1]])
     assert [x.item() for x in class_shares(observed, total="observed")] == [0.0, 1.0]
@@ -156,6 +167,29 @@ def test_subset_has_the_rounded_size_and_the_smallest_numbers(fraction):
         if 0 < count < size:
             assert uniform[size][subset[size]].max() <= left.min()
     assert not (subset & ~unknown).any()
+
+
+def test_subset_sizes_round_halves_up_exactly():
+    unknown = torch.arange(200)[None, :] < torch.arange(1, 201)[:, None]  # row i has i + 1
+    uniform = Draw(3).at(0, 1).uniform("subset", 200, 200)
+    for hundredths in (15, 21, 29, 35, 50, 53, 65):
+        sizes = [max(1, (hundredths * n + 50) // 100) for n in range(1, 201)]
+        for fraction in (hundredths / 100, torch.tensor(hundredths / 100)):  # float32 when stacked
+            assert random_subset(unknown, uniform, fraction).sum(1).tolist() == sizes
+
+
+def test_a_random_subset_leaves_the_expected_loss_as_it_is():
+    z = torch.tensor([[0.3, -2.0, 1.5, 4.0, -0.7]], dtype=torch.float64)
+    observed, pseudo = torch.tensor([[1, -1, -1, -1, -1]]), torch.sigmoid(0.5 * z)
+
+    def loss(subset):
+        mask = torch.zeros(1, 5, dtype=torch.bool)
+        mask[0, list(subset)] = True
+        return pal_loss(z, observed, pseudo, mask, epoch=2, epochs=10).item()
+
+    whole = loss((1, 2, 3, 4))
+    halves = [loss(pair) for pair in itertools.combinations((1, 2, 3, 4), 2)]
+    assert np.mean(halves) == pytest.approx(whole, rel=1e-12)
 
 
 def step_of(method, run, batch, epoch):

@@ -124,7 +124,7 @@ def weights_of(case: dict[str, Any], z: Tensor, observed: Tensor) -> Tensor:
     given = case["hyper"]
     if given["partial_loss_mode"] == "selective":
         prior = torch.tensor(case["prior"], dtype=z.dtype) if "prior" in case else None
-        options = {name: given[name] for name in ("likelihood_topk", "prior_threshold", "clip")}
+        options = {name: given[name] for name in ("likelihood_topk", "prior_threshold")}
         return selective_weights(z, observed, prior=prior, **options)
     modes = {None: "negative", "ignore_normalize_classes": "ignore-normalised"}
     mode = modes.get(given["partial_loss_mode"], given["partial_loss_mode"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.core import MethodError, Rate, registry
-from baselines.role import ROLE, Hyper, guarded_cross_entropy, role_loss
+from baselines.role import ROLE, Hyper, guarded_cross_entropy, role_loss, taught_cross_entropy
 from benchkit.random import Draw
 
 
@@ -62,6 +62,30 @@ def test_guarded_cross_entropy_is_the_authors_bce(vectors, assert_matches):
             case["loss"],
             case["grad_logits"],
         )
+
+
+def test_the_guard_keeps_its_digits_in_float32():
+    z = torch.tensor([-50.0, -12.0, -6.0, 0.0, 6.0, 12.0, 50.0], dtype=torch.float64)
+    laws = [
+        lambda x: guarded_cross_entropy(x, torch.ones_like(x)),
+        lambda x: guarded_cross_entropy(x, torch.zeros_like(x)),
+        lambda x: taught_cross_entropy(x, 0.3 * z.to(x.dtype)),
+        lambda x: taught_cross_entropy(x, x),
+    ]
+    targets = [lambda x: (1, 0), lambda x: (0, 1), lambda x: pair(0.3 * z), lambda x: pair(x)]
+
+    def pair(x):
+        return torch.sigmoid(x), torch.sigmoid(-x)
+
+    for law, target in zip(laws, targets, strict=True):
+        wide, narrow = z.clone().requires_grad_(), z.float().requires_grad_()
+        (p, q), (t, u) = pair(wide), target(wide)
+        exact = -t * torch.log(p + 1e-5) - u * torch.log(q + 1e-5)
+        got = law(narrow)
+        torch.testing.assert_close(got.double(), exact, rtol=1e-6, atol=1e-15)
+        (slope,) = torch.autograd.grad(got.sum(), narrow)
+        (wanted,) = torch.autograd.grad(exact.sum(), wide)
+        torch.testing.assert_close(slope.double(), wanted, rtol=1e-5, atol=1e-11)
 
 
 def reference(z, theta, y, k, held):
