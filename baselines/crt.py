@@ -30,20 +30,13 @@ from baselines.core import (
 from baselines.core.sampling import LENGTHS, epoch_length
 from baselines.core.statistics import class_counts
 
-CLASSIFIER = 1  # position of the second stage
+SECOND = 1  # position of the second stage
 
 
 @dataclass(frozen=True)
-class CRTHyper:
-    """The second stage; the first is the recipe's."""
+class BalancedHyper:
+    """The rows of a class-aware second stage."""
 
-    classifier_epochs: int = hyper(
-        10,
-        "epochs of the class-aware second stage",
-        search=(5, 10, 20),
-        paper={"imagenet-lt": 10},
-        low=1,
-    )
     per_class: int = hyper(
         4,
         "images per drawn class in the second stage",
@@ -59,11 +52,47 @@ class CRTHyper:
     )
 
 
-class CRT(Method):
+class Decoupled(Method):
+    """Two stages of binary cross-entropy: the first on all rows, the second class-aware.
+
+    What learns in which stage is up to the method; the class lists of the sampler hold the
+    observed positives.
+    """
+
+    def epoch_length(self, problem: Problem, stage: int) -> int:
+        """Every image once; in the second stage what `length` says."""
+        length = self.hyper.length if stage == SECOND else "images"
+        return epoch_length(length, class_counts(problem.labels), problem.num_images)
+
+    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
+        """Shuffled, then class-aware over the observed positives (if there is any)."""
+        if clock.stage != SECOND or not bool(problem.labels.count(1).any()):
+            return Shuffle()
+        return ClassAware(problem.labels, per_class=self.hyper.per_class)
+
+    def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
+        """Binary cross-entropy, unknown as negative."""
+        return bce(logits, positives(batch.observed, logits.dtype))
+
+
+@dataclass(frozen=True)
+class Hyper(BalancedHyper):
+    """The second stage; the first is the recipe's."""
+
+    classifier_epochs: int = hyper(
+        10,
+        "epochs of the class-aware second stage",
+        search=(5, 10, 20),
+        paper={"imagenet-lt": 10},
+        low=1,
+    )
+
+
+class CRT(Decoupled):
     """Classifier re-training: the representation from all rows, the classifier from balanced ones.
 
     Both stages minimise L = mean_{b,c} [softplus(z) - y z]; they differ in what learns and in the
-    rows they visit. The class lists of the sampler hold the observed positives.
+    rows they visit.
     """
 
     info = MethodInfo(
@@ -92,7 +121,7 @@ class CRT(Method):
             "tests/baselines/test_crt.py::test_rows_of_the_two_stages",
         ),
     )
-    Hyper = CRTHyper
+    Hyper = Hyper
 
     def stages(self) -> tuple[Stage, ...]:
         """The whole model, then the classifier alone from a fresh start."""
@@ -105,18 +134,3 @@ class CRT(Method):
                 restart=("head",),
             ),
         )
-
-    def epoch_length(self, problem: Problem, stage: int) -> int:
-        """Every image once; in the second stage what `length` says."""
-        length = self.hyper.length if stage == CLASSIFIER else "images"
-        return epoch_length(length, class_counts(problem.labels), problem.num_images)
-
-    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
-        """Shuffled, then class-aware over the observed positives (if there is any)."""
-        if clock.stage != CLASSIFIER or not bool(problem.labels.count(1).any()):
-            return Shuffle()
-        return ClassAware(problem.labels, per_class=self.hyper.per_class)
-
-    def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """Binary cross-entropy, unknown as negative."""
-        return bce(logits, positives(batch.observed, logits.dtype))

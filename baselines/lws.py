@@ -11,31 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.bce import bce
-from baselines.core import (
-    Batch,
-    ClassAware,
-    Clock,
-    Draw,
-    Method,
-    MethodInfo,
-    Problem,
-    Run,
-    Sampling,
-    Setup,
-    Shuffle,
-    Stage,
-    hyper,
-    positives,
-)
-from baselines.core.sampling import LENGTHS, epoch_length
-from baselines.core.statistics import class_counts
-
-SCALES = 1  # position of the second stage
+from baselines.core import Draw, MethodInfo, Problem, Run, Setup, Stage, hyper
+from baselines.crt import BalancedHyper, Decoupled
 
 
 @dataclass(frozen=True)
-class Hyper:
+class Hyper(BalancedHyper):
     """The second stage; the first is the recipe's."""
 
     scale_epochs: int = hyper(
@@ -45,23 +26,9 @@ class Hyper:
         paper={"imagenet-lt": 5},
         low=1,
     )
-    per_class: int = hyper(
-        4,
-        "images per drawn class in the second stage",
-        search=(1, 3, 4),
-        paper={"imagenet-lt": 4},
-        low=1,
-    )
-    length: str = hyper(
-        "images",
-        "rows per epoch of the second stage: the number of images, or max_c n_c * C / 4",
-        search=LENGTHS,
-        choices=LENGTHS,
-        paper={"imagenet-lt": "images"},
-    )
 
 
-class LWS(Method):
+class LWS(Decoupled):
     """Learnable weight scaling: logit_c = f_c (w_c x + b_c), f alone trained in a second stage.
 
     Both stages minimise L = mean_{b,c} [softplus(z) - y z]; they differ in what learns and in the
@@ -109,21 +76,6 @@ class LWS(Method):
             Stage("scales", epochs=self.hyper.scale_epochs, train=("scale",)),
         )
 
-    def epoch_length(self, problem: Problem, stage: int) -> int:
-        """Every image once; in the second stage what `length` says."""
-        length = self.hyper.length if stage == SCALES else "images"
-        return epoch_length(length, class_counts(problem.labels), problem.num_images)
-
-    def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
-        """Shuffled, then class-aware over the observed positives (if there is any)."""
-        if clock.stage != SCALES or not bool(problem.labels.count(1).any()):
-            return Shuffle()
-        return ClassAware(problem.labels, per_class=self.hyper.per_class)
-
     def logits(self, run: Run, features: Tensor) -> Tensor:
         """The head's logits, each class times its scale."""
         return run.params["scale"] * self.head.apply(run.params, features)
-
-    def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """Binary cross-entropy, unknown as negative."""
-        return bce(logits, positives(batch.observed, logits.dtype))
