@@ -1,9 +1,10 @@
 """What stands under a table: everything that a reader needs to quote a row of it."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from leaderboard.record import SHOTS, Group, Split
-from leaderboard.statistics import chance_ap, mean
+from leaderboard.statistics import chance_ap, chance_deviation, mean
 
 _NAMES_SHOWN = 6
 
@@ -67,16 +68,20 @@ def _left_out(split: Split) -> str:
 
 
 def _chance(split: Split) -> str:
-    pairs = zip(split.test_positives, split.test_known, strict=True)
-    each = [chance_ap(positives, known) for positives, known in pairs]
+    pairs = list(zip(split.test_positives, split.test_known, strict=True))
 
     def percent(shots: Sequence[str]) -> str:
-        found = [ap for ap, shot in zip(each, split.shot, strict=True) if shot in shots]
-        value = mean([ap for ap in found if ap is not None])
-        return "–" if value is None else f"{100 * value:.2f}"
+        chosen = [pair for pair, shot in zip(pairs, split.shot, strict=True) if shot in shots]
+        found = [ap for ap in (chance_ap(*pair) for pair in chosen) if ap is not None]
+        value = mean(found)
+        if value is None:
+            return "–"
+        # The classes' scores are independent of one another, so that their variances add up.
+        variance = sum((chance_deviation(*pair) or 0.0) ** 2 for pair in chosen)
+        return f"{100 * value:.2f} ± {100 * math.sqrt(variance) / len(found):.2f}"
 
     groups = ", ".join(f"{percent([shot])} {shot}" for shot in SHOTS)
-    return f"random scores give {percent(SHOTS)} in expectation ({groups})"
+    return f"random scores give {percent(SHOTS)} ({groups}), mean ± deviation over all orders"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """Mean and spread over seeds, with missing values that stay missing; and what chance gives."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,3 +50,49 @@ def chance_ap(positives: int, images: int) -> float | None:
         return 1.0
     harmonic = float((1.0 / np.arange(1, images + 1)).sum())
     return (harmonic + (images - harmonic) * (positives - 1) / (images - 1)) / images
+
+
+def chance_deviation(positives: int, images: int) -> float | None:
+    """The standard deviation of average precision if the scores are random and all different.
+
+    With y_i for whether rank i is a positive and S_i for how many are up to there,
+    P AP = sum_i y_i S_i / i. Any r ranks are all positives with probability
+    p_r = P ... (P - r + 1) / (N ... (N - r + 1)), so that
+
+        E[(P AP)^2] = sum_i (p_1 + 3 (i - 1) p_2 + (i - 1) (i - 2) p_3) / i^2
+                      + 2 sum_{i < k} (2 p_2 + (3 i + k - 5) p_3 + (i - 1) (k - 3) p_4) / (i k).
+
+    Args:
+        positives: P.
+        images: N, those whose label is known.
+
+    Returns:
+        A fraction, or `None` where there is no positive.
+    """
+    expected = chance_ap(positives, images)
+    if expected is None:
+        return None
+    p, square = 1.0, 0.0
+    for r, factor in enumerate(_square_factors(images)):
+        if r >= positives:
+            break
+        p *= (positives - r) / (images - r)
+        square += p * factor
+    return float(np.sqrt(max(0.0, square / positives**2 - expected**2)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _square_factors(images: int) -> tuple[float, float, float, float]:
+    """What p_1 ... p_4 are multiplied with in `chance_deviation`."""
+    i = np.arange(1.0, images + 1)
+    before = np.cumsum(1 / i) - 1 / i  # the sum of 1 / j over the ranks j < i
+    pairs = (before / i).sum()
+    return (
+        float((1 / i**2).sum()),
+        float((3 * (i - 1) / i**2).sum() + 4 * pairs),
+        float(
+            ((i - 1) * (i - 2) / i**2).sum()
+            + 2 * ((3 * (i - 1) / i).sum() + before.sum() - 5 * pairs)
+        ),
+        float(2 * ((1 - 3 / i) * (i - 1 - before)).sum()),
+    )

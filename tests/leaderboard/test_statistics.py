@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderboard.marks import Mark, mark_column, percent
-from leaderboard.statistics import chance_ap, mean, sample_std
+from leaderboard.statistics import chance_ap, chance_deviation, mean, sample_std
 
 BEST, SECOND, LOWEST, NONE = Mark.BEST, Mark.SECOND, Mark.LOWEST, Mark.NONE
 
@@ -22,13 +22,16 @@ def test_one_seed_has_a_mean_and_no_spread():
 
 
 @pytest.mark.parametrize("images", [1, 2, 5, 7])
-def test_chance_is_the_mean_over_all_orders(images):
+def test_chance_is_over_all_orders(images):
     for positives in range(1, images + 1):
         orders = list(itertools.combinations(range(1, images + 1), positives))  # their ranks
         precisions = [[(k + 1) / rank for k, rank in enumerate(ranks)] for ranks in orders]
-        expected = np.mean([np.mean(values) for values in precisions])
-        assert chance_ap(positives, images) == pytest.approx(expected, rel=1e-12)
+        values = [np.mean(each) for each in precisions]
+        assert chance_ap(positives, images) == pytest.approx(np.mean(values), rel=1e-12)
+        spread = pytest.approx(np.std(values), rel=1e-9, abs=1e-7)
+        assert chance_deviation(positives, images) == spread
     assert chance_ap(0, images) is None
+    assert chance_deviation(0, images) is None
 
 
 def test_a_missing_value_makes_the_result_missing():

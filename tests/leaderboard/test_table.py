@@ -4,7 +4,7 @@ from leaderboard.errors import ReportError
 from leaderboard.marks import Mark
 from leaderboard.record import Failure, Records
 from leaderboard.render.text import cell_text
-from leaderboard.statistics import chance_ap
+from leaderboard.statistics import chance_ap, chance_deviation
 from leaderboard.table import build, build_all
 
 COCO = "c0c0" * 16
@@ -60,7 +60,8 @@ def test_the_footer_says_what_the_table_stands_on(load, four_methods):
         ("left out", "1 class without positives in the test set, AP undefined (unseen)"),
         (
             "chance",
-            "random scores give 0.76 in expectation (0.96 many, 0.76 medium, 0.56 few)",
+            "random scores give 0.76 ± 0.23 (0.96 ± 0.35 many, 0.76 ± 0.38 medium, "
+            "0.56 ± 0.44 few), mean ± deviation over all orders",
         ),
         ("selection", "last"),
         ("metric version", "1"),
@@ -72,10 +73,10 @@ def test_chance_counts_known_labels_only(load, record):
     run = record("asl", 0, 0.6)
     run["split"]["test_known"] = [40, 60, 20, 0]
     (line,) = (text for name, text in build(load([run])).footer if name == "chance")
-    half = 100 * chance_ap(30, 60)
+    half, spread = 100 * chance_ap(30, 60), 100 * chance_deviation(30, 60)
     assert line == (
-        f"random scores give {(200 + half) / 3:.2f} in expectation "
-        f"(100.00 many, {half:.2f} medium, 100.00 few)"
+        f"random scores give {(200 + half) / 3:.2f} ± {spread / 3:.2f} (100.00 ± 0.00 many, "
+        f"{half:.2f} ± {spread:.2f} medium, 100.00 ± 0.00 few), mean ± deviation over all orders"
     )
 
 
