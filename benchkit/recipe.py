@@ -18,6 +18,8 @@ from typing import Any
 from baselines.core.heads import Head, HiddenHead, LinearHead
 from benchkit.errors import BenchkitError
 
+_LINEAR = ("linear-scaled", "linear")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -37,7 +39,8 @@ class Recipe:
         batch: images per step; the last partial batch of an epoch is dropped.
         clip: greatest global L2 norm of a run's gradient; 0 for none.
         sampler: method (what the method asks for), shuffle, or class-aware on observed labels.
-        head: linear, or hidden:WIDTH for one hidden layer.
+        head: linear-scaled, linear, or hidden:WIDTH for one hidden layer; see
+            `baselines.core.heads`.
         standardise: on or off: features minus the training mean over
             the training standard deviation.
     """
@@ -55,7 +58,7 @@ class Recipe:
     batch: int = 32
     clip: float = 0.0
     sampler: str = "method"
-    head: str = "linear"
+    head: str = "linear-scaled"
     standardise: str = "on"
 
     def __post_init__(self) -> None:
@@ -83,8 +86,8 @@ class Recipe:
 
     def make_head(self) -> Head:
         """The head that methods without one of their own are given."""
-        if self.head == "linear":
-            return LinearHead()
+        if self.head in _LINEAR:
+            return LinearHead(scaled=self.head == "linear-scaled")
         return HiddenHead(int(self.head.partition(":")[2]))
 
 
@@ -111,8 +114,11 @@ def _check(recipe: Recipe) -> None:
         if not (math.isfinite(value) and value >= low):
             raise BenchkitError(f"recipe {name}={value} must be a finite number of at least {low}")
     kind, _, width = recipe.head.partition(":")
-    if recipe.head != "linear" and not (kind == "hidden" and width.isdecimal() and int(width) > 0):
-        raise BenchkitError(f"recipe head={recipe.head!r} is neither linear nor hidden:WIDTH")
+    hidden = kind == "hidden" and width.isdecimal() and int(width) > 0
+    if recipe.head not in _LINEAR and not hidden:
+        raise BenchkitError(
+            f"recipe head={recipe.head!r} is not {', '.join(_LINEAR)}, hidden:WIDTH"
+        )
     try:
         milestones(recipe.milestones)
     except ValueError:

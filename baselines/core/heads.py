@@ -59,7 +59,19 @@ def classifier(inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class LinearHead:
-    """logits = x W + b."""
+    """logits = x W + s b, with s = 1, or s = sqrt(D) if the bias is scaled.
+
+    Labels are rare, so that every logit has to fall by a few units before anything is learnt. The
+    features of a network do that through their mean; centred features have none, and a plain bias
+    is one weight among D: the weights get there first, by way of whatever the visited rows have in
+    common, and those of rare classes stay there. Scaled, the bias stands on a constant feature
+    that is as long as a centred and scaled row, sqrt(D), and learns as fast as the weights do.
+
+    Attributes:
+        scaled: whether s = sqrt(D).
+    """
+
+    scaled: bool = False
 
     def init(self, inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
         """W [D, C] and b [C]."""
@@ -67,7 +79,10 @@ class LinearHead:
 
     def apply(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
         """[B, D] -> [B, C]."""
-        return affine(params, "head", features)
+        if not self.scaled:
+            return affine(params, "head", features)
+        scale = math.sqrt(features.shape[-1])
+        return features @ params["head.weight"] + scale * params["head.bias"]
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,16 @@ def test_linear_head() -> None:
     torch.testing.assert_close(LinearHead().apply(params, features), expected)
 
 
+def test_a_scaled_bias_stands_on_a_feature_as_long_as_a_row() -> None:
+    head, params = LinearHead(scaled=True), LinearHead().init(100, 7, Draw(1))
+    assert all(torch.equal(head.init(100, 7, Draw(1))[key], params[key]) for key in params)
+    params["head.bias"] = Draw(3).normal("bias", 7)
+    features = Draw(2).normal("features", 4, 100)
+    longer = torch.cat([features, torch.full((4, 1), 10.0)], 1)
+    expected = longer @ torch.cat([params["head.weight"], params["head.bias"][None]])
+    torch.testing.assert_close(head.apply(params, features), expected)
+
+
 def test_hidden_head() -> None:
     head = HiddenHead(16)
     params = head.init(5, 3, Draw(1))

@@ -35,7 +35,8 @@ def test_words_apply_from_left_to_right(tmp_path: Path) -> None:
     assert (got.optimiser, got.batch, got.lr, got.epochs) == ("sgd", 4, 0.25, 3)
     assert got.make_head() == HiddenHead(7)
     assert parse(["lr=0.25", "dbl"]).lr == 0.02  # a name replaces everything before it
-    assert Recipe().make_head() == LinearHead()
+    assert Recipe().make_head() == LinearHead(scaled=True)
+    assert parse(["head=linear"]).make_head() == LinearHead(scaled=False)
 
 
 def test_toml_integers_serve_as_floats(tmp_path: Path) -> None:
@@ -91,9 +92,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("schedule=linear", r"schedule='linear' is not one of"),
         ("sampler=none", r"sampler='none' is not one of"),
         ("standardise=yes", r"standardise='yes' is not one of"),
-        ("head=hidden", r"head='hidden' is neither linear nor hidden:WIDTH"),
-        ("head=hidden:0", r"is neither linear nor hidden:WIDTH"),
-        ("head=hidden:²", r"is neither linear nor hidden:WIDTH"),
+        ("head=hidden", r"head='hidden' is not linear-scaled, linear, hidden:WIDTH"),
+        ("head=hidden:0", r"is not linear-scaled, linear, hidden:WIDTH"),
+        ("head=hidden:²", r"is not linear-scaled, linear, hidden:WIDTH"),
         ("milestones=5;7", r"milestones='5;7' is not a list such as 5,7"),
     ],
 )

@@ -59,7 +59,7 @@ HYPERS = [
 ]
 
 
-@pytest.mark.parametrize("head", [LinearHead(), HiddenHead(7)])
+@pytest.mark.parametrize("head", [LinearHead(), LinearHead(scaled=True), HiddenHead(7)])
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_stack_equals_its_runs_alone(
     data: TrainingSet, name: str, head: LinearHead | HiddenHead
