@@ -62,7 +62,12 @@ def measure(kind: str, classes: int, steps: int) -> None:
     indptr, indices, values = (torch.from_numpy(part) for part in _draw(np, classes))
     table: LabelTable = CompressedTable((IMAGES, classes), indptr, indices, values, -1)
     if kind == "array":
-        table = LabelTable.of(table.whole())
+        array = torch.empty(IMAGES, classes, dtype=torch.int8)  # more than `whole` would give
+        at = 0
+        for block in table.blocks():
+            array[at : at + len(block)] = block
+            at += len(block)
+        table = LabelTable.of(array)
     data = TrainingSet(features, table, table, "pal", torch.zeros(classes, dtype=torch.int64))
     times = []
     recipe = Recipe(epochs=3, batch=BATCH, sampler="method")
