@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def parse(method: str, hyper_class: type, values: Mapping[str, str]) -> Any:
 
     Raises:
         ValueError: a name that the method does not have (with the nearest one), a value of the
-            wrong type, or one outside its range.
+            wrong type, one that is not finite, or one outside its range.
     """
     known = {entry["name"]: entry for entry in describe(hyper_class)}
     parsed = {}
@@ -78,7 +79,15 @@ def _value(method: str, entry: Mapping[str, Any], text: str) -> Any:
         raise ValueError(f"{where}={text} is not a value of type {kind}") from None
     if entry.get("choices") and value not in entry["choices"]:
         raise ValueError(f"{where}={text} is not one of {list(entry['choices'])}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}={text} is not a finite number")
     low, high = entry.get("low"), entry.get("high")
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        raise ValueError(f"{where}={text} is outside [{low}, {high}]")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"{where}={text} is {_outside(low, high)}")
     return value
+
+
+def _outside(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"less than {low}"
+    return f"greater than {high}" if low is None else f"outside [{low}, {high}]"

@@ -162,6 +162,8 @@ class Example:
     width: int = hyper(8, "a width", low=1)
     fast: bool = hyper(False, "whether")
     mode: str = hyper("slow", "how", choices=("slow", "quick"))
+    free: float = hyper(1.0, "of any size")
+    tall: int = hyper(1, "a height", high=2)
 
 
 def test_parse() -> None:
@@ -175,15 +177,18 @@ def test_parse() -> None:
     ("values", "message"),
     [
         ({"rte": "1"}, "method 'm' has no hyperparameter 'rte'; did you mean 'rate'"),
-        ({"zzz": "1"}, r"it has \['fast', 'mode', 'rate', 'width'\]"),
+        ({"zzz": "1"}, r"it has \['fast', 'free', 'mode', 'rate', 'tall', 'width'\]"),
         ({"rate": "much"}, "m.rate=much is not a value of type float"),
         ({"width": "2.5"}, "m.width=2.5 is not a value of type int"),
         ({"fast": "maybe"}, "m.fast=maybe is not a value of type bool"),
         ({"mode": "idle"}, r"m.mode=idle is not one of \['slow', 'quick'\]"),
         ({"rate": "1.5"}, r"m.rate=1.5 is outside \[0.0, 1.0\]"),
         ({"rate": "-0.1"}, "is outside"),
-        ({"rate": "nan"}, "is outside"),
-        ({"width": "0"}, r"m.width=0 is outside \[1, None\]"),
+        ({"rate": "nan"}, "m.rate=nan is not a finite number"),
+        ({"free": "inf"}, "m.free=inf is not a finite number"),
+        ({"free": "nan"}, "m.free=nan is not a finite number"),
+        ({"width": "0"}, "m.width=0 is less than 1$"),
+        ({"tall": "3"}, "m.tall=3 is greater than 2$"),
     ],
 )
 def test_parsing_errors(values: dict[str, str], message: str) -> None:
@@ -193,7 +198,7 @@ def test_parsing_errors(values: dict[str, str], message: str) -> None:
 
 def test_describe() -> None:
     entries = {entry["name"]: entry for entry in describe(Example)}
-    assert list(entries) == ["rate", "width", "fast", "mode"]
+    assert list(entries) == ["rate", "width", "fast", "mode", "free", "tall"]
     assert entries["rate"]["default"] == 0.5
     assert entries["rate"]["search"] == (0.0, 1.0)
     assert entries["width"]["help"] == "a width"

@@ -353,6 +353,7 @@ def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) ->
         (("--method", "asl", "--set", "asl.clip=much"), ("asl.clip=much", "float")),
         (("--method", "asl", "--set", "asl.clip=2"), ("asl.clip=2", "[0.0, 1.0]")),
         (("--method", "asl", "--set", "asl.clip=nan"), ("asl.clip=nan",)),
+        (("--method", "db", "--set", "db.mu=inf"), ("db.mu=inf", "finite")),
         (("--method", "asl", "--set", "asl.focal_gradient=2"), ("focal_gradient=2", "bool")),
         (("--method", "asl", "--set", "clip=2"), ("'clip=2'", "KEY.NAME=VALUE")),
         (("--method", "asl", "--set", "bce.clip=2"), ("bce.clip=2", "'bce'")),
