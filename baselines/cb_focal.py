@@ -18,7 +18,8 @@ NO_POSITIVE = 100_000.0  # the count that stands for an image without positives
 def effective_weight(count: Tensor, beta: float | Tensor) -> Tensor:
     """The inverse of the effective number: E(n) = (1 - beta) / (1 - beta^n).
 
-    E(1) = 1, E falls towards 1 - beta; with beta = 0 it is 1 for every count.
+    E(1) = 1, E falls towards 1 - beta; with beta = 0 it is 1 for every count. It is computed in
+    float64: of 1 - 0.9999, float32 keeps four digits.
 
     Args:
         count: floating, any shape, at least 1.
@@ -29,8 +30,9 @@ def effective_weight(count: Tensor, beta: float | Tensor) -> Tensor:
 
     Source: Cui et al., CVPR 2019, equation 5.
     """
-    beta = torch.as_tensor(beta, dtype=count.dtype, device=count.device)
-    return (1.0 - beta) / -torch.expm1(count * torch.log(beta))
+    beta = torch.as_tensor(beta, dtype=torch.float64, device=count.device)
+    weight = (1.0 - beta) / -torch.expm1(count.double() * torch.log(beta))
+    return weight.to(count.dtype)
 
 
 def class_balanced_weight(
@@ -164,6 +166,7 @@ class CBFocal(Counting, Resampled):
         "L = mean_{b,c} [ balance w (1 - p_t)^gamma e ],  e = BCE(z, y),  p_t = exp(-e),  "
         "unknown -> y = 0",
         unknown="negative",
+        version="2",
         needs=("class counts", "class-aware sampling"),
         differs="The original normalises its weights to sum to C and divides by the number of "
         "positive labels; the DB-loss code, followed here, does neither, so that with beta = 0.9 "

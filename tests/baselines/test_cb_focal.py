@@ -69,6 +69,15 @@ def test_weights_worked_by_hand():
         class_balanced_weight(target, counts, beta=0.5, mode="max_n")
 
 
+@pytest.mark.parametrize("beta", [0.9, 0.999, 0.9999, 0.99999])
+def test_weights_keep_their_digits_in_float32(beta):
+    counts = np.array([1.0, 4.0, 775.0, 5_000.0, 100_000.0])
+    wanted = (1 - beta) / (1 - beta**counts)
+    found = effective_weight(torch.tensor(counts, dtype=torch.float32), beta)
+    assert found.dtype == torch.float32
+    assert found.tolist() == pytest.approx(wanted, rel=2e-7)
+
+
 def test_beta_zero_is_focal(uniform):
     z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
     y = torch.from_numpy(uniform("target", (4, 5)) < 0.4)
