@@ -165,6 +165,7 @@ class COMIC(Method):
             "tests/baselines/test_comic_losses.py::test_balancer_equals_the_authors_code",
             "tests/baselines/test_comic_losses.py::test_classifier_equals_the_authors_code",
             "tests/baselines/test_comic_losses.py::test_attention_equals_the_authors_code",
+            "tests/baselines/test_comic.py::test_rates_follow_the_branches",
         ),
     )
     Hyper = Hyper

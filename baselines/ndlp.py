@@ -325,6 +325,7 @@ class NDLP(Method):
             "tests/baselines/test_ndlp.py::test_bank_update",
             "tests/baselines/test_ndlp.py::test_ramps",
             "tests/baselines/test_ndlp.py::test_step_is_the_sum_of_its_parts",
+            "tests/baselines/test_ndlp.py::test_sampling_and_epoch_length",
         ),
     )
     Hyper = NDLPHyper

@@ -150,10 +150,12 @@ class ROLE(Method):
         source="authors' code",
         reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_role, and four "
         "steps of its dense Adam",
-        tolerance="1e-9",
+        tolerance="1e-9; step 1e-5 in float32",
         evidence=(
             "tests/baselines/test_role.py::test_equals_the_authors_code",
             "tests/baselines/test_role.py::test_estimator_moves_under_dense_adam",
+            "tests/baselines/test_fuzz_partial_labels.py::test_every_step_equals_the_equations",
+            "tests/baselines/test_role.py::test_estimator_learns_faster_and_does_not_decay",
         ),
     )
     Hyper = Hyper

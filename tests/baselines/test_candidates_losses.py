@@ -10,9 +10,11 @@ from torch import Tensor
 from baselines import cdcr, cones_nsl
 from baselines.bce import bce
 from baselines.cc_pml import estimate_rate, forward_corrected_terms
-from baselines.gce import generalised_terms
+from baselines.gce import GCE, generalised_terms
+from baselines.gce import Hyper as GCEHyper
 from baselines.proden_ml import posterior, simplex_cross_entropy
-from baselines.unbiased_pml import non_negative_risk, unbiased_terms
+from baselines.unbiased_pml import Hyper as UnbiasedHyper
+from baselines.unbiased_pml import UnbiasedPML, non_negative_risk, unbiased_terms
 
 
 def sigmoid(z):
@@ -140,6 +142,19 @@ def test_without_noise_all_are_cross_entropy_on_candidates(made):
         np.testing.assert_allclose(gradient_of(loss, z), slope, atol=1e-15, err_msg=name)
 
 
+@pytest.mark.parametrize("form", ["plain", "non-negative"])
+def test_unbiased_method_is_the_mean_at_the_estimated_rate(toy_problem, first_step, form):
+    problem, method = toy_problem(1), UnbiasedPML(UnbiasedHyper(form=form))
+    run, batch, step = first_step(method, problem)
+    p = sigmoid(method.logits(run, batch.features).double().numpy())
+    s, rho = (batch.observed != 0).numpy(), (problem.observed != 0).double().mean(0).min().item()
+    assert 0 < rho < 1
+    true = s * -np.log(p) + rho / (1 - rho) * ~s * np.log(p)
+    true = true.mean(0) if form == "plain" else true.mean(0).clip(0)
+    expected = (true + (~s * -np.log(1 - p)).mean(0) / (1 - rho)).mean()
+    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
+
+
 # ----------------------------------------------------------------------------- robust terms
 
 
@@ -154,6 +169,16 @@ def test_generalised_cross_entropy(made, assert_matches, q, terms):
     slope = np.where(s == 1, -(p**q) * (1 - p), fall) / z.size
     given = torch.from_numpy(s), q, terms
     assert_matches(lambda x: generalised_terms(x, *given).mean(), z, value, slope)
+
+
+@pytest.mark.parametrize("terms", ["candidates", "both"])
+def test_generalised_method_is_the_mean_with_its_exponent(toy_problem, first_step, terms):
+    problem, method = toy_problem(1), GCE(GCEHyper(q=0.4, terms=terms))
+    run, batch, step = first_step(method, problem)
+    p, s = sigmoid(method.logits(run, batch.features).double().numpy()), batch.observed.numpy()
+    other = (1 - (1 - p) ** 0.4) / 0.4 if terms == "both" else -np.log(1 - p)
+    expected = np.where(s != 0, (1 - p**0.4) / 0.4, other).mean()
+    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_generalised_cross_entropy_between_its_ends(made):

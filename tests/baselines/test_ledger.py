@@ -62,27 +62,41 @@ def defined(path: Path) -> dict[str, ast.AST]:
 
 
 @functools.cache
-def reached(path: Path, name: str) -> frozenset[str]:
-    """The modules and vector files that a test names, itself or through what it uses in its file.
+def words(path: Path, name: str) -> frozenset[str]:
+    """Every name and string in a test, and in what it uses in its file.
 
     Arguments count as names, because they are fixtures.
     """
-    known, todo, seen, found = defined(path), [name], set(), set()
+    known, todo, seen = defined(path), [name], set()
     while todo:
         current = todo.pop()
         if current in seen:
             continue
         seen.add(current)
-        if current in imports(path):
-            found.add(imports(path)[current])
         for node in ast.walk(known[current]) if current in known else ():
             if isinstance(node, ast.Name):
                 todo.append(node.id)
             elif isinstance(node, ast.arg):
                 todo.append(node.arg)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= {node.value} if (VECTORS / f"{node.value}.json").is_file() else set()
-    return frozenset(found)
+                seen.add(node.value)
+    return frozenset(seen)
+
+
+@functools.cache
+def reached(path: Path, name: str) -> frozenset[str]:
+    """The modules and vector files that a test names, itself or through what it uses."""
+    found = words(path, name)
+    modules = {module for word, module in imports(path).items() if word in found}
+    files = {file.stem for file in VECTORS.glob("*.json") if file.stem in found}
+    return frozenset(modules | files)
+
+
+def takes_steps_of(method: type[Method], path: Path, name: str) -> bool:
+    """Whether a test uses the method's class, or gets it by a key that it names."""
+    found, key = words(path, name), method.info.key
+    by_key = "registry" in found and bool({key, key.replace("-", "_")} & found)
+    return method.__name__ in found or by_key
 
 
 @functools.cache
@@ -128,9 +142,16 @@ def test_the_tests_exist_and_hold_values_of_the_method(method: type[Method]) -> 
         text = ast.unparse(function)
         assert re.search(r"\bassert|\b(check|close)\(", text), f"{node} asserts nothing"
         assert "skip" not in text, f"{node} may be skipped"
-        assert reached(path, name) & own, f"{node} does not reach {sorted(own)}"
+        near = reached(path, name) & own or takes_steps_of(method, path, name)
+        assert near, f"{node} does not reach {sorted(own)}"
         found |= reached(path, name)
     assert method.__module__ in found, "no test reaches the method's own file"
+
+
+def test_a_test_holds_the_method_and_not_its_functions_alone(method: type[Method]) -> None:
+    """A method that hands its loss a wrong option has to make one of its tests fail."""
+    nodes = [split(node) for node in method.info.evidence]
+    assert any(takes_steps_of(method, *node) for node in nodes), "no test makes one of these"
 
 
 def test_vectors_of_the_authors_are_read(method: type[Method]) -> None:
@@ -155,6 +176,10 @@ def test_a_test_that_proves_nothing_is_noticed() -> None:
     assert "baselines.asl" in reached(here / "test_asl.py", "test_equals_the_authors_code")
     assert "pl_asl" in reached(here / "test_asl.py", "test_equals_the_authors_code")
     assert not reached(here / "test_core.py", "test_masked_mean") & stands_on("baselines.asl")
+    assert takes_steps_of(OURS["gce"], here / "test_candidates.py", "test_stacks")
+    assert not takes_steps_of(
+        OURS["gce"], here / "test_candidates_losses.py", "test_generalised_cross_entropy"
+    )
     assert "baselines.db_focal" in stands_on("baselines.db_clean")
     assert not any(m.startswith("baselines.core.contract") for m in stands_on("baselines.asl"))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from baselines.apaf import adaptive_focal_loss
-from baselines.core import registry
+from baselines.core import ClassAware, Clock, registry
 from baselines.db import DB
 from baselines.db_focal import (
     DBFocal,
@@ -30,6 +30,7 @@ from baselines.pg import (
 )
 from baselines.pr import PR, Factors, probability_rebalancing_loss, selections
 from baselines.pr import Hyper as PRHyper
+from benchkit.random import Draw
 
 SHOT = np.array([0, 0, 1, 2, 2, 2])
 BOTH_VOC = "lambda1_negative+lambda2_positive"
@@ -244,6 +245,8 @@ def test_method_as_db_focal(toy_problem, first_step):
     options = dict(raised="none", adaptive="none", focal="fixed", balance=2.0)
     got = first_step(PG(Hyper(**options, probability="regularised")), problem)[2].loss.item()
     assert got == pytest.approx(first_step(DBFocal(), problem)[2].loss.item(), rel=1e-6)
+    run = PG().setup(problem, Draw(0).at(0, 0))
+    assert isinstance(PG().sampling(run, problem, Clock(0, 1, 10, 0, 3)), ClassAware)
 
 
 @pytest.mark.parametrize("guidance", SWITCHES[::7], ids=str)
