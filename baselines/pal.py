@@ -186,7 +186,11 @@ class Hyper:
 
 
 class PAL(Method):
-    """PAL-loss with stored pseudo labels on a random subset of the unknown ones."""
+    """PAL-loss with stored pseudo labels on a random subset of the unknown ones.
+
+    Meant where labels are unknown and, as in the paper, for complete labels, where it is a weighted
+    cross-entropy; among candidates no label is unknown, and what is wrong there are the positives.
+    """
 
     info = MethodInfo(
         key="pal",
@@ -200,6 +204,7 @@ class PAL(Method):
         "penalty_i = 2 if max_c p <= 0.1 else 1;  t: the image's p one epoch earlier, 0.5 at first;"
         "\nE observed, S a random share q of the unknown labels",
         unknown="estimated",
+        regimes=("full", "pal", "ppl", "spl", "missing"),
         needs=("memory per image", "random subsets"),
         differs="No code was published. The exponent of d and the penalty are corrected to what "
         "the paper's text says; T is B*C, because a share of the observed labels is 1 where only "

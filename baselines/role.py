@@ -129,7 +129,10 @@ class Hyper:
 
 
 class ROLE(Method):
-    """Regularised online label estimation; every label has a trainable estimate."""
+    """Regularised online label estimation; every label has a trainable estimate.
+
+    Meant where some labels are unknown; complete labels and candidates leave nothing to estimate.
+    """
 
     info = MethodInfo(
         key="role",
@@ -141,6 +144,7 @@ class ROLE(Method):
         "q = sigmoid(theta_i), trained per image;  H(t,a) = t nl(a) + (1-t) nl(1-a),  "
         "nl(a) = -log(a + 1e-5);  z = 1 on observed positives",
         unknown="estimated",
+        regimes=("pal", "ppl", "spl", "missing"),
         needs=("trainable labels per image", "expected positives per image"),
         differs="The authors' data have observed positives only. An observed negative starts the "
         "estimate at 0.005, as their initialisation provides for, and enters the loss in no other "

@@ -396,3 +396,11 @@ def test_every_hyperparameter_says_where_to_search(key: str) -> None:
             assert low < high
             assert entry["low"] is None or low >= entry["low"], entry["name"]
             assert entry["high"] is None or high <= entry["high"], entry["name"]
+
+
+@pytest.mark.parametrize("key", registry.builtin())
+def test_what_estimates_labels_says_where_some_are_missing(key: str) -> None:
+    info = registry.get(key).info
+    if info.unknown == "estimated":
+        assert info.regimes, "some regime has nothing to estimate"
+        assert "candidates" not in info.regimes or "spl" not in info.regimes

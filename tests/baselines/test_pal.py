@@ -267,3 +267,4 @@ def test_stacks(assert_stacks, switches):
 
 def test_is_registered():
     assert registry.get("pal") is PAL
+    assert PAL().regimes() == ("full", "pal", "ppl", "spl", "missing")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from baselines.core import MethodError, Rate, registry
+from baselines.epr import EPR
 from baselines.role import ROLE, Hyper, guarded_cross_entropy, role_loss, taught_cross_entropy
 from benchkit.random import Draw
 
@@ -188,3 +189,4 @@ def test_stacks(assert_stacks):
 
 def test_is_registered():
     assert registry.get("role") is ROLE
+    assert ROLE().regimes() == EPR().regimes() == ("pal", "ppl", "spl", "missing")
