@@ -59,9 +59,14 @@ def shot_groups(class_counts: Tensor, many: int = 100, few: int = 20) -> Tensor:
     Returns:
         int64 [C].
 
+    Raises:
+        MethodError: `few` is above `many`; a class would be medium and head at once.
+
     Source: Lin, AAAI 2023, says "more than 100" for head classes; 100 itself has to be one of them
     for its 6 : 6 : 8 classes of VOC-LT.
     """
+    if few > many:
+        raise MethodError(f"few={few} is above many={many}, the least count of a head class")
     return (class_counts < many).long() + (class_counts < few).long()
 
 

@@ -97,6 +97,9 @@ def test_shot_groups_at_their_borders():
     counts = torch.tensor([0, 19, 20, 99, 100, 101])
     assert shot_groups(counts).tolist() == [2, 2, 1, 1, 0, 0]
     assert shot_groups(counts, many=20, few=1).tolist() == [2, 1, 0, 0, 0, 0]
+    assert shot_groups(counts, many=20, few=20).tolist() == [2, 2, 0, 0, 0, 0]
+    with pytest.raises(MethodError, match="few=21 is above many=20"):
+        shot_groups(counts, many=20, few=21)
     assert selections(("a", "b")) == ("none", "a", "b", "a+b")
 
 
