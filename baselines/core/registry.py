@@ -94,7 +94,7 @@ def get(key: str, extra: dict[str, type[Method]] | None = None) -> type[Method]:
     """The method of a key; an unknown key is an error that names the nearest one."""
     known = builtin() | (extra or {})
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
+        near = difflib.get_close_matches(key.lower(), known, 1)
         hint = f"did you mean '{near[0]}'?" if near else "`benchkit methods` lists them"
         raise MethodError(f"there is no method '{key}'; {hint}")
     return known[key]

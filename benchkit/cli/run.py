@@ -145,8 +145,9 @@ def choose_methods(
             raise BenchkitError(f"two plugins define the method '{twice.pop()}'; rename one")
         extra |= found
         versions |= {k: grids.plugin_version(m.info.version, path) for k, m in found.items()}
-    keys = list(registry.builtin() | extra) if text == "all" else text.split(",")
-    keys = list(dict.fromkeys(key.strip() for key in keys))
+    every = list(registry.builtin() | extra)
+    words = (word.strip() for word in text.split(","))
+    keys = dict.fromkeys(key for word in words for key in (every if word == "all" else [word]))
     with wrong_call(ValueError):
         chosen = {key: registry.get(key, extra) for key in keys}
     values = _settings(settings, chosen)

@@ -90,6 +90,8 @@ def test_an_unknown_key_names_the_nearest(folder: Path) -> None:
     write(folder, "core_test_asl", "asl")
     with pytest.raises(MethodError, match="no method 'als'; did you mean 'asl'"):
         registry.get("als")
+    with pytest.raises(MethodError, match="no method 'ASL'; did you mean 'asl'"):
+        registry.get("ASL")
     with pytest.raises(MethodError, match="`benchkit methods` lists them"):
         registry.get("zzzzzz")
 

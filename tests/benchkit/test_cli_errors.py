@@ -348,6 +348,7 @@ def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) ->
     ("words", "names"),
     [
         (("--method", "assl"), ("'assl'", "'asl'")),
+        (("--method", "all,nothing-like-it"), ("'nothing-like-it'", "`benchkit methods`")),
         (("--method", "bce,nothing-like-it"), ("'nothing-like-it'", "`benchkit methods`")),
         (("--method", "asl", "--set", "asl.clp=1"), ("'clp'", "'clip'")),
         (("--method", "asl", "--set", "asl.clip=much"), ("asl.clip=much", "float")),

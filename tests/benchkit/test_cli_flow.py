@@ -24,6 +24,7 @@ import pytest
 from baselines.core import registry
 from benchkit import random
 from benchkit.cli import COMMANDS, benchkit, main
+from benchkit.cli.run import choose_methods
 from benchkit.split_file import read
 from splits import regimes
 
@@ -435,6 +436,11 @@ def test_all_methods_run_or_say_why_not(place: Path, tmp_path: Path) -> None:
     assert {"bce", "asl", "db-focal"} <= ran
     counts = f"{len(ran)} runs done, 0 kept, 0 failed, {len(skipped)} methods skipped\n"
     assert said.out == counts
+
+
+def test_all_may_stand_in_a_list() -> None:
+    keys = [spec.method.info.key for spec in choose_methods("wan, all", (), ())]
+    assert keys == ["wan", *(key for key in registry.builtin() if key != "wan")]
 
 
 def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path: Path) -> None:
