@@ -7,6 +7,7 @@ from typing import Any
 from leaderboard.record import Science, canonical
 
 _ABSENT = "–"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONG_FRACTION = re.compile(r"-?\d+\.\d{5,}(e[+-]?\d+)?")
 _SHARED = ("split", "method", "seed", "selection", "metric_version")
 
@@ -16,7 +17,8 @@ def row_labels(rows: Sequence[Science]) -> list[str]:
 
     A method that occurs once is called by its key. One that occurs several times also shows the
     hyperparameters and recipe values in which its rows differ, such as `asl (clip=0.1)`; long
-    fractions are rounded unless that would make two rows look the same.
+    fractions are rounded and digests cut unless that would make two rows look the same. Scores
+    from elsewhere under the name of a method say so, and nothing of a recipe that nobody knows.
 
     Args:
         rows: the scientific arguments of each row, one per row.
@@ -43,14 +45,19 @@ def shown(value: Any) -> str:
 
 
 def _label(row: Science, rows: Sequence[Science], write: Callable[[str], str]) -> str:
-    differing = _differing([other for other in rows if other.method == row.method])
+    same = [other for other in rows if other.method == row.method]
+    alike = [other for other in same if other.external == row.external]
     mine = flatten(row)
-    values = [f"{name}={write(mine.get(key, _ABSENT))}" for key, name in differing.items()]
+    values = [f"{name}={write(mine.get(key, _ABSENT))}" for key, name in _differing(alike).items()]
+    if row.external and len(alike) < len(same):
+        values.insert(0, "external")
     return f"{row.method} ({', '.join(values)})" if values else row.method
 
 
 def _rounded(value: str) -> str:
-    """A number with a long fraction in four digits, everything else as it is."""
+    """A number with a long fraction in four digits, a digest's first twelve, others as they are."""
+    if _DIGEST.fullmatch(value):
+        return value[:12]
     return f"{float(value):.4g}" if _LONG_FRACTION.fullmatch(value) else value
 
 

@@ -52,9 +52,24 @@ class Science:
         """The table that the run belongs to."""
         return Group(*(str(self.values[key]) for key in Group._fields))
 
+    @property
+    def external(self) -> bool:
+        """Whether the scores were computed elsewhere; nothing is known then of how."""
+        return bool(self.values.get("method_version") == "external")
+
+    @cached_property
+    def row(self) -> str:
+        """Canonical JSON of what the seeds of a row share.
+
+        That is `setting`, but for scores from elsewhere: each seed has a digest of its own.
+        """
+        if not self.external:
+            return self.setting
+        return canonical({k: v for k, v in self.values.items() if k not in ("seed", "inputs")})
+
     @cached_property
     def setting(self) -> str:
-        """Canonical JSON of everything but the seed: equal for the runs of one row."""
+        """Canonical JSON of everything but the seed."""
         return canonical({key: value for key, value in self.values.items() if key != "seed"})
 
 

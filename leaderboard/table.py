@@ -1,6 +1,6 @@
 """Tables: rows of records that may be compared, with means, spreads and marks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from leaderboard.columns import COLUMNS
@@ -9,7 +9,7 @@ from leaderboard.footer import footer_lines
 from leaderboard.groups import by_group, choose, refuse_contradictions, refuse_mixed
 from leaderboard.labels import row_labels
 from leaderboard.marks import Mark, mark_column
-from leaderboard.record import Group, Method, Record, Records, Split
+from leaderboard.record import Group, Method, Record, Records, Science, Split
 from leaderboard.statistics import mean, sample_std
 
 
@@ -123,10 +123,11 @@ def _notes(records: Records, group: Group) -> tuple[str, ...]:
 
 def _table(records: Sequence[Record], notes: tuple[str, ...]) -> Table:
     refuse_contradictions(records)
-    settings: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.science.seed):
-        settings.setdefault(record.science.setting, []).append(record)
-    members = [tuple(settings[setting]) for setting in sorted(settings)]
+    members = [
+        part
+        for row in _sorted_by(records, lambda science: science.row)
+        for part in ([row] if _one_per_seed(row) else _sorted_by(row, lambda s: s.setting))
+    ]
     labels = row_labels([records[0].science for records in members])
     rows = [_row(label, records) for label, records in zip(labels, members, strict=True)]
     rows.sort(key=_standing)
@@ -143,6 +144,21 @@ def _table(records: Sequence[Record], notes: tuple[str, ...]) -> Table:
         ),
         notes=notes + tuple(note for row in rows for note in _missing(row)),
     )
+
+
+def _sorted_by(
+    records: Sequence[Record], key: Callable[[Science], str]
+) -> list[tuple[Record, ...]]:
+    """The records of each key, in the order of their seeds."""
+    found: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.science.seed):
+        found.setdefault(key(record.science), []).append(record)
+    return [tuple(found[name]) for name in sorted(found)]
+
+
+def _one_per_seed(records: Sequence[Record]) -> bool:
+    """Whether no seed occurs twice, as two files of scores from elsewhere may have it."""
+    return len({record.science.seed for record in records}) == len(records)
 
 
 def _row(label: str, records: tuple[Record, ...]) -> Row:

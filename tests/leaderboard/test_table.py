@@ -125,6 +125,38 @@ def test_labels_show_what_tells_the_rows_of_a_method_apart(load, record):
     ]
 
 
+def external(record, name, seed, total, digest):
+    unknown = {"hyperparameters": {}, "recipe": {}, "method_version": "external"}
+    return record(name, seed, total, inputs={"scores": digest * 64}, **unknown)
+
+
+def test_seeds_of_scores_from_elsewhere_share_a_row(load, record):
+    runs = [external(record, "ours", seed, 0.5 + seed / 100, str(seed)) for seed in (0, 2)]
+    (row,) = build(load(runs)).rows
+    assert (row.label, row.seeds, cell_text(row.cells["total"])) == ("ours", (0, 2), "51.00 ± 1.41")
+
+
+def test_two_scores_from_elsewhere_for_one_seed_are_two_rows(load, record):
+    runs = [
+        external(record, "ours", 0, total, digest) for total, digest in ((0.6, "a"), (0.5, "b"))
+    ]
+    runs.append(external(record, "ours", 1, 0.5, "b"))
+    assert [(row.label, row.seeds) for row in build(load(runs)).rows] == [
+        ("ours (inputs.scores=aaaaaaaaaaaa)", (0,)),
+        ("ours (inputs.scores=bbbbbbbbbbbb)", (0, 1)),
+    ]
+
+
+def test_scores_from_elsewhere_under_the_name_of_a_method(load, record):
+    runs = [
+        record("asl", 0, 0.63, recipe={"epochs": 20, "lr": 0.1}),
+        record("asl", 0, 0.62, recipe={"epochs": 40, "lr": 0.1}),
+        external(record, "asl", 0, 0.61, "a"),
+    ]
+    labels = [row.label for row in build(load(runs)).rows]
+    assert labels == ["asl (epochs=20)", "asl (epochs=40)", "asl (external)"]
+
+
 def test_labels_round_long_fractions(load, record):
     runs = [
         record("asl", 0, 0.6, hyperparameters={"clip": 1 / 7}),
