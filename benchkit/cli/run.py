@@ -230,4 +230,6 @@ def evaluate(
     The threshold metrics read scores as logits (0 is probability one half); AP needs the order
     only.
     """
-    click.echo(external.record(split_path, scores, name, seed, selection, out, say))
+    if not name.strip():
+        raise click.UsageError("--name is blank; give the name that the row is to have")
+    click.echo(external.record(split_path, scores, name.strip(), seed, selection, out, say))

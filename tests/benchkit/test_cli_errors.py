@@ -494,6 +494,9 @@ def test_scores_that_do_not_fit(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("hello")
     for name in ("plain.npy", "text.npz", "absent.npz"):
         refused(1, tmp_path / name, words=(*head, "--scores", tmp_path / name))
+    np.savez(tmp_path / "good.npz", scores=fits)
+    unnamed = ("evaluate", "--split", shared / "good.h5", "--name", " ", "--out", tmp_path / "r")
+    refused(2, "--name", words=(*unnamed, "--scores", tmp_path / "good.npz"))
     assert not (tmp_path / "r").exists()
 
 
