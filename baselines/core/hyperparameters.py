@@ -44,15 +44,36 @@ def describe(hyper_class: type) -> list[dict[str, Any]]:
     ]
 
 
-def parse(method: str, hyper_class: type, values: Mapping[str, str]) -> Any:
+def published(hyper_class: type, sets: Sequence[str]) -> dict[str, Any]:
+    """The papers' values for data sets, of which an earlier one goes before a later one."""
+    found = {}
+    for entry in describe(hyper_class):
+        stated = [entry["paper"][name] for name in sets if name in (entry.get("paper") or {})]
+        if stated:
+            found[entry["name"]] = stated[0]
+    return found
+
+
+def parse(
+    method: str,
+    hyper_class: type,
+    values: Mapping[str, str],
+    start: Mapping[str, Any] | None = None,
+) -> Any:
     """Build a `Hyper` from text values, as in `--set asl.clip=0.1`.
+
+    Args:
+        method: its key, for messages.
+        hyper_class: its `Hyper`.
+        values: name -> text.
+        start: name -> value of those that are not in `values`; the others keep their defaults.
 
     Raises:
         ValueError: a name that the method does not have (with the nearest one), a value of the
             wrong type, one that is not finite, or one outside its range.
     """
     known = {entry["name"]: entry for entry in describe(hyper_class)}
-    parsed = {}
+    parsed = dict(start or {})
     for name, text in values.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

@@ -35,6 +35,14 @@ FILE = click.Path(path_type=Path)
     help="Set a hyperparameter; repeat for several.",
 )
 @click.option(
+    "--paper",
+    "sets",
+    multiple=True,
+    metavar="DATASET",
+    help="Start from the papers' values for a data set, such as coco-lt, where a method has them; "
+    "of several the first that states one. --set goes before.",
+)
+@click.option(
     "--recipe",
     "recipe_words",
     multiple=True,
@@ -82,6 +90,7 @@ def run(
     seeds: int | None,
     only: tuple[int, ...],
     settings: tuple[str, ...],
+    sets: tuple[str, ...],
     recipe_words: tuple[str, ...],
     selection: str,
     device: str,
@@ -101,10 +110,11 @@ def run(
       benchkit run --split s.h5 --method bce,asl,db-focal --seeds 3 --out runs
       benchkit run --split s.h5 --method all --recipe epochs=20 --recipe batch=64 --out runs
       benchkit run --split s.h5 --method asl --set asl.clip=0.1 --out runs
+      benchkit run --split voc-lt.h5 --method all --paper voc-lt --paper voc --out runs
     """  # noqa: D301 (click looks for the backspace itself)
     if seeds is not None and only:
         raise click.UsageError("give --seeds N or --seed S, not both")
-    specs = choose_methods(methods, settings, plugins)
+    specs = choose_methods(methods, settings, plugins, sets)
     with wrong_call(BenchkitError):
         recipe = recipes.parse(recipe_words)
     split = split_file.read(split_path)
@@ -133,9 +143,9 @@ def run(
 
 
 def choose_methods(
-    text: str, settings: tuple[str, ...], plugins: tuple[Path, ...]
+    text: str, settings: tuple[str, ...], plugins: tuple[Path, ...], sets: tuple[str, ...] = ()
 ) -> list[grids.Spec]:
-    """The methods of `--method`, with the hyperparameters of `--set`."""
+    """The methods of `--method`, with the hyperparameters of `--set` and `--paper`."""
     extra: dict[str, type[Method]] = {}
     versions: dict[str, str] = {}
     for path in plugins:
@@ -150,11 +160,11 @@ def choose_methods(
     keys = dict.fromkeys(key for word in words for key in (every if word == "all" else [word]))
     with wrong_call(ValueError):
         chosen = {key: registry.get(key, extra) for key in keys}
-    values = _settings(settings, chosen)
+    values, papers = _settings(settings, chosen), _of_papers(sets, chosen)
     specs = []
     for key, method in chosen.items():
         with wrong_call(ValueError):
-            hyper = hyperparameters.parse(key, method.Hyper, values.get(key, {}))
+            hyper = hyperparameters.parse(key, method.Hyper, values.get(key, {}), papers[key])
         kind = "plugin" if key in extra else "builtin"
         specs.append(grids.Spec(method, hyper, kind, versions.get(key, method.info.version)))
     return specs
@@ -173,6 +183,30 @@ def _settings(
             raise click.UsageError(f"--set {text}: the method '{key}' is not in --method")
         values.setdefault(key, {})[name] = value
     return values
+
+
+def _of_papers(
+    sets: tuple[str, ...], chosen: dict[str, type[Method]]
+) -> dict[str, dict[str, object]]:
+    """Method -> the papers' values for the data sets; says which depart from the defaults."""
+    known = {
+        name
+        for method in (registry.builtin() | chosen).values()
+        for entry in hyperparameters.describe(method.Hyper)
+        for name in entry.get("paper") or ()
+    }
+    for name in sets:
+        if name not in known:
+            raise click.UsageError(
+                f"--paper {name}: no method has values for it; there are {', '.join(sorted(known))}"
+            )
+    found = {key: hyperparameters.published(method.Hyper, sets) for key, method in chosen.items()}
+    for key, values in found.items():
+        default = chosen[key].Hyper()
+        other = [f"{k}={v}" for k, v in values.items() if v != getattr(default, k)]
+        if other:
+            say(f"{key} as in its paper: {', '.join(other)}")
+    return found
 
 
 def _embeddings(path: Path | None, classes: int) -> tuple[np.ndarray | None, str | None]:

@@ -32,7 +32,7 @@ from baselines.core import (
 )
 from baselines.core.contract import last_write
 from baselines.core.heads import HiddenHead, LinearHead
-from baselines.core.hyperparameters import describe, parse
+from baselines.core.hyperparameters import describe, parse, published
 from baselines.core.sampling import class_aware, epoch_length
 from baselines.core.statistics import class_counts, cooccurrence
 from benchkit.random import Draw
@@ -156,6 +156,22 @@ def test_plugins(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None
 
 
 # ------------------------------------------------------------------- hyperparameters
+
+
+@dataclass(frozen=True)
+class Published:
+    a: float = hyper(1.0, "a", paper={"voc": 2.0, "coco": 3.0})
+    b: int = hyper(1, "b", paper={"coco": 4})
+    c: bool = hyper(False, "c")
+
+
+def test_the_first_data_set_with_a_value_gives_it() -> None:
+    assert published(Published, ["voc", "coco"]) == {"a": 2.0, "b": 4}
+    assert published(Published, ["coco", "voc"]) == {"a": 3.0, "b": 4}
+    assert published(Published, []) == {}
+    start = published(Published, ["voc"])
+    assert parse("m", Published, {"b": "7"}, start) == Published(2.0, 7, False)
+    assert parse("m", Published, {"a": "5"}, start) == Published(5.0, 1, False)
 
 
 @dataclass(frozen=True)

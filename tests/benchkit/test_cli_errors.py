@@ -359,6 +359,7 @@ def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) ->
         (("--method", "asl", "--set", "clip=2"), ("'clip=2'", "KEY.NAME=VALUE")),
         (("--method", "asl", "--set", "bce.clip=2"), ("bce.clip=2", "'bce'")),
         (("--method", "bce", "--set", "bce.x=2"), ("'bce'", "'x'")),
+        (("--method", "bce", "--paper", "imagenet"), ("--paper imagenet", "coco-lt, ")),
         (("--method", "bce", "--recipe", "featurs"), ("'featurs'", "'features'")),
         (("--method", "bce", "--recipe", "epoch=3"), ("'epoch'", "'epochs'")),
         (("--method", "bce", "--recipe", "lr=fast"), ("lr='fast'", "float")),

@@ -443,6 +443,20 @@ def test_all_may_stand_in_a_list() -> None:
     assert keys == ["wan", *(key for key in registry.builtin() if key != "wan")]
 
 
+def test_methods_may_start_from_the_values_of_their_papers(place: Path, tmp_path: Path) -> None:
+    words = ("run", "--split", place / "tiny.h5", "--method", "bce,asl,em,comic-head", *FAST)
+    said = done(*words, "--paper", "voc", "--paper", "coco", "--out", tmp_path / "runs")
+    assert [line for line in said.err.splitlines() if "paper" in line] == [
+        "em as in its paper: alpha=0.2",
+        "comic-head as in its paper: step=12",
+    ]
+    runs = records(tmp_path / "runs").items()
+    found = {key: record["science"]["hyperparameters"] for (key, _), record in runs}
+    assert (found["em"]["alpha"], found["comic-head"]["step"]) == (0.2, 12)
+    (em,) = choose_methods("em", ("em.alpha=0.05",), (), ("coco", "voc"))
+    assert em.hyper.alpha == 0.05  # what is set goes before
+
+
 def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path: Path) -> None:
     spl = tmp_path / "spl.h5"
     done("make-split", f"arrays:{place / 'tiny.npz'}", "--out", spl, "--regime", "spl", *SHOTS)
