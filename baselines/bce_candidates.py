@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from baselines.bce import bce
+from baselines.candidate_parts.labels import candidates_of
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run
-from baselines.ndlp import candidates_of
 
 REGIMES = ("candidates", "pal", "full")
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import candidate_frequency, candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -26,7 +27,6 @@ from baselines.core import (
     Setup,
     hyper,
 )
-from baselines.ndlp import candidate_frequency, candidates_of
 
 _MOST = 0.99  # a rate of one would leave no negative to learn from
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -27,7 +28,6 @@ from baselines.core import (
     masked_mean,
 )
 from baselines.core.losses import bce_terms
-from baselines.ndlp import candidates_of
 
 _ROWS = 8192  # of the training set at a time
 

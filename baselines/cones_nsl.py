@@ -14,6 +14,8 @@ from torch import Tensor
 
 from baselines.bce import bce
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.bank import initial_bank, pseudo_labels
+from baselines.candidate_parts.labels import CANDIDATE, candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -29,7 +31,6 @@ from baselines.core import (
 )
 from baselines.core.losses import bce_terms
 from baselines.core.statistics import cooccurrence
-from baselines.ndlp import CANDIDATE, candidates_of, initial_bank, pseudo_labels
 from baselines.proden_ml import corrections
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import CANDIDATE, candidates_of, invert_prior
 from baselines.core import Batch, ClassAware, Clock, Draw, MethodInfo, Problem, Run, Setup, hyper
 from baselines.db_focal import (
     Resampled,
@@ -21,7 +22,6 @@ from baselines.db_focal import (
     WeightHyper,
     distribution_balanced_loss,
 )
-from baselines.ndlp import CANDIDATE, candidates_of, invert_prior
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DBCandidates(Resampled):
         evidence=(
             "tests/baselines/test_candidates.py::test_candidates_without_noise_are_plain_labels",
             "tests/baselines/test_candidates.py::test_priors_and_lists_of_the_balanced_loss",
-            "tests/baselines/test_ndlp.py::test_prior_inversion",
+            "tests/baselines/test_candidate_parts.py::test_prior_inversion",
         ),
     )
     Hyper = Hyper

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import candidates_of
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, hyper
-from baselines.ndlp import candidates_of
 
 
 def generalised_terms(

@@ -166,7 +166,11 @@ class Hyper:
     """Hyperparameters of PAL-loss; the last six are switches for ablations and variants."""
 
     q: float = hyper(
-        0.5, "share of the unknown labels in a step", search=(0.25, 0.5, 0.75, 1.0), low=0.0, high=1
+        0.5,
+        "share of the unknown labels in a step; at least one is taken",
+        search=(0.25, 0.5, 0.75, 1.0),
+        low=0.0,
+        high=1.0,
     )
     margin: float = hyper(
         3.0, "epochs before the end at which both kinds weigh the same", search=(1.0, 5.0)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from baselines.bce import bce
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.bank import class_threshold, initial_bank
+from baselines.candidate_parts.labels import candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -21,7 +23,6 @@ from baselines.core import (
     Step,
     hyper,
 )
-from baselines.ndlp import candidates_of, class_threshold, initial_bank
 from baselines.proden_ml import corrections
 
 

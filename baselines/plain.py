@@ -15,6 +15,7 @@ from torch import Tensor
 
 from baselines.bce import bce
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -27,7 +28,6 @@ from baselines.core import (
     Step,
     hyper,
 )
-from baselines.ndlp import candidates_of
 from baselines.proden_ml import corrections
 
 _ROWS = 1024  # of the graph at a time

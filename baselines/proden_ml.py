@@ -14,9 +14,10 @@ from torch import Tensor
 
 from baselines.bce import bce
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.bank import initial_bank, update_bank
+from baselines.candidate_parts.labels import candidates_of
 from baselines.cc_pml import Rated, RateHyper
 from baselines.core import Batch, Clock, Draw, MethodInfo, Problem, Run, Setup, Step, hyper
-from baselines.ndlp import candidates_of, initial_bank, update_bank
 
 
 def corrections(observed: Tensor, target: Tensor) -> Tensor:

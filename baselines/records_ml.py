@@ -14,6 +14,7 @@ from torch import Tensor
 
 from baselines.bce import bce
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -26,7 +27,6 @@ from baselines.core import (
     Step,
     hyper,
 )
-from baselines.ndlp import candidates_of
 from baselines.proden_ml import corrections
 
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.bce_candidates import REGIMES
+from baselines.candidate_parts.labels import candidates_of
 from baselines.cc_pml import Rated, RateHyper
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, hyper
-from baselines.ndlp import candidates_of
 
 
 def unbiased_terms(logits: Tensor, candidates: Tensor, rho: Tensor | float) -> Tensor:

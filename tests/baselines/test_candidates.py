@@ -10,6 +10,7 @@ import torch
 
 from baselines.bce import BCE
 from baselines.bce_candidates import BCECandidates
+from baselines.candidate_parts.labels import invert_prior
 from baselines.cc_pml import CCPML
 from baselines.cdcr import CDCR
 from baselines.cones_nsl import ConesNSL
@@ -27,7 +28,6 @@ from baselines.core import (
 from baselines.db_candidates import DBCandidates
 from baselines.db_focal import DBFocal
 from baselines.gce import GCE
-from baselines.ndlp import invert_prior
 from baselines.pico_bank import PiCOBank
 from baselines.plain import PLAIN
 from baselines.proden_ml import ProdenML
