@@ -40,6 +40,7 @@ from baselines.ndlp import NDLP
 from benchkit.random import Draw
 
 CLASSES, IMAGES, FEATURES, BATCH = 7, 40, 5, 12
+Tensors = dict[str, Tensor]
 
 
 def make_problem(seed: int = 0, **oracle: Any) -> Problem:
