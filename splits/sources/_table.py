@@ -1,7 +1,7 @@
 """Tables of labels: one row per image (wide), per image and class (long), or lists in a cell.
 
-Rows come from CSV or Parquet as texts with a line number each. A label is 1, 0, -1 or empty; the
-last two are unknown.
+Rows come from CSV or Parquet as texts with a line number each. A label is 1 or true, 0 or false,
+-1 or empty; the last two are unknown.
 """
 
 from __future__ import annotations
@@ -43,15 +43,18 @@ OPTIONS = {
         "", "long: the column of values; without one every row is a positive", only=_LONG
     ),
     "absent": Option("negative", "long: what no row says", ("negative", "unknown"), _LONG),
-    "separator": Option("|", "lists: what stands between two classes", only=_LISTS),
+    "separator": Option(
+        "|", "lists: what stands between two classes; space and tab are written so", only=_LISTS
+    ),
     "no_label": Option(
         "", "lists: a word that stands for no class, such as 'No Finding'", only=_LISTS
     ),
     "images": Option("", "a folder; image ids are file names in it", record="no"),
 }
 
-_VALUES = {"1": 1, "0": 0, "-1": -1, "": -1}
+_VALUES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
 _PARTS = {"train": 0, "0": 0, "test": 1, "1": 1}
+_BLANKS = {"space": " ", "tab": "\t"}
 
 Rows = Iterator[tuple[int, list[str]]]
 
@@ -154,7 +157,7 @@ class _Table:
     def value(self, line: int, column: int, text: str) -> int:
         """The code of a label."""
         text = text.strip()
-        code = _VALUES.get(text.removesuffix(".0"))
+        code = _code(text)
         if code is None:
             raise wrong(
                 self.file,
@@ -163,6 +166,18 @@ class _Table:
                 f"or empty (unknown).",
             )
         return code
+
+
+def _code(text: str) -> int | None:
+    """What a text says as a label; None where it is none."""
+    code = _VALUES.get(text.lower())
+    if code is None:
+        try:
+            number = float(text)  # as in 1.0, or .0
+        except ValueError:
+            return None
+        code = int(number) if number in (1, 0, -1) else None
+    return code
 
 
 def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
@@ -210,7 +225,14 @@ def _wide(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[str
     else:
         columns = [table.column(name) for name in listed]
     if not columns:
-        raise wrong(table.file, 1, "the header has no column of labels.")
+        raise wrong(
+            table.file,
+            1,
+            f"the header has no column of labels; its columns are {table.header}.",
+        )
+    for column in columns:
+        if not table.header[column].strip():
+            raise wrong(table.file, 1, f"column {column + 1} of the header has no name.")
     codes = bytearray()
     for line, fields in rows:
         table.image(line, fields, again=False)
@@ -244,10 +266,13 @@ def _long(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[str
 def _lists(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[str], np.ndarray]:
     label, words = table.column(table.words.label), table.words
     known = dict.fromkeys(listed or (), 0)
+    between = _BLANKS.get(words.separator, words.separator)
+    if not between:
+        raise InputError(f"{table.file}: the separator of lists is empty; a blank is 'space'.")
     pairs: dict[tuple[int, str], int] = {}
     for line, fields in rows:
         row = table.image(line, fields, again=False)
-        found = [name for name in map(str.strip, fields[label].split(words.separator)) if name]
+        found = [name for name in map(str.strip, fields[label].split(between)) if name]
         if words.no_label in found and len(found) > 1:
             raise wrong(
                 table.file, line, f"{words.no_label!r} stands for no class, beside others: {found}."

@@ -78,12 +78,29 @@ def test_lists_as_in_the_chest_x_ray_table(put):
     assert source.features is None
 
 
+def test_numbers_and_words_that_are_labels(put):
+    text = "image,cat,dog,owl\na,.0,1.,-1.0\nb,True,false,\nc,1e0,-0.0,TRUE\n"
+    source = csv.load(put("t.csv", text))
+    assert source.labels.tolist() == [[0, 1, -1], [1, 0, -1], [1, 0, 1]]
+
+
+@pytest.mark.parametrize(("word", "between"), [("space", " "), ("tab", "\t"), (";", ";")])
+def test_lists_between_blanks(word, between, put):
+    path = put("t.csv", f"image,label\na,mass{between}edema\nb,mass\n")
+    source = csv.load(path, layout="lists", separator=word)
+    assert source.class_names == ("edema", "mass")
+    assert source.labels.tolist() == [[1, 1], [0, 1]]
+
+
 @pytest.mark.parametrize(
     ("content", "options", "place", "text"),
     [
         ("", {}, "t.csv:1", "no header"),
         ("image,cat\n", {}, "t.csv:1", "no row"),
         ("image\na\n", {}, "t.csv:1", "no column of labels"),
+        ("image;cat\na;1\n", {}, "t.csv:1", "no column of labels; its columns are ['image;cat']"),
+        ("image,cat,\na,1,\n", {}, "t.csv:1", "column 3 of the header has no name"),
+        ("image,label\na,b\n", {"layout": "lists", "separator": ""}, "t.csv", "separator"),
         ("image,cat,cat\na,1,1\n", {}, "t.csv:1", "'cat' comes twice"),
         ("image,cat\na,1\nb\n", {}, "t.csv:3", "has 1 columns, the header has 2"),
         ("image,cat\na,1,0\n", {}, "t.csv:2", "has 3 columns"),
