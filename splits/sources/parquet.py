@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from splits.errors import InputError
@@ -16,13 +18,15 @@ FORM = "parquet:FILE"
 HELP = "A Parquet file with the columns of a csv source; needs the package pyarrow."
 OPTIONS = dict(_table.OPTIONS)
 
+_BETWEEN = "\x1f"  # joins a list in a cell: the separator of units, which no name holds
+
 
 def load(path: Path, **words: Any) -> Source:
     """Read a Parquet file.
 
     Args:
         path: the file.
-        words: as `_table.Words`.
+        words: as `_table.Words`; a column of lists needs no separator.
 
     Returns:
         The source.
@@ -44,7 +48,28 @@ def load(path: Path, **words: Any) -> Source:
         raise InputError(
             f"{path}: this is not a Parquet file, or it was cut off ({error})."
         ) from None
-    return _table.read(path, [str(name) for name in frame], _rows(frame), _table.Words(**words))
+    frame = _with_index(frame)
+    chosen = _table.Words(**words)
+    if chosen.label in frame and frame[chosen.label].map(_is_list).any():
+        chosen = dataclasses.replace(chosen, separator=_BETWEEN)
+    return _table.read(path, [str(name) for name in frame], _rows(frame), chosen)
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its index as the first columns, where that says something of its own.
+
+    A frame that is indexed by image ids is stored with them as a column, which reading makes the
+    index again; numbers without a name are what is left of another frame's rows.
+    """
+    index = frame.index
+    named = any(name is not None for name in index.names)
+    if not named and (index.nlevels > 1 or pd.api.types.is_numeric_dtype(index)):
+        return frame
+    return frame if set(index.names) & set(frame.columns) else frame.reset_index()
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _rows(frame: pd.DataFrame) -> _table.Rows:
@@ -53,6 +78,10 @@ def _rows(frame: pd.DataFrame) -> _table.Rows:
 
 
 def _text(value: Any) -> str:
+    if _is_list(value):
+        return _BETWEEN.join(map(_text, value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):
         return ""
-    return str(int(value)) if isinstance(value, bool) else str(value)
+    return str(int(value)) if isinstance(value, bool | np.bool_) else str(value)

@@ -202,6 +202,28 @@ def test_parquet_reads_as_csv_does(put, monkeypatch):
     assert source.features.tolist() == [[[0.25]], [[2]]]
 
 
+def test_what_parquet_has_and_csv_has_not(put, monkeypatch):
+    path = put("t.parquet", "PAR1")
+
+    def load(frame, **words):
+        monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+        return parquet.load(path, **words)
+
+    labels = {"cat": [True, False], "dog": pd.array([None, True], dtype="boolean")}
+    for index in (pd.Index(["a", "b"], name="image"), pd.Index(["a", "b"])):
+        source = load(pd.DataFrame(labels, index=index))
+        assert source.image_ids.tolist() == ["a", "b"]
+        assert source.class_names == ("cat", "dog")
+        assert source.labels.tolist() == [[1, -1], [0, 1]]
+    # What is left of a larger frame's rows says nothing of the images.
+    source = load(pd.DataFrame({"image": [b"a", b"\xff"], **labels}, index=[7, 3]))
+    assert source.image_ids.tolist() == ["a", "\\xff"]
+    lists = [np.array(["Mass|Edema", "Mass"]), np.array([]), None]
+    source = load(pd.DataFrame({"image": list("abc"), "label": lists}), layout="lists")
+    assert source.class_names == ("Mass", "Mass|Edema")
+    assert source.labels.tolist() == [[1, 1], [0, 0], [0, 0]]
+
+
 def test_a_broken_parquet_file(put, refused, monkeypatch):
     def broken(path):
         raise ValueError("no magic bytes")
