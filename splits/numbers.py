@@ -1,4 +1,4 @@
-"""The numbers that the rules take in: uniform ones as a function, and shares of whole numbers."""
+"""The numbers that the rules take in: uniform ones, shares of whole numbers, numbers as texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from math import floor
 
 import numpy as np
 
+_DIGITS = 18  # always fit into int64, and Python refuses to read some thousands
+
 Uniform = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Numbers in [0, 1), `(rows, columns) -> float64`: two integer index arrays, broadcast. A number
 belongs to the names of its image and its class, whatever else is asked for."""
+
+
+def whole(text: str) -> int | None:
+    """A whole number >= 0 in decimal digits, or None for another text or one over 18 digits."""
+    digits = text.lstrip("0") or "0"
+    right = text.isascii() and text.isdigit() and len(digits) <= _DIGITS
+    return int(digits) if right else None
 
 
 def round_half_up(share: float, count: int) -> int:

@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from splits.errors import InputError
+from splits.numbers import whole
 from splits.sources._text import once, read_lines, wrong
 
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -176,10 +177,12 @@ def _sparse(
         match = _ENTRY.match(inside, place)
         if match is None:
             raise wrong(file, line, f"an entry is 'NUMBER VALUE', not {inside[place:][:40]!r}.")
-        at = int(match[1])
-        if at >= len(attributes):
+        at = whole(match[1])
+        if at is None or at >= len(attributes):
             raise wrong(
-                file, line, f"attribute {at} is unknown; there are 0 to {len(attributes) - 1}."
+                file,
+                line,
+                f"attribute {match[1][:40]} is unknown; there are 0 to {len(attributes) - 1}.",
             )
         if at <= before:
             raise wrong(file, line, f"attribute {at} comes twice or after {before}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splits import numbers
 from splits.errors import InputError
 from splits.source import digest_file
 
@@ -121,10 +122,12 @@ def no_overlap(
 
 
 def whole(path: Path, line: int, text: str, what: str) -> int:
-    """A whole number >= 0 in decimal digits."""
-    if not (text.isascii() and text.isdigit()):
-        raise wrong(path, line, f"{what} is a whole number, not {text!r}.")
-    return int(text)
+    """A whole number >= 0 in decimal digits, 18 at most."""
+    number = numbers.whole(text)
+    if number is None:
+        end = f" of at most 18 digits, not {text[:40]!r}." if text.isdigit() else f", not {text!r}."
+        raise wrong(path, line, f"{what} is a whole number{end}")
+    return number
 
 
 def digests(root: Path, files: Sequence[Path]) -> dict[str, str]:

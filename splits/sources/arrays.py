@@ -17,6 +17,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source, digest_file
+from splits.sources._matrix import zeros
 from splits.sources._text import need_file
 from splits.sources.registry import Option
 
@@ -291,7 +292,7 @@ def _from_rows(
         raise InputError(
             f"{path}: 'indices' names class {indices[at]} twice in row {row[at]}; once is right."
         )
-    labels = np.zeros((rows, classes), np.int8)
+    labels = zeros(path, rows, classes)
     labels[row, indices] = 1
     return labels
 

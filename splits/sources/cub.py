@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from splits import numbers
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources._text import digests, existing, numbered, once, read_lines, whole, wrong
@@ -184,16 +185,17 @@ def _columns(file: Path, count: int) -> np.ndarray:
                 f"a line begins with {count} whole numbers (image, attribute, 0 or 1"
                 f"{', certainty' if count == 4 else ''}), not {text!r}.",
             )
-        rows.append([min(int(word), np.iinfo(np.int64).max) for word in words])
+        found = map(numbers.whole, words)  # no id is as large as those that it does not read
+        rows.append([np.iinfo(np.int64).max if number is None else number for number in found])
     return np.array(rows, np.int64).reshape(-1, count)
 
 
-def _positions(numbers: np.ndarray, known: list[str]) -> np.ndarray:
+def _positions(wanted: np.ndarray, known: list[str]) -> np.ndarray:
     """Where each number stands in a list of different numbers in text, or -1."""
     ids = np.array([int(number) for number in known])
     order = np.argsort(ids)
-    place = np.searchsorted(ids[order], numbers).clip(max=len(ids) - 1)
-    return np.where(ids[order][place] == numbers, order[place], -1)
+    place = np.searchsorted(ids[order], wanted).clip(max=len(ids) - 1)
+    return np.where(ids[order][place] == wanted, order[place], -1)
 
 
 def _say_wrong(file: Path, line: int, words: np.ndarray, row: int, column: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
+from splits.sources._matrix import MOST_CLASSES, zeros
 from splits.sources._text import digests, parts, read_lines, read_names, whole, wrong
 from splits.sources.registry import Option
 
@@ -66,7 +67,7 @@ def load(
     count = len(names) or 1 + max((label for row in rows for label in row[0]), default=-1)
     if not count:
         raise InputError(f"{path}: no line has a label; give the classes with classes=FILE.")
-    labels = np.zeros((len(rows), count), np.int8)
+    labels = zeros(Path(path), len(rows), count)
     for row, (positive, _) in enumerate(rows):
         labels[row, positive] = 1
     return Source(
@@ -77,7 +78,7 @@ def load(
         part=parts([len(part) for part in lines]),
         paths=None,
         roots=(),
-        features=_dense([row[1] for row in rows]) if features == "dense" else None,
+        features=_dense(Path(path), [row[1] for row in rows]) if features == "dense" else None,
         digests=digests(Path(path).parent, [*files, *([Path(classes)] if classes else [])]),
         path=Path(path),
     )
@@ -97,12 +98,13 @@ def _read(
         labels = words.pop(0).split(",") if words and ":" not in words[0] else []
         positive = [_number(file, line, "a class", label, labels_from) for label in labels]
         for label in positive:
-            if classes and label >= classes:
+            if label >= (classes or MOST_CLASSES):
+                where = f"in the list of {classes} classes" if classes else "a class of any set"
+                last = (classes or MOST_CLASSES) + labels_from - 1
                 raise wrong(
                     file,
                     line,
-                    f"class {label + labels_from} is not in the list of {classes} classes "
-                    f"({labels_from} to {classes + labels_from - 1}).",
+                    f"class {label + labels_from} is not {where} ({labels_from} to {last}).",
                 )
         if len(set(positive)) < len(positive):
             raise wrong(file, line, f"a class comes twice in {','.join(labels)!r}.")
@@ -135,16 +137,17 @@ def _features(file: Path, line: int, words: list[str], least: int) -> dict[int, 
     return found
 
 
-def _dense(rows: list[dict[int, float]]) -> np.ndarray:
+def _dense(path: Path, rows: list[dict[int, float]]) -> np.ndarray:
     """Float32 [N, 1, D]; what no line names is 0."""
     width = 1 + max((number for row in rows for number in row), default=-1)
     if not width:
-        raise InputError("No line has a feature; give features=none to read labels only.")
+        raise InputError(f"{path}: no line has a feature; give features=none to read labels only.")
     try:
         dense = np.zeros((len(rows), 1, width), np.float32)
-    except MemoryError:
+    except (MemoryError, ValueError):
         raise InputError(
-            f"{len(rows)} rows of {width} features do not fit into memory; give features=none."
+            f"{path}: there is no room for {len(rows)} images with {width} features; is the number "
+            f"of the last feature right? features=none reads labels only."
         ) from None
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused later
         for row, values in enumerate(rows):

@@ -11,6 +11,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
+from splits.sources._matrix import MOST_CLASSES, zeros
 from splits.sources._text import (
     digests,
     no_overlap,
@@ -115,7 +116,7 @@ def _matrix(file: Path, rows: list[list[int]], width: int) -> np.ndarray:
     width = width or 1 + max((number for row in rows for number in row), default=-1)
     if not width:
         raise InputError(f"{file}: no line has a label; give the classes with classes=FILE.")
-    matrix = np.zeros((len(rows), width), np.int8)
+    matrix = zeros(file, len(rows), width)
     for row, positive in enumerate(rows):
         matrix[row, positive] = 1
     return matrix
@@ -134,9 +135,10 @@ def _numbers(file: Path, line: int, words: list[str], least: int, classes: int) 
     found: list[int] = []
     for word in words:
         number = whole(file, line, word, "a class") - least
-        if number < 0 or (classes and number >= classes):
-            end = f" to {classes + least - 1}" if classes else ""
-            raise wrong(file, line, f"class {word} is unknown; they are numbered {least}{end}.")
+        if not 0 <= number < (classes or MOST_CLASSES):
+            last = (classes or MOST_CLASSES) + least - 1
+            end = f"they are numbered {least} to {last}."
+            raise wrong(file, line, f"class {word} is unknown; {end}")
         if number in found:
             raise wrong(file, line, f"class {word} comes twice.")
         found.append(number)

@@ -1,6 +1,6 @@
 import pytest
 
-from splits.numbers import round_half_up
+from splits.numbers import round_half_up, whole
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,23 @@ from splits.numbers import round_half_up
 )
 def test_round_half_up(share, count, expected):
     assert round_half_up(share, count) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("9" * 18, 10**18 - 1),
+        ("0" * 5000 + "1", 1),
+        ("1" + "0" * 18, None),
+        ("9" * 5000, None),
+        ("", None),
+        ("-1", None),
+        ("1.0", None),
+        ("\u00b2", None),
+        ("\u0663", None),
+    ],
+)
+def test_whole_numbers_in_texts(text, number):
+    assert whole(text) == number

@@ -176,6 +176,7 @@ def test_image_names() -> None:
     for name in ("480023", "train2014/COCO_train2014_000000480023.jpg", "000000480023.jpg"):
         assert coco_number(name) == "480023"
     assert coco_number("odd") == "odd"
+    assert coco_number("a_" + "9" * 5000) == "a_" + "9" * 5000
     assert stem("VOCdevkit/VOC2012/JPEGImages/2008_000023.jpg") == "2008_000023"
 
 

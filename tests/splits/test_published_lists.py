@@ -94,6 +94,7 @@ def test_statistics(tmp_path: Path) -> None:
         (lists.ids, b"1\n\xff\xfe\n", "line 2: this is not UTF-8 text"),
         (lists.lmpt, "a.jpg 0 3\n", "line 1: '3' is not the index of a class, 0 to 2"),
         (lists.lmpt, "a.jpg 0\nb.jpg -1\n", "line 2: '-1' is not the index of a class"),
+        (lists.lmpt, f"a.jpg {'9' * 5000}\n", "line 1: '9{40}' is not the index of a class"),
         (lists.lmpt, "a.jpg 1.0\n", "line 1: '1.0' is not the index"),
         (lists.lmpt, "a.jpg 0 0\n", "line 1: a class is named twice"),
         (lists.lmpt, "a.jpg, 0\n", "line 1: 'a.jpg,' is not one image"),

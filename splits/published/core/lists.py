@@ -15,6 +15,7 @@ import numpy as np
 
 from splits import npy, unpickle
 from splits.errors import InputError
+from splits.numbers import whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,14 +284,15 @@ def _collect(path: Path, classes: int, entries: Iterable[tuple[str, str, list[An
         if not name or any(sign in name for sign in " \t,"):
             raise InputError(f"{path}, {place}: {name!r} is not one image.")
         for index in indices:
-            valid = type(index) is int or (isinstance(index, str) and index.isdecimal())
-            if not valid or not 0 <= int(index) < classes:
+            number = whole(index) if isinstance(index, str) else index
+            if type(number) is not int or not 0 <= number < classes:
+                shown = repr(index[:40] if isinstance(index, str) else index)
                 raise InputError(
-                    f"{path}, {place}: {index!r} is not the index of a class, 0 to {classes - 1}."
+                    f"{path}, {place}: {shown} is not the index of a class, 0 to {classes - 1}."
                 )
             rows.append(len(names))
-            columns.append(int(index))
-        if len(set(map(int, indices))) != len(indices):
+            columns.append(number)
+        if len(set(columns[len(columns) - len(indices) :])) != len(indices):
             raise InputError(f"{path}, {place}: a class is named twice.")
         names.append(name)
         places.append(place)

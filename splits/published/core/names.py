@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from splits import numbers
+
 _VOC = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
     "person pottedplant sheep sofa train tvmonitor"
@@ -31,7 +33,8 @@ def stem(name: str) -> str:
 def coco_number(name: str) -> str:
     """`train2014/COCO_train2014_000000480023.jpg`, `000000480023` or `480023` -> `480023`."""
     number = stem(name).rpartition("_")[2]
-    return str(int(number)) if number.isascii() and number.isdigit() else stem(name)
+    found = numbers.whole(number)
+    return stem(name) if found is None else str(found)
 
 
 def whole(name: str) -> str:

@@ -95,6 +95,7 @@ def test_several_views(write):
         ({**ROWS, "indptr": np.array([0, 1, 1])}, "from 0 to the 2 entries .* not from 0 to 1"),
         ({**ROWS, "indptr": np.array([1, 2, 2])}, "not from 1 to 2"),
         ({**ROWS, "indptr": np.array([0, 3, 2])}, "'indptr' falls after row 1; it must rise"),
+        ({**ROWS, "shape": np.array([2, 10**13])}, f"no room for 2 images with {10**13} classes"),
         ({**ROWS, "indices": np.array([3, 0])}, "class 3 in row 0; there are 3 classes, 0 to 2"),
         ({**ROWS, "indices": np.array([0, -1])}, "class -1 in row 0"),
         ({**ROWS, "indices": np.array([2, 2])}, "class 2 twice in row 0; once is right"),

@@ -71,6 +71,8 @@ def test_order_of_lines_crlf_bom_and_blank_ends(root, put):
         ("images", "2 002", "1 002", "images.txt:2", "image '1' comes twice"),
         ("images", "002.B/B_2.jpg", "001.A/A_1.jpg", "images.txt:2", "path '001.A/A_1.jpg' comes"),
         ("images", "2 002.B/B_2.jpg", "2", "images.txt:2", "not '2'"),
+        ("images", "2 002", f"{'9' * 5000} 002", "images.txt:2", "of at most 18 digits"),
+        ("attributes/image_attribute_labels", "2 1 0", f"{'9' * 5000} 1 0", "txt:3", "is not in"),
         ("images", "2 002", "two 002", "images.txt:2", "whole number, not 'two'"),
         ("train_test_split", "2 1", "2 2", "split.txt:2", "not '2 2'"),
         ("train_test_split", "2 1\n", "", "split.txt:1", "no line for image '2'"),

@@ -103,6 +103,7 @@ def test_malformed_arff(arff, change, refused, old, new, place, text):
         ("{0 1,2 0.5}", "{0 1,2 0.5", 10, "no closing brace"),
         ("{0 1,2 0.5}", "{0 1,2}", 10, "'NUMBER VALUE', not '2'"),
         ("{0 1,2 0.5}", "{0 1,9 0.5}", 10, "attribute 9 is unknown; there are 0 to 4"),
+        ("{0 1,2 0.5}", f"{{{'9' * 5000} 1}}", 10, "is unknown; there are 0 to 4"),
         ("{0 1,2 0.5}", "{2 1,2 0.5}", 10, "attribute 2 comes twice"),
         ("{0 1,2 0.5}", "{0 1,2 x}", 10, "'tempo' is 'x'"),
     ],
