@@ -88,7 +88,7 @@ def read(path: Path, *, whole: bool) -> ClassFile:
         raise InputError(f"{path}: this is not a text file in UTF-8.") from None
     numbers: dict[str, float] = {}
     lines: dict[str, int] = {}
-    for line, name, value in (_json if path.suffix == ".json" else _csv)(path, text):
+    for line, name, value in (_json if path.suffix.lower() == ".json" else _csv)(path, text):
         if not name:
             raise InputError(f"{path}, line {line}: the name of the class is empty.")
         if name in numbers:
@@ -127,6 +127,8 @@ def _json(path: Path, text: str) -> Iterator[_Line]:
         raise InputError(f"{path}, line {error.lineno}: this is not JSON: {error.msg}.") from None
     except RecursionError:
         raise InputError(f"{path}: this JSON is nested too deeply.") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{path}: this JSON cannot be read ({error}).") from None
     if not text.lstrip().startswith("{"):
         raise InputError(f"{path}: the JSON must be one object, class name to number.")
     place = 0

@@ -1,8 +1,12 @@
-"""Why NumPy cannot read a file, in words that do not advise to run what is in it."""
+"""What NumPy's files leave open: why one cannot be read, and what bytes in one say as text."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
+
+from splits.errors import InputError
 
 _STARTS = (b"\x93NUMPY", b"PK")
 
@@ -31,3 +35,24 @@ def reason(path: Path, error: Exception) -> str:
             "or text (unicode)"
         )
     return "it is neither an .npy nor an .npz file"
+
+
+def texts(path: Path, array: np.ndarray) -> list[str]:
+    """The texts of an array; bytes are UTF-8.
+
+    Args:
+        path: its file.
+        array: unicode or bytes [N].
+
+    Raises:
+        InputError: bytes that are not UTF-8 text, with their row.
+    """
+    if array.dtype.kind == "U":
+        return [str(text) for text in array.tolist()]
+    found = []
+    for row, raw in enumerate(array.tolist()):
+        try:
+            found.append(raw.decode())
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: row {row} is not UTF-8 text, but {raw!r}.") from None
+    return found

@@ -56,6 +56,8 @@ class Source:
         self._check_shapes()
         _check_names(self._where, "class name", self.class_names)
         _check_names(self._where, "image id", self.image_ids)
+        if self.paths is not None:
+            _check_text(self._where, "path", self.paths)
         self._check_codes()
         if self.features is not None:
             self._check_finite(self.features)
@@ -151,17 +153,22 @@ def digest_file(path: Path) -> str:
 
 
 def _check_names(source: str, what: str, names: Sequence[str] | np.ndarray) -> None:
+    _check_text(source, what, names)
     first: dict[str, int] = {}
     for position, name in enumerate(map(str, names)):
         if not name.strip():
             raise InputError(f"{source}: {what} number {position} is empty.")
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{source}: {what} {name!r} is not valid Unicode text.") from None
         if name in first:
             raise InputError(
                 f"{source}: {what} {name!r} comes twice, at positions {first[name]} and "
                 f"{position}; each must be there once."
             )
         first[name] = position
+
+
+def _check_text(source: str, what: str, names: Sequence[str] | np.ndarray) -> None:
+    for name in map(str, names):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{source}: {what} {name!r} is not valid Unicode text.") from None

@@ -67,4 +67,6 @@ def read_xml(path: Path) -> Element:
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise wrong(path, error.lineno, f"this is not XML, or it was cut off: {reason}.") from None
+    except (LookupError, ValueError) as error:  # what Python says of an encoding that is declared
+        raise wrong(path, 1, f"its encoding is not read ({error}); save it as UTF-8.") from None
     return root.children[0]

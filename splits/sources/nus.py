@@ -164,7 +164,7 @@ def _arrays(root: Path, which: str) -> _Part:
             f"0 or 1."
         )
     ids: dict[str, int] = {}
-    for at, name in enumerate(images.astype(np.str_).tolist()):
+    for at, name in enumerate(npy.texts(files[0], images)):
         if name in ids:
             raise InputError(f"{files[0]}: image {name!r} comes twice, in rows {ids[name]}, {at}.")
         ids[name] = at

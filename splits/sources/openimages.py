@@ -51,6 +51,7 @@ OPTIONS = {
 
 _COLUMNS = ("ImageID", "LabelName", "Confidence")
 _CHUNK = 1 << 19
+_BLOCK = 1 << 24  # bytes
 _WRONG, _LEFT_OUT = 3, 2
 
 
@@ -90,8 +91,8 @@ def load(
         classes: the class list.
         other_classes: "refuse" or "drop" rows of classes that are not in the list.
         repeated: "refuse" or "merge" rows that say the same of the same image and class.
-        threshold: 0 to refuse confidences other than 0 and 1; else the least confidence of a
-            positive, below which all but 0 is left unknown.
+        threshold: in [0, 1]; 0 to refuse confidences other than 0 and 1; else the least confidence
+            of a positive, below which all but 0 is left unknown.
         name: what to call the data set.
 
     Returns:
@@ -101,6 +102,8 @@ def load(
         InputError: a file that is missing or malformed, an unknown class, an image in two files, a
             pair of image and class that comes twice.
     """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold of source openimages is from 0 to 1, not {threshold}.")
     root = Path(path)
     listed = existing(root, classes, what="the classes")
     column, class_names = _classes(listed)
@@ -167,11 +170,12 @@ def _rows(file: Path, reader: Any) -> Iterator[list[str]]:
 
 def _read(file: Path, rules: _Rules, ids: dict[str, int]) -> _Labels:
     """The labels of a file; its images are added to `ids`, image -> row."""
-    _check_header(file)
+    header = _header(file)
     start, line, pieces = len(ids), 2, []
     try:
         with pd.read_csv(
             file,
+            index_col=False,  # else a comma at each end makes the first column an index
             usecols=list(_COLUMNS),
             dtype={"ImageID": "str", "LabelName": "str", "Confidence": "category"},
             keep_default_na=False,
@@ -194,19 +198,35 @@ def _read(file: Path, rules: _Rules, ids: dict[str, int]) -> _Labels:
         raise
     except pd.errors.ParserError as error:
         raise InputError(f"{file}: this is not a CSV file, or it was cut off ({error}).") from None
+    _check_widths(file, len(header), line - 1)
     if len(ids) == start:
         raise InputError(f"{file}: the file has no label of a listed class.")
     row, column, code, lines = (np.concatenate([piece[k] for piece in pieces]) for k in range(4))
     return _once_each(file, (row, column, code, lines), rules)
 
 
-def _check_header(file: Path) -> None:
-    with file.open("rb") as opened:
-        first = opened.readline().decode("utf-8-sig", errors="replace").strip()
+def _header(file: Path) -> list[str]:
+    """The names of the columns, those that are read once each."""
+    with file.open(encoding="utf-8-sig", errors="replace") as opened:
+        first = opened.readline().strip()
     found = next(csv.reader([first]), [])
     for name in _COLUMNS:
         if found.count(name) != 1:
             raise wrong(file, 1, f"the header has no one column {name!r}; its columns are {found}.")
+    return found
+
+
+def _check_widths(file: Path, columns: int, lines: int) -> None:
+    """Refuse a row with more columns than the header, whose rest pandas passes over."""
+    with file.open("rb") as opened:
+        commas = sum(block.count(b",") for block in iter(lambda: opened.read(_BLOCK), b""))
+    if commas <= (columns - 1) * lines:
+        return
+    with file.open(encoding="utf-8-sig", newline="") as text:  # names may hold commas, in quotes
+        reader = csv.reader(text, strict=True)
+        for row in _rows(file, reader):
+            if any(cell.strip() for cell in row[columns:]):
+                raise wrong(file, reader.line_num, "the row has more columns than the header.")
 
 
 def _piece(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -191,6 +192,8 @@ def _value(kind: str, key: str, option: Option, text: str) -> Value:
     wanted = type(option.default)
     try:
         value: Value = _TRUTH[text.lower()] if wanted is bool else wanted(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
     except (KeyError, ValueError):
         what = {bool: "yes or no", int: "a whole number", float: "a number"}[wanted]
         raise InputError(f"{key} of source {kind} is {what}, not {text!r}") from None

@@ -58,6 +58,8 @@ def test_names_may_need_quotes(write):
         ("a.json", '{"cat": 3,\n "cat": 3}', "line 2: class 'cat' comes twice"),
         ("a.json", '{"caf\\u00e9": 3,\n\n "dog": null}', "line 3: class 'dog' needs"),
         ("a.json", '{"cat": {"a": 1}}', "class 'cat' needs"),
+        ("a.JSON", '{"cat": 1,\n "dog": -1}', "line 2: class 'dog' needs"),
+        ("a.json", f'{{"cat": {"9" * 5000}}}', "this JSON cannot be read"),
         ("a.json", "[1, 2]", "must be one object"),
         ("a.json", "[" * 100_000, "nested too deeply|not JSON"),
     ],

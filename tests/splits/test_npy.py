@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from splits import npy
+from splits.errors import InputError
 
 
 @pytest.fixture
@@ -34,3 +35,10 @@ def test_other_words_are_kept(refusal, tmp_path):
     np.save(tmp_path / "b.npy", np.arange(9.0))
     assert "array header" in refusal((tmp_path / "b.npy").read_bytes()[:9])
     assert npy.reason(tmp_path, IsADirectoryError("[Errno 21]")) == "it is a folder"
+
+
+def test_bytes_are_utf_8(tmp_path):
+    assert npy.texts(tmp_path, np.array(["é", "b"])) == ["é", "b"]
+    assert npy.texts(tmp_path, np.array(["é".encode(), b"b"])) == ["é", "b"]
+    with pytest.raises(InputError, match=r"a.npy: row 1 is not UTF-8 text, but b'.xff'"):
+        npy.texts(tmp_path / "a.npy", np.array([b"b", b"\xff"]))

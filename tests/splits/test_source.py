@@ -71,6 +71,7 @@ BAD_FEATURES[1, 0, 1] = np.nan
         (dict(part=np.array([0, 1], np.uint8)), r"part must have type u1.* \(2,\)"),
         (dict(part=np.array([0, 1, 2], np.uint8)), r"part of image c \(row 2\) is 2; it is 0"),
         (dict(paths=np.array(["a.jpg"])), "paths must have type U"),
+        (dict(paths=np.array(["a", "\ud800", "c"])), "path '.ud800' is not valid Unicode text"),
         (dict(features=np.zeros((3, 2), np.float32)), r"features must .* 3 dim.* shape \(3, 2\)"),
         (dict(features=np.zeros((3, 1, 2))), "features must have type f4, .* not float64"),
         (dict(features=np.zeros((3, 1, 0), np.float32)), r"shape \(3, 1, 0\) hold no number"),

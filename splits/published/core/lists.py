@@ -142,7 +142,7 @@ def spml(labels: Path, images: Path, classes: int) -> LabelList:
             f"{images}: the images of {labels.name} are {len(matrix)} texts, not {names.dtype} of "
             f"shape {names.shape}."
         )
-    texts = [str(name) for name in names.astype(np.str_)]
+    texts = npy.texts(images, names)
     _once(images, texts, [f"row {row}" for row in range(len(texts))])
     return LabelList(images, tuple(texts), tuple(f"row {row}" for row in range(len(texts))), matrix)
 

@@ -129,6 +129,12 @@ def test_malformed_xml(arff, change, refused, old, new, place, text):
     refused(place, text, lambda: mulan.load(arff))
 
 
+@pytest.mark.parametrize("encoding", ["gb2312", "odd"])
+def test_an_encoding_that_is_not_read(arff, change, refused, encoding):
+    change("toy.xml", "utf-8", encoding)
+    refused("toy.xml:1", "save it as UTF-8", lambda: mulan.load(arff))
+
+
 def test_missing_files(put, refused, tmp_path):
     path = put("toy.arff", ARFF)
     refused("toy.xml", "no such file", lambda: mulan.load(path))

@@ -126,6 +126,7 @@ def test_formatted_arrays(spml, put, refused):
         ("formatted_train_images", np.array(["a.jpg", "a.jpg"]), "comes twice"),
         ("formatted_val_images", np.array(["a.jpg"]), "also in"),
         ("formatted_val_images", np.array([None]), "Python objects"),
+        ("formatted_val_images", np.array([b"\xff"]), "row 0 is not UTF-8 text"),
     ],
 )
 def test_malformed_arrays(spml, refused, name, array, text):

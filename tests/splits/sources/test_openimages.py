@@ -87,6 +87,8 @@ def test_fractions(root, put, refused):
         ("/m/3,1\n", "/m/4,1\n", "boxable.csv:4", "class '/m/4' is not in the class list"),
         ("/m/3,1\n", "/m/3,2\n", "boxable.csv:4", "not '2'"),
         ("a0,", ",", "boxable.csv:4", "image id is empty"),
+        ("/m/3,1\n", "/m/3,1,0\n", "boxable.csv:4", "more columns than the header"),
+        (TRAIN, "a,x,/m/1,1,0\nb,x,/m/1,1,0\n", "boxable.csv:2", "more columns than the header"),
         ("LabelName", "Label", "boxable.csv:1", "no one column 'LabelName'"),
         ("Source", "ImageID", "boxable.csv:1", "no one column 'ImageID'"),
         (HEADER + TRAIN, "", "boxable.csv:1", "no one column 'ImageID'"),
@@ -98,6 +100,18 @@ def test_fractions(root, put, refused):
 def test_malformed_labels(root, change, refused, old, new, place, text):
     change(NAMES["train"], old, new)
     refused(place, text, lambda: openimages.load(root))
+
+
+def test_other_line_ends_and_a_comma_at_each(root, put):
+    whole = openimages.load(root)
+    for text in (TRAIN.replace("\n", ",\n"), (HEADER + TRAIN).replace("\n", "\r")):
+        put(NAMES["train"], text if text.startswith("Image") else HEADER + text)
+        assert (openimages.load(root).labels.to_dense() == whole.labels.to_dense()).all()
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_a_threshold_that_is_no_confidence(root, refused, threshold):
+    refused("threshold", "from 0 to 1", lambda: openimages.load(root, threshold=threshold))
 
 
 def test_bad_bytes(root, put, refused):

@@ -64,6 +64,7 @@ def test_options_have_the_type_of_their_default():
         ("coco", ["year=new"], "year of source coco is a whole number, not 'new'"),
         ("coco", ["crowd=perhaps"], "crowd of source coco is yes or no, not 'perhaps'"),
         ("openimages", ["threshold=high"], "is a number, not 'high'"),
+        ("openimages", ["threshold=nan"], "is a number, not 'nan'"),
         ("vok", [], "did you mean 'voc'?"),
     ],
 )
