@@ -171,7 +171,7 @@ def build(
     """
     hashes = random.hash_texts(source.image_ids)  # once, for all that is drawn
     rows, report = _choose(source, options, hashes)
-    for part in ("train", "test"):
+    for part in rows:
         if not len(rows[part]):
             raise BenchkitError(f"source '{source.name}' leaves no image in the {part} part")
     true = {part: matrices.take(source.labels, chosen) for part, chosen in rows.items()}

@@ -94,6 +94,12 @@ def main() -> None:
         # The reader of a pipe has gone; nothing is left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # A file that may not be read, or a name that the system does not take.
+        if error.filename is None:
+            raise
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
     except Exception as error:
         if not isinstance(error, _known_errors()):
             raise

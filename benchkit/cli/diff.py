@@ -54,7 +54,7 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
     """  # noqa: D301 - click looks for the character, not for its escape
     try:
         found = {"files": {"a": str(a), "b": str(b)}, **_compare(a, b)}
-    except BenchkitError as error:
+    except (BenchkitError, OSError) as error:
         # 1 is taken: it says that two readable splits differ.
         click.echo(f"error: {error}", err=True)
         raise click.exceptions.Exit(2) from None

@@ -64,6 +64,7 @@ def make_split(source: str, out: Path, **options: Any) -> None:
         call = _call(source, wanted, options)
         option_rules.check(call, given)
         making.check(wanted)
+    _keep_inputs(source, out, options)
     loaded, reading = _load_source(source, out, options)
     chosen = _chosen(loaded, files, given, options)
     images = loaded if chosen is None else chosen.source
@@ -84,6 +85,17 @@ def make_split(source: str, out: Path, **options: Any) -> None:
     sizes = ", ".join(f"{len(part.ids)} {name}" for name, part in split.parts.items())
     say(f"{out}: {sizes} images, {len(split.class_names)} classes, {split.regime} labels")
     click.echo(prints["both"])
+
+
+def _keep_inputs(source: str, out: Path, options: dict[str, Any]) -> None:
+    """Refuse to write the split over a file that the call names as an input."""
+    words = [source, *options["source_options"], *options["published_file"]]
+    named = [word.partition(":" if word is source else "=")[2] for word in words]
+    keys = ("annotations", "test_annotations", "target_counts", "noise_by_class")
+    named += [options[key] for key in (*keys, "missing_by_class", "weights")]
+    for path in map(Path, filter(None, named)):
+        if out.is_file() and path.is_file() and path.samefile(out):
+            raise BenchkitError(f"{out} is read by this call; --out names another file to write")
 
 
 def _wanted(options: dict[str, Any]) -> making.Options:

@@ -183,6 +183,33 @@ def test_sources_that_are_none(tmp_path: Path, source: str) -> None:
 def test_laws_that_leave_nothing(shared: Path, tmp_path: Path) -> None:
     words = ("--long-tail", "pareto", "--max", "0", "--min", "0", "--out", tmp_path / "o.h5")
     refused(1, "'good'", "train", words=("make-split", f"arrays:{shared / 'good.npz'}", *words))
+    np.savez(tmp_path / "two.npz", Y=np.ones((2, 1)), split=[0, 1])
+    words = ("make-split", f"arrays:{tmp_path / 'two.npz'}", "--out", tmp_path / "o.h5")
+    refused(1, "no image in the val", words=(*words, "--val-fraction", "0.5"))
+
+
+def test_inputs_are_not_written_over(tmp_path: Path) -> None:
+    table, counts = tmp_path / "a.csv", tmp_path / "counts.csv"
+    table.write_text("image,cat\na,1\nb,0\nc,1\n")
+    counts.write_text("cat\n")
+    words = ("make-split", f"csv:{table}", "--source-option", f"classes={counts}")
+    for file in (table, counts):
+        before = file.read_text()
+        refused(1, file, "--out names another file", words=(*words, "--out", file))
+        assert file.read_text() == before
+    assert call(*words, "--out", tmp_path / "o.h5")[0] == 0
+    assert call(*words, "--out", tmp_path / "o.h5")[0] == 0  # a split may be made again
+
+
+def test_names_that_the_system_does_not_take(shared: Path, tmp_path: Path) -> None:
+    long, out = tmp_path / ("x" * 300), tmp_path / "o.h5"
+    for kind in ("arrays", "csv", "voc"):
+        refused(1, long, "too long", words=("make-split", f"{kind}:{long}", "--out", out))
+    words = ("make-split", f"arrays:{shared / 'good.npz'}", "--out", long)
+    refused(1, long, "too long", words=words)
+    refused(1, long, "too long", words=("show", long))
+    code, _, err = call("diff", shared / "good.h5", long)
+    assert code == 2 and "too long" in err and err.count("\n") == 1
 
 
 def test_a_backbone_for_arrays_that_bring_features(shared: Path, tmp_path: Path) -> None:
