@@ -9,7 +9,6 @@ import csv
 import difflib
 import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,9 @@ from typing import Any
 import numpy as np
 
 from splits.errors import InputError
+
+_MOST = 1e15
+"""More than any count or weight; numbers up to here are exact as integers and have finite sums."""
 
 _Line = tuple[int, str, Any]
 
@@ -150,7 +152,8 @@ def _number(where: str, name: str, value: Any, whole: bool) -> float:
     number = None
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         number = _float(str(value))
-    if number is None or not math.isfinite(number) or number < 0 or (whole and number % 1):
+    right = number is not None and 0 <= number <= _MOST and not (whole and number % 1)
+    if number is None or not right:
         wanted = "a whole number" if whole else "a number"
         raise InputError(f"{where}: class {name!r} needs {wanted} >= 0, not {value!r}.")
     return number

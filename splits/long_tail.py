@@ -18,6 +18,9 @@ from splits.labels import Labels, positives, take
 from splits.numbers import Uniform
 from splits.statistics import check_labels, class_counts, cooccurrence
 
+_MOST = 10**15
+"""Images of a class: far more than there are, and still exact as a floating-point number."""
+
 PythonSample = Callable[[Sequence[int], int], list[int]]
 
 
@@ -73,10 +76,10 @@ def pareto_targets(
         raise InputError(f"Long-tailed targets need at least one class, not {num_classes}.")
     if not 0 < b < float("inf"):
         raise InputError(f"The Pareto shape b must be a number above 0, not {b}.")
-    if not 0 <= minimum <= maximum:
+    if not 0 <= minimum <= maximum <= _MOST:
         raise InputError(
-            f"Long-tailed targets need 0 <= minimum <= maximum, not minimum {minimum} and maximum "
-            f"{maximum}."
+            f"Long-tailed targets need 0 <= minimum <= maximum <= {_MOST}, not minimum {minimum} "
+            f"and maximum {maximum}."
         )
     if not 0 < tail_quantile < 1:
         raise InputError(f"The tail quantile must be in (0, 1), not {tail_quantile}.")
@@ -110,10 +113,10 @@ def exponential_targets(
     """
     if num_classes < 1:
         raise InputError(f"Long-tailed targets need at least one class, not {num_classes}.")
-    if not 1 <= imbalance_ratio <= maximum:
+    if not 1 <= imbalance_ratio <= maximum <= _MOST:
         raise InputError(
-            f"Exponential targets need 1 <= imbalance ratio <= maximum, so that the last class "
-            f"keeps an image, not ratio {imbalance_ratio} and maximum {maximum}."
+            f"Exponential targets need 1 <= imbalance ratio <= maximum <= {_MOST}, so that the "
+            f"last class keeps an image, not ratio {imbalance_ratio} and maximum {maximum}."
         )
     rank = np.arange(num_classes) / max(num_classes - 1, 1)
     # 800 * 100^-1 is 8, and the nearest floating-point product may be just below it.

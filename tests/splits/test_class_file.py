@@ -48,6 +48,7 @@ def test_names_may_need_quotes(write):
         ("a.csv", "cat,3\n\ndog,-1\n", "line 3: class 'dog' needs a whole number >= 0, not '-1'"),
         ("a.csv", "cat,3.5\n", "line 1: class 'cat' needs a whole number >= 0, not '3.5'"),
         ("a.csv", "cat,nan\ndog,1", "line 1: class 'cat' needs a whole number"),
+        ("a.csv", "cat,1e30\n", "line 1: class 'cat' needs a whole number >= 0, not '1e30'"),
         ("a.csv", "dog,1\ncat,inf\n", "line 2: class 'cat' needs a whole number"),
         ("a.csv", "cat,3\ndog,4\ncat,3\n", "line 3: class 'cat' comes twice"),
         ("a.csv", ",3\n", "line 1: the name of the class is empty"),

@@ -38,6 +38,7 @@ def test_target_edges():
         (dict(b=1e-9), "b = 1e-09 is too small"),
         (dict(minimum=-1), "minimum -1 and maximum 800"),
         (dict(minimum=900), "minimum 900 and maximum 800"),
+        (dict(maximum=10**25), f"<= {10**15}, not minimum 1 and maximum 10000"),
         (dict(tail_quantile=1.0), r"quantile must be in \(0, 1\), not 1.0"),
     ],
 )
@@ -169,6 +170,7 @@ def test_exponential_targets_by_hand():
         (dict(num_classes=0), "at least one class, not 0"),
         (dict(imbalance_ratio=0.5), "not ratio 0.5 and maximum 800"),
         (dict(imbalance_ratio=900), "not ratio 900 and maximum 800"),
+        (dict(maximum=10**25), f"<= {10**15}, so that"),
         (dict(imbalance_ratio=float("nan")), "not ratio nan"),
     ],
 )
