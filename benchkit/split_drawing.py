@@ -261,6 +261,8 @@ def _class_axis(axes: Axes, classes: list[dict[str, Any]], *, named: bool) -> No
 
 
 def _legend(axes: Axes) -> None:
+    if not axes.get_legend_handles_labels()[0]:  # nothing is observed, so nothing is drawn
+        return
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),

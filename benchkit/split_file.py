@@ -237,6 +237,8 @@ def _check(split: Split, path: Path) -> None:
     for name in ("train", "test"):
         if name not in split.parts:
             raise BenchkitError(f"{path} has no group '{name}'; make it again")
+    if split.shot.dtype.kind not in "iu" or not np.isin(split.shot, (0, 1, 2)).all():
+        raise BenchkitError(f"{path}: classes/shot holds a group other than 0, 1 and 2")
     shapes = set()
     for name, part in split.parts.items():
         rows = len(part.ids)

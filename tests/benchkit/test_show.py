@@ -224,6 +224,16 @@ def test_every_regime_and_a_report_can_be_drawn(tmp_path: Path, make_toy: Any) -
     assert "available before" in full and "target" in full
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_split_of_which_nothing_is_known_can_be_drawn(tmp_path: Path, make_source: Any) -> None:
+    made = make_source()
+    made = dataclasses.replace(made, labels=np.full_like(made.labels, -1))
+    options = Options(regime="candidates:0.3")
+    split = make_split.build(made, options, make_split.source_features(made), "unknown")
+    split_drawing.draw(split, summary(split), tmp_path / "s.svg")
+    assert (tmp_path / "s.svg").is_file()
+
+
 def test_many_classes_are_not_named_and_the_map_says_what_it_shows(
     tmp_path: Path, make_toy: Any
 ) -> None:

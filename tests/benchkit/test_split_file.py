@@ -377,6 +377,7 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     "no observed in val": (replaced("val/observed", None), "has no 'val/observed'"),
     "counts too many": (replaced("classes/train_count", np.ones(6, int)), r"shape \(6,\), not \(5"),
     "shot too few": (replaced("classes/shot", np.ones(4, np.uint8)), r"classes/shot has shape"),
+    "shot 64": (replaced("classes/shot", np.full(5, 64, np.uint8)), "other than 0, 1 and 2"),
     "no shot": (replaced("classes/shot", None), "damaged"),
     "features flat": (replaced("test/features", np.zeros((20, 4))), r"not \(20, V, D\)"),
     "features short": (replaced("test/features", np.zeros((19, 2, 4))), r"not \(20, V, D\)"),
