@@ -64,7 +64,8 @@ def build_voc(source: Source | None, files: Mapping[str, Path], tools: Tools) ->
     """Draw the 2569 images again."""
     source = match.needs_source(source, "plt-voc", VOC_NEEDS)
     pool, test = match.part_rows(source, "plt-voc", "the test set of VOC 2007")
-    train = pool[draw_voc(match.dense(source)[pool], tools.python_sampler(0))]
+    with match.drawn_from(source, "plt-voc", VOC_NEEDS):
+        train = pool[draw_voc(match.dense(source)[pool], tools.python_sampler(0))]
     notes: tuple[str, ...] = ()
     if "labels" not in files:
         notes = (
@@ -127,6 +128,12 @@ def _label(
             raise InputError(
                 f"{files['observed']}: image {source.image_ids[train[row]]!s} shows "
                 f"{source.class_names[column]!r}, which its complete labels do not have."
+            )
+        if (bare := true.any(axis=1) & ~seen.any(axis=1)).any():
+            hint = "" if "labels" in files else "; are its complete labels those of labels=FILE?"
+            raise InputError(
+                f"{files['observed']}: image {source.image_ids[train[int(bare.argmax())]]!s} shows "
+                f"none of its labels; each image keeps at least one{hint}"
             )
         observed = np.full(labels.shape, -1, np.int8)
         observed[train] = np.where(seen, np.int8(1), np.int8(-1))

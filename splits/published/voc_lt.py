@@ -31,7 +31,8 @@ def build(source: Source | None, files: Mapping[str, Path], tools: Tools) -> Pub
     pool, test = match.part_rows(source, NAME, TESTS_ON)
     targets = long_tail.pareto_targets(len(source.class_names), b=6.0, maximum=800)
     labels = match.dense(source)[pool]
-    train = pool[long_tail.sample_dbl(labels, targets, tools.python_sampler(0), cap=False)]
+    with match.drawn_from(source, NAME, NEEDS):
+        train = pool[long_tail.sample_dbl(labels, targets, tools.python_sampler(0), cap=False)]
     if "images" in files:
         listed = match.find_rows(source, pool, lists.ids(files["images"]), stem)
         if set(listed.tolist()) != set(train.tolist()):

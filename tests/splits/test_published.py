@@ -324,6 +324,20 @@ def test_plt_voc_is_rebuilt(voc: Source) -> None:
     assert registry.get("plt-voc").reference == "observed"
 
 
+@pytest.mark.parametrize("name", ["voc-lt", "plt-voc"])
+def test_a_source_that_is_too_small_for_the_draw(name: str, voc: Source) -> None:
+    few = np.r_[:900, -900:0]
+    small = dataclasses.replace(
+        voc,
+        image_ids=voc.image_ids[few],
+        labels=voc.labels[few],
+        part=voc.part[few],
+        paths=None if voc.paths is None else voc.paths[few],
+    )
+    with pytest.raises(InputError, match=f"{name} cannot be drawn .* VOC 2012 trainval .* needs"):
+        make(name, small)
+
+
 def test_plt_voc_takes_label_files(voc: Source, tmp_path: Path) -> None:
     rows = make("plt-voc", voc)
     ids, true = voc.image_ids[rows.train], voc.labels[rows.train]
@@ -345,6 +359,11 @@ def test_plt_voc_takes_label_files(voc: Source, tmp_path: Path) -> None:
     assert made.notes == ()
     with pytest.raises(InputError, match="which its complete labels do not have"):
         make("plt-voc", voc, labels=files["observed"], observed=files["labels"])
+    kept[several[0]] = 0
+    content = {f"{ids[row]}.jpg": kept[row].tolist() for row in order}
+    files["observed"].write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"image {ids[several[0]]} shows none of its labels"):
+        make("plt-voc", voc, **files)
     files["labels"].write_text(json.dumps({f"{ids[0]}.jpg": [0] * 20}))
     with pytest.raises(InputError, match="it has 1 images; the split has 2569"):
         make("plt-voc", voc, labels=files["labels"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def needs_source(source: Source | None, name: str, what: str) -> Source:
         raise InputError(f"{name} is made from a source: {what}.")
     dense(source)
     return source
+
+
+@contextlib.contextmanager
+def drawn_from(source: Source, name: str, what: str) -> Iterator[None]:
+    """Say what a draw needs where a source has too few images for it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{name} cannot be drawn from {source.name}: it is made from {what}. {error}"
+        ) from None
 
 
 def sort_by_key(source: Source, rows: np.ndarray, key: Callable[[str], str]) -> np.ndarray:
