@@ -225,7 +225,7 @@ def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]
     """Whether an annotation counts."""
 
     def wanted(annotation: dict[str, Any]) -> bool:
-        if not crowd and annotation.get("iscrowd", 0):
+        if not crowd and annotation.get("iscrowd") not in (0, None, "0"):  # some write it as text
             return False
         if not min_size:
             return True

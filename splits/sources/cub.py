@@ -117,9 +117,11 @@ def _parts(file: Path, images: list[str]) -> np.ndarray:
             raise wrong(file, line, f"image {words[0]!r} is not in images.txt.")
         once(file, line, "image", words[0], ids)
         part[row[words[0]]] = words[1] == "0"
+    if not ids:
+        raise InputError(f"{file}: the file is empty; it must have a line for each image.")
     for image in images:
         if image not in ids:
-            last = max(ids.values(), default=0)
+            last = max(ids.values())
             raise wrong(file, last, f"the file ends here and has no line for image {image!r}.")
     return part
 
@@ -127,6 +129,8 @@ def _parts(file: Path, images: list[str]) -> np.ndarray:
 def _labels(file: Path, images: list[str], attributes: list[str], least: int) -> np.ndarray:
     """The labels, int8 [N, C], of a file with one line for each image and attribute."""
     table = _columns(file, 4 if least else 3)
+    if not len(table):
+        raise InputError(f"{file}: the file is empty; it must have a line for each label.")
     row = _positions(table[:, 0], images)
     column = _positions(table[:, 1], attributes)
     present = table[:, 2]

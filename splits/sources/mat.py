@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.io import loadmat
+from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 
 from splits.errors import InputError
@@ -98,7 +98,7 @@ def load(
     found = _variables(path, wanted, read)
     for name in wanted:
         if name not in found and (name, features) != ("X", "X"):
-            known = ", ".join(found) or "none of those asked for"
+            known = ", ".join(_names(path) or found) or "none of those asked for"
             raise InputError(f"{path}: there is no variable {name!r}; there are {known}.")
         if name in found and (found[name].ndim != 2 or found[name].dtype.kind not in "biuf"):
             raise InputError(
@@ -138,6 +138,14 @@ def _variables(path: Path, wanted: Sequence[str], read: Reader | None) -> dict[s
             f"{path}: this is not a MATLAB file, or it was cut off ({error})."
         ) from None
     return {name: _full(value) for name, value in content.items() if not name.startswith("__")}
+
+
+def _names(path: Path) -> list[str]:
+    """The names of all variables; none for a file of version 7.3."""
+    try:
+        return [name for name, _, _ in whosmat(path)]
+    except _BROKEN:
+        return []
 
 
 def _full(value: Any) -> np.ndarray:

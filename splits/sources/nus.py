@@ -127,6 +127,8 @@ def _digits(file: Path, listed: Path, rows: int) -> np.ndarray:
     for number, text in enumerate(lines, 1):
         if text not in ("0", "1"):
             raise wrong(file, number, f"a line is 0 or 1, not {text!r}.")
+    if not lines:
+        raise InputError(f"{file}: the file is empty; it must have a line for each image.")
     if len(lines) != rows:
         raise wrong(
             file,

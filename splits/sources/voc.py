@@ -144,7 +144,8 @@ def _classes(root: Path, labels: str) -> list[str]:
     found = set()
     for file in folder.glob("*_*.txt"):
         name, _, which = file.stem.rpartition("_")
-        if which in _SETS:
+        # macOS leaves a `._` file beside each file of an archive that it packs.
+        if which in _SETS and not name.startswith("._"):
             found.add(name)
     if not found and labels == "xml" and root.is_dir():
         return _CLASSES

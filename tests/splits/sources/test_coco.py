@@ -81,6 +81,16 @@ def test_what_counts(write, options, ids):
     assert coco.load(write(TOY), **options).image_ids.tolist() == ids
 
 
+@pytest.mark.parametrize(("value", "counts"), [("0", True), (None, True), ("1", False)])
+def test_crowds_that_are_no_numbers(write, value, counts):
+    content = changed("annotations", 0, iscrowd=value)
+    image, category = (content["annotations"][0][key] for key in ("image_id", "category_id"))
+    content["annotations"] = content["annotations"][:1]
+    content["annotations"].append({"id": 99, "image_id": 20, "category_id": category})
+    found = coco.load(write(content), crowd=False).image_ids.tolist()
+    assert (str(image) in found) is counts
+
+
 def test_two_parts(write, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

@@ -86,6 +86,12 @@ def test_malformed(root, change, refused, file, old, new, place, text):
     refused(place, text, lambda: cub.load(root))
 
 
+def test_empty_files(root, put, refused):
+    for file in ("attributes/image_attribute_labels.txt", "train_test_split.txt"):
+        put(f"CUB_200_2011/{file}", "")
+        refused(file, "the file is empty", lambda: cub.load(root))
+
+
 def test_a_certainty_that_is_none(root, change, refused):
     change("CUB_200_2011/attributes/image_attribute_labels.txt", "1 1 1 4", "1 1 1 9")
     assert cub.load(root).labels.tolist() == [[1, 0], [0, 1]]

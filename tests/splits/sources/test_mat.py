@@ -63,6 +63,8 @@ def test_minus_one(write, put, refused):
 def test_malformed(write, put, refused, tmp_path):
     refused("none.mat", "no such file", lambda: mat.load(tmp_path / "none.mat"))
     refused("a.mat", "no variable 'Y'; there are X", lambda: mat.load(write(X=FEATURES)))
+    path = write(target=LABELS, data=FEATURES)
+    refused("a.mat", "there are target, data.", lambda: mat.load(path))
     refused("a.mat", "no variable 'Z'", lambda: mat.load(write(Y=LABELS), features="Z"))
     refused("a.mat", "label 3", lambda: mat.load(write(Y=LABELS * 3)))
     refused("a.mat", "matrix of numbers", lambda: mat.load(write(Y=np.array([["a"]], object))))

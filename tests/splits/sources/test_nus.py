@@ -73,7 +73,7 @@ def test_other_places(root):
         ("1\n\n0\n", "Labels_sea_Train.txt:2", "0 or 1, not ''"),
         ("1 0\n0 0\n0 0\n", "Labels_sea_Train.txt:1", "not '1 0'"),
         (b"1\n0\n\xff\n", "Labels_sea_Train.txt:3", "not UTF-8"),
-        ("", "Labels_sea_Train.txt:0", "ends after 0 labels"),
+        ("", "Labels_sea_Train.txt", "the file is empty"),
     ],
 )
 def test_malformed_labels(root, put, refused, content, place, text):

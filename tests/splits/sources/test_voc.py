@@ -51,6 +51,11 @@ def test_difficult(root, labels, difficult, code):
     assert source.roots == ()
 
 
+def test_what_macos_leaves_in_an_archive(root, put):
+    put("ImageSets/Main/._cat_trainval.txt", b"\x00\x05\x16\x07\xff")
+    assert voc.load(root).class_names == ("cat", "dog")
+
+
 def test_sets_and_folders(root, put):
     (root / "JPEGImages").mkdir()
     for name in ("cat", "dog"):
