@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def make_split(source: str, out: Path, **options: Any) -> None:
       benchkit make-split scenes --long-tail pareto --regime ppl:0.5 --out scenes.h5
     """  # noqa: D301 (click looks for the backspace itself)
     given = _given()
+    kind, colon, rest = source.partition(":")
+    source = kind + colon + os.path.expanduser(rest)  # after a colon, no shell does that
     with wrong_call(BenchkitError, InputError):
         wanted = _wanted(options)
         files = _published_files(options, given)

@@ -55,6 +55,12 @@ def table(tmp_path):
     return path
 
 
+def test_a_path_that_begins_at_home(made, table, monkeypatch):
+    monkeypatch.setenv("HOME", str(table.parent))
+    split, _ = made("csv:~/set.csv", "features=f", "split=part")
+    assert split.class_names == ("odd", "third")
+
+
 def test_csv(made, table):
     split, err = made(f"csv:{table}", "features=f", "split=part")
     assert split.class_names == ("odd", "third")
