@@ -102,8 +102,10 @@ def files_of(entry: Entry) -> tuple[File, ...]:
     try:
         answer = requests.get(entry.record, timeout=TIMEOUT)
         answer.raise_for_status()
-        listed = answer.json()["files"]
-        return tuple(_recorded(entry.record, item) for item in listed)
+        files = tuple(_recorded(entry.record, item) for item in answer.json()["files"])
+        if not files:
+            raise ValueError(entry.record)
+        return files
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BenchkitError(
             f"{entry.record} did not answer with the file list of a record; try again later"

@@ -513,6 +513,7 @@ def test_a_record_lists_its_files_itself(site: Site, tmp_path: Path) -> None:
         (Answer(b"{}", 500), "500 Internal Server Error"),
         (Answer(PAGE), "did not answer with the file list"),
         (Answer(b"[]"), "did not answer with the file list"),
+        (Answer(b'{"files": []}'), "did not answer with the file list"),
         (Answer(b'{"files": [{"key": "../x", "checksum": "md5:0"}]}'), "did not answer"),
     ],
 )
