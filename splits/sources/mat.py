@@ -130,14 +130,15 @@ def _variables(path: Path, wanted: Sequence[str], read: Reader | None) -> dict[s
     if new:
         if read is None:
             raise InputError(f"{path}: this is a MATLAB 7.3 file; save it with 'save -v7'.")
-        return _from_hdf5(read(path, wanted), wanted)
+        return _from_hdf5(path, read(path, wanted), wanted)
     try:
         content = loadmat(path, variable_names=list(wanted))
     except _BROKEN as error:
         raise InputError(
             f"{path}: this is not a MATLAB file, or it was cut off ({error})."
         ) from None
-    return {name: _full(value) for name, value in content.items() if not name.startswith("__")}
+    variables = {name: value for name, value in content.items() if not name.startswith("__")}
+    return {name: _full(path, name, value) for name, value in variables.items()}
 
 
 def _names(path: Path) -> list[str]:
@@ -148,25 +149,47 @@ def _names(path: Path) -> list[str]:
         return []
 
 
-def _full(value: Any) -> np.ndarray:
-    return value.toarray() if hasattr(value, "toarray") else np.asarray(value)
+def _full(path: Path, name: str, value: Any) -> np.ndarray:
+    """A variable as an array; a sparse one is checked, for SciPy writes wherever it points."""
+    try:
+        if not hasattr(value, "check_format"):
+            return np.asarray(value)
+        value.check_format(full_check=True)
+        full: np.ndarray = value.toarray()
+        return full
+    except _BROKEN as error:
+        raise _damaged(path, name, error) from None
 
 
-def _from_hdf5(content: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
+def _damaged(path: Path, name: str, error: Exception) -> InputError:
+    reason = str(error).strip("'\"")
+    return InputError(f"{path}: the sparse variable {name!r} is damaged ({reason}).")
+
+
+def _from_hdf5(
+    path: Path, content: Mapping[str, np.ndarray], wanted: Sequence[str]
+) -> dict[str, np.ndarray]:
     """Matrices as MATLAB shows them: HDF5 has their axes reversed, and sparse ones in columns."""
     found = {}
     for name in wanted:
         if name in content:
             found[name] = content[name].T
         elif f"{name}/jc" in content:
-            rows = int(content[f"{name}@MATLAB_sparse"])
-            starts = content[f"{name}/jc"].astype(np.int64)
-            empty = np.zeros(0)
-            values = content.get(f"{name}/data", empty)
-            places = content.get(f"{name}/ir", empty).astype(np.int64)
-            shape = (rows, len(starts) - 1)
-            found[name] = sparse.csc_array((values, places, starts), shape=shape).toarray()
+            found[name] = _full(path, name, _sparse(path, content, name))
     return found
+
+
+def _sparse(path: Path, content: Mapping[str, np.ndarray], name: str) -> sparse.csc_array:
+    """A sparse matrix, whose places are not checked yet."""
+    empty = np.zeros(0)
+    values = content.get(f"{name}/data", empty)
+    try:
+        starts = content[f"{name}/jc"].astype(np.int64)
+        places = content.get(f"{name}/ir", empty).astype(np.int64)
+        shape = (int(content[f"{name}@MATLAB_sparse"]), len(starts) - 1)
+        return sparse.csc_array((values, places, starts), shape=shape)
+    except _BROKEN as error:
+        raise _damaged(path, name, error) from None
 
 
 def _whole(path: Path, name: str, numbers: np.ndarray) -> np.ndarray:

@@ -102,6 +102,38 @@ def test_matlab_7_3(new_mat, refused):
     refused("new.mat", "save -v7", lambda: mat.load(new_mat))
 
 
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("ir", [99, 0]),  # beyond the last row: SciPy would write there
+        ("jc", [0, 99, 1]),
+        ("jc", [0, 2, 1]),
+        ("data", [1.0]),
+        ("jc", []),
+        ("rows", None),
+        ("rows", 10**15),
+    ],
+)
+def test_damaged_sparse_matrices(new_mat, refused, part, content):
+    arrays = {"jc": [0, 1, 2], "ir": [1, 0], "data": [1.0, 1.0], "rows": 2, part: content}
+    rows = arrays.pop("rows")
+    with h5py.File(new_mat, "a") as file:
+        group = file.create_group("S")
+        if rows is not None:
+            group.attrs["MATLAB_sparse"] = np.uint64(rows)
+        for name, values in arrays.items():
+            group[name] = values
+    call = lambda: mat.load(new_mat, labels="S", features="none", read=read_arrays)  # noqa: E731
+    refused("new.mat", "variable 'S' is damaged", call)
+
+
+def test_a_damaged_sparse_matrix_of_an_older_file(write, refused):
+    matrix = sparse.csc_matrix(LABELS == 1, dtype=float)
+    matrix.indices = matrix.indices.copy()
+    matrix.indices[-1] = 7
+    refused("a.mat", "variable 'Y' is damaged", lambda: mat.load(write(Y=matrix)))
+
+
 # ----------------------------------------------------------------------------- HDF5
 
 
