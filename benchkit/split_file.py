@@ -337,7 +337,9 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
                 for key, value in inside.items():
                     if isinstance(value, h5py.Dataset):
                         text = h5py.check_string_dtype(value.dtype) is not None
-                        found[key] = np.asarray(value.asstr()[()], str) if text else value[()]
+                        # Bytes are marked as ASCII by h5py, whatever their text is.
+                        array = value.asstr("utf-8")[()] if text else value[()]
+                        found[key] = np.asarray(array, str) if text else array
     except (LookupError, OSError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).strip("'\"")
         raise BenchkitError(f"{path} is not an HDF5 file, or damaged: {reason}") from None

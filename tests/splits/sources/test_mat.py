@@ -158,6 +158,10 @@ def test_hdf5(h5):
     assert source.image_ids.tolist() == ["i", "j"]
     assert source.part.tolist() == [0, 1]
     assert list(source.digests) == ["a.h5"]
+    with h5py.File(h5, "a") as file:
+        del file["label_names"]
+        file["label_names"] = np.array([name.encode() for name in source.class_names])
+    assert hdf5.load(h5, read=read_arrays).class_names == source.class_names
     other = hdf5.load(h5, read=read_arrays, labels="more/truth", features="none")
     assert other.labels.tolist() == (-LABELS).tolist() and other.features is None
     with h5py.File(h5, "a") as file:
