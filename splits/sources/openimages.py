@@ -208,7 +208,7 @@ def _read(file: Path, rules: _Rules, ids: dict[str, int]) -> _Labels:
 def _header(file: Path) -> list[str]:
     """The names of the columns, those that are read once each."""
     with file.open(encoding="utf-8-sig", errors="replace") as opened:
-        first = opened.readline().strip()
+        first = opened.readline().rstrip("\r\n")
     found = next(csv.reader([first]), [])
     for name in _COLUMNS:
         if found.count(name) != 1:

@@ -45,8 +45,9 @@ def load(path: Path, **words: Any) -> Source:
             f"write the table as CSV."
         ) from None
     except (OSError, ValueError) as error:  # pyarrow's errors are these
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: this is not a Parquet file, or it was cut off ({error})."
+            f"{path}: this is not a Parquet file, or it was cut off ({reason})."
         ) from None
     frame = _with_index(frame)
     chosen = _table.Words(**words)

@@ -90,6 +90,7 @@ def test_fractions(root, put, refused):
         ("/m/3,1\n", "/m/3,1,0\n", "boxable.csv:4", "more columns than the header"),
         (TRAIN, "a,x,/m/1,1,0\nb,x,/m/1,1,0\n", "boxable.csv:2", "more columns than the header"),
         ("LabelName", "Label", "boxable.csv:1", "no one column 'LabelName'"),
+        ("Confidence", "Confidence ", "boxable.csv:1", "no one column 'Confidence'"),
         ("Source", "ImageID", "boxable.csv:1", "no one column 'ImageID'"),
         (HEADER + TRAIN, "", "boxable.csv:1", "no one column 'ImageID'"),
         (TRAIN, "", "boxable.csv", "has no label of a listed class"),

@@ -226,7 +226,7 @@ def test_what_parquet_has_and_csv_has_not(put, monkeypatch):
 
 def test_a_broken_parquet_file(put, refused, monkeypatch):
     def broken(path):
-        raise ValueError("no magic bytes")
+        raise ValueError("no\n  magic bytes")
 
     monkeypatch.setattr(pd, "read_parquet", broken)
     path = put("t.parquet", "PAR")
