@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
 
 from splits.errors import InputError
+
+BROKEN = (OSError, EOFError, ValueError, MemoryError, tokenize.TokenError)
+"""What `numpy.load` raises on a file that is none of its own, or damaged; the last of a header."""
 
 _STARTS = (b"\x93NUMPY", b"PK")
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from splits import npy
 from splits.errors import InputError
 from splits.source import Source, digest_file
 from splits.sources._matrix import zeros
@@ -35,10 +36,7 @@ _SPARSE = ("indptr", "indices", "shape")
 _CODES = {"positive": 1, "negative": 0, "unknown": -1}
 _OTHERS = ("split", "label_names", "image_ids", "file_names")
 _BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    MemoryError,
+    *npy.BROKEN,
     RuntimeError,  # an encrypted member, or an unknown compression
     zipfile.BadZipFile,
     zlib.error,

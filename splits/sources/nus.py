@@ -36,7 +36,6 @@ OPTIONS = {
 }
 
 _ZERO, _ONE, _END = b"01\n"
-_BROKEN = (OSError, EOFError, ValueError, MemoryError)
 
 # One part: the ids with their line or row, the file that lists them, labels [n, C], files read.
 _Part = tuple[dict[str, int], Path, np.ndarray, list[Path]]
@@ -176,7 +175,7 @@ def _arrays(root: Path, which: str) -> _Part:
 def _read_array(file: Path) -> np.ndarray:
     try:
         array = np.load(file, allow_pickle=False)
-    except _BROKEN as error:
+    except npy.BROKEN as error:
         raise InputError(
             f"{file}: this is not an .npy file, or it was cut off ({npy.reason(file, error)})."
         ) from None

@@ -257,7 +257,7 @@ def _json(path: Path) -> Any:
 def _npy(path: Path) -> np.ndarray:
     try:
         array = _read(path, lambda file: np.load(file, allow_pickle=False))
-    except (ValueError, EOFError, MemoryError) as error:
+    except npy.BROKEN as error:
         raise InputError(
             f"{path}: this is no .npy file of plain numbers or text ({npy.reason(path, error)})."
         ) from None

@@ -134,6 +134,13 @@ def test_malformed_arrays(spml, refused, name, array, text):
     refused(f"{name}.npy", text, lambda: nus.load(spml, layout="spml"))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_damaged_header(spml, refused):
+    whole = (spml / "formatted_val_labels.npy").read_bytes()
+    (spml / "formatted_val_labels.npy").write_bytes(whole.replace(b"}", b"%"))
+    refused("formatted_val_labels.npy", "not an .npy", lambda: nus.load(spml, layout="spml"))
+
+
 def test_a_cut_array(spml, refused):
     whole = (spml / "formatted_val_labels.npy").read_bytes()
     (spml / "formatted_val_labels.npy").write_bytes(whole[:-5])
