@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 
 import click
 
@@ -75,8 +78,30 @@ def _show(error: click.ClickException) -> None:
     click.echo(f"error: {message}; see `{context.command_path} --help`", err=True)
 
 
+IMPORTING = "<frozen importlib._bootstrap>"
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """Ctrl-C, which waits while a module is being imported.
+
+    PyTorch imports some of its parts when the first optimiser is made. An interrupt among those
+    aborts the process where compiled code meets it, and is a RuntimeError where a class is made.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            main_thread = threading.main_thread().ident
+            again = threading.Timer(0.05, signal.pthread_kill, [main_thread, signal.SIGINT])
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """The console script: known errors become one line on stderr, never a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark instead of a traceback.
         if isinstance(stream, io.TextIOWrapper):

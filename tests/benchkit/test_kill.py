@@ -263,9 +263,49 @@ def test_ctrl_c_is_one_sentence(split: Path, tmp_path: Path) -> None:
             _, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
-    assert err.strip() == "interrupted; what was finished is kept"
+    sentence = "interrupted; what was finished is kept"
+    assert (process.returncode, err.strip()) == (130, sentence)
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_ctrl_c_waits_for_an_import(tmp_path: Path) -> None:
+    # The class would turn an interrupt into a RuntimeError (before Python 3.12), and what follows
+    # shows that the module is whole when the interrupt comes.
+    module = """
+import os, signal
+class Field:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(100_000))
+class Owner:
+    field = Field()
+done = True
+"""
+    (tmp_path / "slow.py").write_text(module)
+    program = """
+import sys, time
+from benchkit import cli
+def command(**_):
+    import slow
+    try:
+        time.sleep(20)
+    finally:
+        print("whole:", slow.done)
+cli.benchkit = command
+cli.main()
+"""
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    sentence = "interrupted; what was finished is kept\n"
+    assert (found.returncode, found.stdout, found.stderr) == (130, "whole: True\n", sentence)
 
 
 # ----------------------------------------------------------------------------- the driver
