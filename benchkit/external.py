@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +82,7 @@ def read_scores(path: Path, split: Split) -> np.ndarray:
         raise BenchkitError(f"{path} does not exist; give an .npz with an array 'scores'") from None
     except KeyError:
         raise BenchkitError(f"{path} has no array 'scores'; it must be {list(shape)}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except npy.BROKEN_NPZ as error:
         raise BenchkitError(
             f"{path} is not a readable .npz file: {npy.reason(path, error)}"
         ) from None

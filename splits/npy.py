@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tokenize
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,14 @@ from splits.errors import InputError
 
 BROKEN = (OSError, EOFError, ValueError, MemoryError, tokenize.TokenError)
 """What `numpy.load` raises on a file that is none of its own, or damaged; the last of a header."""
+
+BROKEN_NPZ = (
+    *BROKEN,
+    RuntimeError,  # an encrypted member, or an unknown compression
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What `numpy.load` and the reading of a member raise where the file should be an .npz."""
 
 _STARTS = (b"\x93NUMPY", b"PK")
 

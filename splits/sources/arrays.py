@@ -9,7 +9,6 @@ images lie below the folder `images`.
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -35,12 +34,6 @@ OPTIONS = {
 _SPARSE = ("indptr", "indices", "shape")
 _CODES = {"positive": 1, "negative": 0, "unknown": -1}
 _OTHERS = ("split", "label_names", "image_ids", "file_names")
-_BROKEN = (
-    *npy.BROKEN,
-    RuntimeError,  # an encrypted member, or an unknown compression
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def load(
@@ -191,7 +184,7 @@ def _read(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             for key in (key for key in file.files if key in wanted):
                 arrays[key] = file[key]
-    except _BROKEN as error:
+    except npy.BROKEN_NPZ as error:
         if "allow_pickle" in str(error):
             raise InputError(
                 f"{path}: the array {key!r} holds Python objects, which are not read because they "
