@@ -16,7 +16,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
-from splits.sources._text import digests, read_names, wrong
+from splits.sources._text import digests, numbered, once, read_names, wrong
 from splits.sources.registry import Option
 
 _LONG, _LISTS = {"layout": ("long",)}, {"layout": ("lists",)}
@@ -36,6 +36,9 @@ OPTIONS = {
         only={"layout": ("wide", "lists")},
     ),
     "split": Option("", "the column of parts: train or test, 0 or 1"),
+    "test_ids": Option(
+        "", "a file with an image id per line: these are the test part", record="name"
+    ),
     "label": Option(
         "label", "long, lists: the column of class names", only={"layout": ("long", "lists")}
     ),
@@ -68,6 +71,7 @@ class Words:
     classes: str = ""
     features: str = ""
     split: str = ""
+    test_ids: str = ""
     label: str = "label"
     value: str = ""
     absent: str = "negative"
@@ -194,11 +198,14 @@ def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
             an unknown class, a value that is no label, number or part, no row at all.
     """
     table = _Table(file, words, header)
+    lists = (words.classes, words.test_ids)
     listed = read_names(Path(words.classes), "class") if words.classes else None
     reader = {"wide": _wide, "long": _long, "lists": _lists}[words.layout]
     names, labels = reader(table, rows, listed)
     if not table.ids:
         raise wrong(file, 1, "the file has a header and no row.")
+    if words.test_ids:
+        _mark_test(table)
     folder = Path(words.images) if words.images else None
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of images.")
@@ -209,13 +216,31 @@ def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
         class_names=tuple(names),
         image_ids=ids,
         labels=labels,
-        part=np.frombuffer(bytes(table.part), np.uint8) if words.split else None,
+        part=np.frombuffer(bytes(table.part), np.uint8) if words.split or words.test_ids else None,
         paths=ids if folder is not None else None,
         roots=() if folder is None else (folder,),
         features=features if words.features else None,
-        digests=digests(file.parent, [file, *([Path(words.classes)] if listed else [])]),
+        digests=digests(file.parent, [file, *map(Path, filter(None, lists))]),
         path=file,
     )
+
+
+def _mark_test(table: _Table) -> None:
+    """The images of `test_ids` are the test part, all others the training part."""
+    path = Path(table.words.test_ids)
+    if table.words.split:
+        raise InputError(
+            f"{table.file}: the parts are given twice, by the column {table.words.split!r} and by "
+            f"test_ids; leave one of them out."
+        )
+    first: dict[str, int] = {}
+    for line, name in numbered(path):
+        once(path, line, "image", name, first)
+        if name not in table.ids:
+            raise wrong(path, line, f"image {name!r} is not in {table.file}.")
+        table.part[table.ids[name]] = 1
+    if not first:
+        raise InputError(f"{path}: the file is empty; it must list each image of the test part.")
 
 
 def _wide(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[str], np.ndarray]:

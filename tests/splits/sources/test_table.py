@@ -246,6 +246,28 @@ def test_the_table_of_chest_x_ray_14(put):
     assert source.class_names == ("Cardiomegaly", "Emphysema", "Hernia")
     assert source.image_ids.tolist() == [f"0000000{i}_000.png" for i in (1, 2, 3)]
     assert source.labels.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    listed = put("test_list.txt", "00000003_000.png\r\n00000001_000.png")
+    source = csv.load(source.path, **words, test_ids=str(listed))
+    assert source.part.tolist() == [1, 0, 1]
+    assert list(source.digests) == ["Data_Entry_2017.csv", "test_list.txt"]
     path = put("Data_Entry_2017.csv", text.replace(",Hernia", ",No Finding|Hernia"))
     with pytest.raises(InputError, match=r"2017.csv:4: 'No Finding' stands for no class, beside"):
         csv.load(path, **words)
+
+
+def test_a_list_of_test_ids_that_does_not_fit(put, refused, tmp_path):
+    path, parts = put("t.csv", "id,cat\na,1\nb,0\n"), put("p.csv", "id,cat,part\na,1,train\n")
+
+    def load(text, file=path, **words):
+        return lambda: csv.load(file, **words, test_ids=str(put("test.txt", text)))
+
+    refused("test.txt:2: image 'c' is not in", "t.csv.", load("a\nc\n"))
+    refused("test.txt:3: image 'a' comes twice, first in line 1.", "", load("a\nb\na\n"))
+    refused("test.txt: the file is empty", "each image of the test part.", load("\n"))
+    refused(
+        "p.csv: the parts are given twice, by the column 'part'",
+        "",
+        load("a\n", parts, split="part"),
+    )
+    missing = str(tmp_path / "none.txt")
+    refused("none.txt", "", lambda: csv.load(path, test_ids=missing))
