@@ -141,6 +141,7 @@ def test_only_options_with_a_say_are_recorded(made, table, tmp_path):
     split, _ = made(f"csv:{table}", "split=part", "features=f", f"images={tmp_path}")
     assert split.provenance["source_options"] == {
         "kind": "csv", "layout": "wide", "id": "", "classes": "", "features": "f", "split": "part",
+        "test_ids": "",
     }  # fmt: skip
     (tmp_path / "names").mkdir()
     (tmp_path / "names" / "names.txt").write_text("odd\n")
