@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 
 import click
@@ -78,30 +79,41 @@ def _show(error: click.ClickException) -> None:
     click.echo(f"error: {message}; see `{context.command_path} --help`", err=True)
 
 
-IMPORTING = "<frozen importlib._bootstrap>"
+_IMPORTING = "<frozen importlib._bootstrap>"
+_PATIENCE = 10.0  # seconds; a method of one's own may hang while it is being imported
 
 
-def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """Ctrl-C, which waits while a module is being imported.
+class _Interrupt:
+    """What Ctrl-C calls: it waits while a module is being imported.
 
     PyTorch imports some of its parts when the first optimiser is made. An interrupt among those
     aborts the process where compiled code meets it, and is a RuntimeError where a class is made.
     """
-    while frame is not None:
-        if frame.f_code.co_filename == IMPORTING:
-            main_thread = threading.main_thread().ident
-            again = threading.Timer(0.05, signal.pthread_kill, [main_thread, signal.SIGINT])
-            again.daemon = True
-            again.start()
-            return
+
+    def __init__(self) -> None:
+        self.until = 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        self.until = self.until or now + _PATIENCE
+        if now > self.until or not _in_import(frame):
+            raise KeyboardInterrupt
+        main_thread = threading.main_thread().ident
+        again = threading.Timer(0.05, signal.pthread_kill, [main_thread, number])
+        again.daemon = True
+        again.start()
+
+
+def _in_import(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != _IMPORTING:
         frame = frame.f_back
-    raise KeyboardInterrupt
+    return frame is not None
 
 
 def main() -> None:
     """The console script: known errors become one line on stderr, never a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGINT, _Interrupt())
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows a question mark instead of a traceback.
         if isinstance(stream, io.TextIOWrapper):

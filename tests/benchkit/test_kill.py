@@ -268,9 +268,39 @@ def test_ctrl_c_is_one_sentence(split: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def interrupted_in_import(folder: Path, module: str) -> tuple[int, str, str]:
+    """The end of a command that imports a module, in which an interrupt comes, and then sleeps."""
+    (folder / "slow.py").write_text(module)
+    program = """
+import time
+from benchkit import cli
+cli._PATIENCE = 1.0
+def command(**_):
+    import slow
+    try:
+        time.sleep(20)
+    finally:
+        print("whole:", slow.done)
+cli.benchkit = command
+cli.main()
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    return found.returncode, found.stdout, found.stderr
+
+
+SENTENCE = "interrupted; what was finished is kept\n"
+
+
 def test_ctrl_c_waits_for_an_import(tmp_path: Path) -> None:
-    # The class would turn an interrupt into a RuntimeError (before Python 3.12), and what follows
-    # shows that the module is whole when the interrupt comes.
+    # A class would turn the interrupt into a RuntimeError (before Python 3.12).
     module = """
 import os, signal
 class Field:
@@ -281,31 +311,14 @@ class Owner:
     field = Field()
 done = True
 """
-    (tmp_path / "slow.py").write_text(module)
-    program = """
-import sys, time
-from benchkit import cli
-def command(**_):
-    import slow
-    try:
-        time.sleep(20)
-    finally:
-        print("whole:", slow.done)
-cli.benchkit = command
-cli.main()
-"""
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    found = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env=env,
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    sentence = "interrupted; what was finished is kept\n"
-    assert (found.returncode, found.stdout, found.stderr) == (130, "whole: True\n", sentence)
+    assert interrupted_in_import(tmp_path, module) == (130, "whole: True\n", SENTENCE)
+
+
+def test_ctrl_c_ends_an_import_that_hangs(tmp_path: Path) -> None:
+    module = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(40)\n"
+    began = time.monotonic()
+    assert interrupted_in_import(tmp_path, module) == (130, "", SENTENCE)
+    assert time.monotonic() - began < 30
 
 
 # ----------------------------------------------------------------------------- the driver
