@@ -166,9 +166,11 @@ def splc(h, m, x, s, held, at):
 
 def p_asl(h, m, x, s, held, at):
     known = (s != -1).astype(float)
+    one = np.float32(1)  # the authors round the weights of this mode
+    normalised = one + one / (one + known.sum(1, keepdims=True, dtype=np.float32))
     weights = {
         "ignore": known,
-        "ignore-normalised": known * (1 + 1 / (1 + known.sum(1, keepdims=True))),
+        "ignore-normalised": known * normalised,
         "negative": np.ones_like(known),
     }[h["mode"]]
     return partial_asymmetric(h, weights, x, s, held)
