@@ -16,7 +16,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
-from splits.sources._text import digests, numbered, once, read_names, wrong
+from splits.sources._text import digests, named_lines, read_names, wrong
 from splits.sources.registry import Option
 
 _LONG, _LISTS = {"layout": ("long",)}, {"layout": ("lists",)}
@@ -198,14 +198,19 @@ def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
             an unknown class, a value that is no label, number or part, no row at all.
     """
     table = _Table(file, words, header)
+    if words.split and words.test_ids:
+        raise InputError(
+            f"{file}: the parts are given twice, by the column {words.split!r} and by test_ids; "
+            f"leave one of them out."
+        )
     lists = (words.classes, words.test_ids)
     listed = read_names(Path(words.classes), "class") if words.classes else None
+    tests = named_lines(Path(words.test_ids), "test image") if words.test_ids else {}
     reader = {"wide": _wide, "long": _long, "lists": _lists}[words.layout]
     names, labels = reader(table, rows, listed)
     if not table.ids:
         raise wrong(file, 1, "the file has a header and no row.")
-    if words.test_ids:
-        _mark_test(table)
+    _mark_test(table, tests)
     folder = Path(words.images) if words.images else None
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of images.")
@@ -216,7 +221,7 @@ def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
         class_names=tuple(names),
         image_ids=ids,
         labels=labels,
-        part=np.frombuffer(bytes(table.part), np.uint8) if words.split or words.test_ids else None,
+        part=np.frombuffer(bytes(table.part), np.uint8) if words.split or tests else None,
         paths=ids if folder is not None else None,
         roots=() if folder is None else (folder,),
         features=features if words.features else None,
@@ -225,22 +230,13 @@ def read(file: Path, header: list[str], rows: Rows, words: Words) -> Source:
     )
 
 
-def _mark_test(table: _Table) -> None:
-    """The images of `test_ids` are the test part, all others the training part."""
-    path = Path(table.words.test_ids)
-    if table.words.split:
-        raise InputError(
-            f"{table.file}: the parts are given twice, by the column {table.words.split!r} and by "
-            f"test_ids; leave one of them out."
-        )
-    first: dict[str, int] = {}
-    for line, name in numbered(path):
-        once(path, line, "image", name, first)
+def _mark_test(table: _Table, tests: dict[str, int]) -> None:
+    """Move the images of `test_ids`, given with their lines, into the test part."""
+    for name, line in tests.items():
         if name not in table.ids:
+            path = Path(table.words.test_ids)
             raise wrong(path, line, f"image {name!r} is not in {table.file}.")
         table.part[table.ids[name]] = 1
-    if not first:
-        raise InputError(f"{path}: the file is empty; it must list each image of the test part.")
 
 
 def _wide(table: _Table, rows: Rows, listed: list[str] | None) -> tuple[list[str], np.ndarray]:

@@ -93,12 +93,17 @@ def read_names(path: Path, what: str) -> list[str]:
     Raises:
         InputError: no such file, a name that comes twice, no name at all.
     """
+    return list(named_lines(path, what))
+
+
+def named_lines(path: Path, what: str) -> dict[str, int]:
+    """The line of each name of `read_names`, which says what is raised."""
     first: dict[str, int] = {}
     for number, line in numbered(path):
         once(path, number, what, line, first)
     if not first:
         raise InputError(f"{path}: the file is empty; it must list each {what}.")
-    return list(first)
+    return first
 
 
 def once(path: Path, line: int, what: str, name: str, first: dict[str, int]) -> None:

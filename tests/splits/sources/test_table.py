@@ -262,8 +262,8 @@ def test_a_list_of_test_ids_that_does_not_fit(put, refused, tmp_path):
         return lambda: csv.load(file, **words, test_ids=str(put("test.txt", text)))
 
     refused("test.txt:2: image 'c' is not in", "t.csv.", load("a\nc\n"))
-    refused("test.txt:3: image 'a' comes twice, first in line 1.", "", load("a\nb\na\n"))
-    refused("test.txt: the file is empty", "each image of the test part.", load("\n"))
+    refused("test.txt:3: test image 'a' comes twice, first in line 1.", "", load("a\nb\na\n"))
+    refused("test.txt: the file is empty", "it must list each test image.", load("\n"))
     refused(
         "p.csv: the parts are given twice, by the column 'part'",
         "",
