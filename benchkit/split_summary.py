@@ -61,12 +61,18 @@ def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
             name: _number(rates[name]) for name in ("observed", "positives_kept", "candidate_noise")
         },
         "shares": _plain(_shares(cells.sum(0))),
-        "noise": _plain(noise.estimate(train.observed, regimes.parse(split.regime))),
+        "noise": _plain(_estimates(train.observed, split)),
         "long_tail_report": split.provenance.get("long_tail_report"),
         "classes_without_test_positives": int((test_positives == 0).sum()),
         "classes": _classes(split, rates, _shares(cells), test_positives),
         "provenance": split.provenance,
     }
+
+
+def _estimates(observed: Labels, split: Split) -> dict[str, float]:
+    """What the observed labels say of their noise, by the law that the recipe names."""
+    by_class = "noise_by_class" in split.recipe["labels"].get("regime_options", {})
+    return noise.estimate(observed, regimes.parse(split.regime), by_class=by_class)
 
 
 def cross_counts(first: Labels, second: Labels) -> np.ndarray:

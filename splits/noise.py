@@ -14,7 +14,7 @@ _ENOUGH = 100
 """Labels that a class needs before its share of candidates is compared with the others'."""
 
 
-def estimate(observed: Labels, regime: Regime) -> dict[str, float]:
+def estimate(observed: Labels, regime: Regime, *, by_class: bool = False) -> dict[str, float]:
     """Estimate how the labels were observed, from the observed ones and the regime's kind alone.
 
     In every regime:
@@ -34,10 +34,13 @@ def estimate(observed: Labels, regime: Regime) -> dict[str, float]:
         false_candidates             estimated share of the candidates that are not true
 
     ppl, spl and missing show positives only, which say nothing about how many were dropped.
+    Candidates whose rate differs between classes say nothing of it either: a class may be frequent
+    or noisy.
 
     Args:
         observed: int8 [N, C], codes 1, 0, -1, dense or sparse, at least one row.
         regime: the regime that the labels were observed in; its level is not used.
+        by_class: whether the rate of false candidates differs between classes.
 
     Returns:
         Names and finite numbers; what cannot be told is left out.
@@ -55,7 +58,7 @@ def estimate(observed: Labels, regime: Regime) -> dict[str, float]:
     if regime.kind in ("full", "pal"):
         share = np.divide(shown, known, out=np.zeros(classes), where=known > 0)
         out["positives_per_image"] = float(share.sum())
-    elif regime.kind == "candidates":
+    elif regime.kind == "candidates" and not by_class:
         rate = candidate_rate(observed)
         true = invert(observed, rate).sum()
         out["noise_rate"] = rate

@@ -119,6 +119,17 @@ def test_summary_agrees_with_the_room_of_splits(make_toy: Any, regime: str) -> N
     assert found["long_tail_report"] is None
 
 
+def test_noise_by_class_is_not_estimated_as_one_rate(make_toy: Any) -> None:
+    words = {"regime": "candidates:0.3", "many": 10, "few": 5}
+    plain = summary(make_toy(Options(**words)))["noise"]
+    by_image = summary(make_toy(Options(**words, instance_noise=0.5)))["noise"]
+    by_class = summary(make_toy(Options(**words, noise_by_class="frequency")))["noise"]
+    rates = {"noise_rate", "false_candidates", "positives_per_image"}
+    assert rates <= set(plain)
+    assert rates <= set(by_image)
+    assert not rates & set(by_class)
+
+
 def test_before_and_after_come_from_the_long_tail_report(make_toy: Any) -> None:
     split = reported(make_toy())
     for entry in summary(split)["classes"]:

@@ -30,6 +30,17 @@ def test_candidates_by_hand():
     assert noise.invert(observed_by_hand(), 1).tolist() == [0, 0, 0]
 
 
+def test_candidates_with_a_rate_per_class_are_not_estimated():
+    found = noise.estimate(observed_by_hand(), regimes.parse("candidates:0.9"), by_class=True)
+    assert found == pytest.approx(
+        {
+            "observed_rate": 20 / 24,
+            "observed_positives_per_image": 9 / 8,
+            "images_without_positive": 2 / 8,
+        }
+    )
+
+
 def test_pal_and_positives_only_by_hand():
     found = noise.estimate(observed_by_hand(), regimes.parse("pal:0.9"))
     assert found["positives_per_image"] == pytest.approx(6 / 8 + 2 / 8 + 1 / 4)
