@@ -9,8 +9,8 @@ import numpy as np
 from common import ratio
 from sklearn.metrics import average_precision_score
 
-from benchkit.metrics import average_precision
-from benchkit.random import generator
+from benchkit.base.random import generator
+from leaderboard.metrics import average_precision
 
 
 def main() -> None:

@@ -45,8 +45,8 @@ def measure(kind: str, classes: int, steps: int) -> None:
     from baselines.bce import BCE
     from baselines.core import LabelTable, Problem
     from baselines.core.labels import CompressedTable
-    from benchkit.recipe import Recipe
-    from benchkit.trainer import TrainingSet, train
+    from benchkit.training.recipe import Recipe
+    from benchkit.training.trainer import TrainingSet, train
 
     class Short(BCE):
         """BCE whose epoch has as many steps as are timed."""

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from benchkit import random
+from benchkit.base import random
 from splits import long_tail, regimes
 from splits.labels import SparseLabels
 from splits.variants import Variant

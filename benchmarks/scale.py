@@ -64,8 +64,8 @@ def draw(images: int, path: str) -> None:
 
 def measure(path: str) -> None:
     """Time the phases; prints JSON."""
-    from benchkit import make_split as making
-    from benchkit import split_file
+    from benchkit.split import build as making
+    from benchkit.split import file as split_file
     from splits import regimes
     from splits.labels import SparseLabels
     from splits.source import Source

@@ -13,9 +13,9 @@ import torch
 from common import ratio
 
 from baselines.core import LabelTable, registry
-from benchkit.random import Draw
-from benchkit.recipe import Recipe
-from benchkit.trainer import TrainingSet, train
+from benchkit.base.draw import Draw
+from benchkit.training.recipe import Recipe
+from benchkit.training.trainer import TrainingSet, train
 
 IMAGES, DIM, CLASSES = 1600, 2048, 80
 

@@ -25,8 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchkit import random, scenes
-from benchkit.backbones import Normalise, glyphs
+from benchkit.base import random
+from benchkit.images import glyphs, scenes
+from benchkit.images.backbones import Normalise
 
 # The scenes' symbols, what is used there to mislead, and symbols that appear nowhere else.
 VOCABULARY = (

@@ -59,7 +59,7 @@ def _known_errors() -> tuple[type[Exception], ...]:
     """The errors that are sentences for people; the rooms that were not imported cannot raise."""
     kinds: list[type[Exception]] = []
     for module, name in (
-        ("benchkit.errors", "BenchkitError"),
+        ("benchkit.base.errors", "BenchkitError"),
         ("splits.errors", "InputError"),
         ("baselines.core.errors", "MethodError"),
         ("leaderboard.errors", "ReportError"),

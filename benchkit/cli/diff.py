@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchkit import split_diff, split_file
-from benchkit.errors import BenchkitError
-from benchkit.terminal import page
+from benchkit.base.errors import BenchkitError
+from benchkit.base.terminal import page
+from benchkit.split import diff as split_diff
+from benchkit.split import file as split_file
 
 _ALARM = "bold red"
 _NAMED = 8

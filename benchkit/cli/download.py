@@ -10,9 +10,9 @@ import click
 from rich import box
 from rich.table import Table
 
-from benchkit import archives
-from benchkit import download as downloading
-from benchkit.terminal import bar, make_folder, page, say
+from benchkit.base.terminal import bar, make_folder, page, say
+from benchkit.download import archives
+from benchkit.download import fetch as downloading
 
 
 @click.command()

@@ -14,9 +14,10 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from benchkit import split_file, split_summary
-from benchkit.errors import BenchkitError
-from benchkit.terminal import page, say, wrong_call
+from benchkit.base.errors import BenchkitError
+from benchkit.base.terminal import page, say, wrong_call
+from benchkit.split import file as split_file
+from benchkit.split import summary as split_summary
 
 _SHOT_STYLES = {"many": "blue", "medium": "yellow", "few": "magenta"}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -42,7 +43,7 @@ def show(file: Path, as_json: bool, draw: Path | None) -> None:
     """
     if draw is not None:
         # matplotlib takes its time, and only a drawing needs it.
-        from benchkit import split_drawing
+        from benchkit.split import drawing as split_drawing
 
         with wrong_call(BenchkitError):
             split_drawing.check_suffix(draw)

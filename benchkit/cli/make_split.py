@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from benchkit import make_split as making
-from benchkit import published, split_file
+from benchkit.base.errors import BenchkitError
+from benchkit.base.terminal import bar, say, writable, wrong_call
 from benchkit.cli import option_rules
 from benchkit.cli.split_options import (
     BACKBONE_OPTIONS,
@@ -23,8 +23,9 @@ from benchkit.cli.split_options import (
     SOURCE_OPTIONS,
     with_options,
 )
-from benchkit.errors import BenchkitError
-from benchkit.terminal import bar, say, writable, wrong_call
+from benchkit.split import build as making
+from benchkit.split import file as split_file
+from benchkit.split import published
 from splits import class_file, regimes
 from splits.errors import InputError
 from splits.labels import counts
@@ -244,7 +245,7 @@ def _annotated(options: dict[str, Any]) -> Source:
 
 
 def _scenes(out: Path, options: dict[str, Any]) -> Source:
-    from benchkit import scenes
+    from benchkit.images import scenes
     from splits.sources import coco
 
     folder = options["scenes_dir"] or out.parent / "scenes"
@@ -280,8 +281,9 @@ def _features(
 
 
 def _backbone(source: Source, name: str, out: Path, options: dict[str, Any]) -> making.Features:
-    from benchkit import backbones, runs
-    from benchkit import features as extraction
+    from benchkit.images import backbones
+    from benchkit.images import features as extraction
+    from benchkit.runs import execute as runs
 
     weights = options["weights"] or ("shipped" if name == "glyphs" else "imagenet")
     # torch announces a download on standard output, which is kept for results.

@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from baselines.core import Method, MethodInfo, hyperparameters, registry
-from benchkit.terminal import page, wrong_call
+from benchkit.base.terminal import page, wrong_call
 
 LEDGER = """\
 # Verification ledger

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchkit.files import atomic
-from benchkit.terminal import page, say
+from benchkit.base.files import atomic
+from benchkit.base.terminal import page, say
 from leaderboard import records, render, table
 
 

@@ -9,11 +9,13 @@ import click
 import numpy as np
 
 from baselines.core import Method, hyperparameters, registry
-from benchkit import external, runs, split_file
-from benchkit import grid as grids
-from benchkit import recipe as recipes
-from benchkit.errors import BenchkitError
-from benchkit.terminal import bar, say, wrong_call
+from benchkit.base.errors import BenchkitError
+from benchkit.base.terminal import bar, say, wrong_call
+from benchkit.runs import execute as runs
+from benchkit.runs import external
+from benchkit.runs import plan as grids
+from benchkit.split import file as split_file
+from benchkit.training import recipe as recipes
 
 FILE = click.Path(path_type=Path)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchkit.terminal import wrong_call
+from benchkit.base.terminal import wrong_call
 from splits.errors import InputError
 from splits.sources import registry
 

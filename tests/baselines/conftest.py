@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, LabelTable, Method, Oracle, Problem, Run
-from benchkit import random
-from benchkit.random import Draw
+from benchkit.base import random
+from benchkit.base.draw import Draw
 
 VECTORS = Path(__file__).parent / "vectors"
 

@@ -28,7 +28,7 @@ from baselines.candidate_parts.bank import (
 )
 from baselines.candidate_parts.labels import invert_prior
 from baselines.db_focal import class_bias, distribution_balanced_loss
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 Vectors, Tensors, Law = dict[str, Any], dict[str, Tensor], dict[str, float]
 

@@ -34,8 +34,8 @@ from baselines.proden_ml import ProdenML
 from baselines.records_ml import RecordsML
 from baselines.solar_ml import SoLarML
 from baselines.unbiased_pml import UnbiasedPML
-from benchkit.check import CHECKS
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
+from benchkit.training.check import CHECKS
 
 METHODS = {
     "bce-candidates": BCECandidates,

@@ -9,7 +9,7 @@ import torch
 from baselines import plain
 from baselines.core import Batch, Clock, LabelTable, Oracle, Problem
 from baselines.plain import PLAIN, Hyper
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 IMAGES, FEATURES, CLASSES = 30, 5, 6
 

@@ -19,7 +19,7 @@ from baselines.pico_bank import PiCOBank
 from baselines.proden_ml import ProdenML, corrections
 from baselines.records_ml import RecordsML
 from baselines.solar_ml import SoLarML
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 IMAGES, FEATURES, CLASSES, BATCH = 30, 5, 6, 10
 ROWS = torch.arange(BATCH) * 2

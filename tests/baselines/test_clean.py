@@ -21,7 +21,7 @@ from baselines.core import (
 )
 from baselines.db_clean import DBClean
 from baselines.db_focal import DBFocal
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 BOUNDS = [(BCEClean, BCE), (DBClean, DBFocal)]
 

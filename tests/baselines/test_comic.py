@@ -13,9 +13,9 @@ from baselines.comic_parts import losses, network
 from baselines.comic_tail import COMICTail
 from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Rate, registry
 from baselines.core.hyperparameters import parse
-from benchkit.random import Draw
-from benchkit.recipe import Recipe
-from benchkit.trainer import TrainingSet, train
+from benchkit.base.draw import Draw
+from benchkit.training.recipe import Recipe
+from benchkit.training.trainer import TrainingSet, train
 
 
 def parts(run, batch):

@@ -9,7 +9,7 @@ import torch
 
 from baselines.comic import Hyper
 from baselines.comic_parts import branch, losses, network
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 EXACT = dict(rtol=1e-9, atol=1e-9)
 

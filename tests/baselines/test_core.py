@@ -35,7 +35,7 @@ from baselines.core.heads import HiddenHead, LinearHead
 from baselines.core.hyperparameters import describe, parse, published
 from baselines.core.sampling import class_aware, epoch_length
 from baselines.core.statistics import class_counts, cooccurrence
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 LABELS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "labels"
 

@@ -15,7 +15,7 @@ from baselines.core.heads import HiddenHead
 from baselines.core.hyperparameters import parse
 from baselines.core.sampling import class_aware, epoch_length
 from baselines.crt import CRT
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 IMAGES, CLASSES, FEATURES, BATCH = 50, 6, 4, 9
 

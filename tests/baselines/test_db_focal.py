@@ -17,7 +17,7 @@ from baselines.db_focal import (
     distribution_balanced_loss,
     rebalanced_weight,
 )
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 VOC = dict(alpha=0.1, beta=10.0, mu=0.3, neg_scale=5.0, kappa=0.05)
 FILES = (

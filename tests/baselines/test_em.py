@@ -9,7 +9,7 @@ import torch
 from baselines.core import Batch, Clock, registry
 from baselines.em import EM, entropy_maximisation
 from baselines.em_apl import EMAPL, Hyper, lowest, quota
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 
 def reference(z, observed, alpha, soft=None, beta=0.0):

@@ -17,8 +17,8 @@ import torch
 from baselines.comic_parts import losses
 from baselines.comic_parts.branch import BranchHyper
 from baselines.core import Clock, LabelTable, Method, Oracle, Problem, registry
-from benchkit.random import Draw
-from benchkit.stack import Stack
+from benchkit.base.draw import Draw
+from benchkit.training.stack import Stack
 
 EXACT = dict(rel=1e-9, abs=1e-9)
 Arrays = dict[str, Any]

@@ -20,8 +20,9 @@ import pytest
 import torch
 
 from baselines.core import Clock, LabelTable, Oracle, Problem, Setup, registry
-from benchkit.random import Draw, generator
-from benchkit.stack import Stack
+from benchkit.base.draw import Draw
+from benchkit.base.random import generator
+from benchkit.training.stack import Stack
 
 # --------------------------------------------------------- the equations; x is complex [K, B, C]
 

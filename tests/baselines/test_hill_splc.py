@@ -11,7 +11,7 @@ import torch
 from baselines.core import Clock, LabelTable, registry
 from baselines.hill import Hill, hill_loss
 from baselines.splc import SPLC, Hyper, confident_unknown, splc_loss
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 
 def sigmoid(x):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from baselines.core import LabelTable, Method, MethodError, labels, registry
 from baselines.core.labels import CompressedTable
 from baselines.core.statistics import class_counts, cooccurrence
-from benchkit import check
-from benchkit.recipe import Recipe
-from benchkit.trainer import TrainingSet, train
+from benchkit.training import check
+from benchkit.training.recipe import Recipe
+from benchkit.training.trainer import TrainingSet, train
 from splits.labels import SparseLabels
 
 KEYS = sorted(registry.builtin())

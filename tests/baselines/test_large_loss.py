@@ -22,7 +22,7 @@ from baselines.ll_r import (
     large_losses,
     rejection,
 )
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 
 def reference(z, labels, k, flip, held):

@@ -17,10 +17,10 @@ from baselines.lws import LWS
 from baselines.lws import Hyper as LWSHyper
 from baselines.tau_norm import Hyper as TauHyper
 from baselines.tau_norm import TauNorm, normalised
-from benchkit import metrics
-from benchkit.random import Draw
-from benchkit.recipe import Recipe
-from benchkit.trainer import Trained, TrainingSet, train
+from benchkit.base.draw import Draw
+from benchkit.training.recipe import Recipe
+from benchkit.training.trainer import Trained, TrainingSet, train
+from leaderboard import metrics
 
 IMAGES, TEST, FEATURES, CLASSES = 96, 200, 8, 6
 HEADS = [LinearHead(), HiddenHead(10)]

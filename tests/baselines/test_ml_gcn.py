@@ -13,7 +13,7 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Run
 from baselines.ml_gcn import MLGCN, classifiers, correlation, graph_layer, normalised
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 IMAGES, CLASSES, FEATURES, WIDTH, BATCH = 60, 8, 5, 6, 7
 

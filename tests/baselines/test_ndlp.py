@@ -37,7 +37,7 @@ from baselines.core.hyperparameters import parse
 from baselines.core.sampling import epoch_length
 from baselines.db_focal import class_bias, distribution_balanced_loss
 from baselines.ndlp import NDLP
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 CLASSES, IMAGES, FEATURES, BATCH = 7, 40, 5, 12
 Tensors = dict[str, Tensor]

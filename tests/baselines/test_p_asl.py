@@ -14,9 +14,9 @@ from baselines.core.heads import HiddenHead
 from baselines.csl import CSL, likely_unknown, selective_weights
 from baselines.csl import Hyper as CSLHyper
 from baselines.p_asl import PASL, Hyper, mode_weights, partial_asymmetric_loss
-from benchkit.random import Draw
-from benchkit.recipe import Recipe
-from benchkit.trainer import TrainingSet, train
+from benchkit.base.draw import Draw
+from benchkit.training.recipe import Recipe
+from benchkit.training.trainer import TrainingSet, train
 
 KINDS = {1: "positive", 0: "negative", -1: "unknown"}
 

@@ -12,7 +12,7 @@ import torch
 from baselines.bce import bce
 from baselines.core import Batch, Clock, registry
 from baselines.pal import PAL, Hyper, class_shares, pal_loss, random_subset
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 
 def test_equals_the_given_numbers(vectors, assert_matches):

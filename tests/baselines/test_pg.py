@@ -30,7 +30,7 @@ from baselines.pg import (
 )
 from baselines.pr import PR, Factors, probability_rebalancing_loss, selections
 from baselines.pr import Hyper as PRHyper
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 SHOT = np.array([0, 0, 1, 2, 2, 2])
 BOTH_VOC = "lambda1_negative+lambda2_positive"

@@ -20,7 +20,7 @@ from baselines.pr import (
     selections,
     shot_groups,
 )
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 COUNTS = torch.tensor([1.0, 90.0, 7.0, 33.0, 60.0], dtype=torch.float64)
 

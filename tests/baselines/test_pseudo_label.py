@@ -9,7 +9,7 @@ import torch
 from baselines.core import Clock, registry
 from baselines.pal import pal_loss
 from baselines.pseudo_label import PseudoLabel, pseudo_label_loss
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 
 def reference(z, observed, pseudo):

@@ -9,7 +9,7 @@ import torch
 from baselines.core import MethodError, Rate, registry
 from baselines.epr import EPR
 from baselines.role import ROLE, Hyper, guarded_cross_entropy, role_loss, taught_cross_entropy
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 
 def test_equals_the_authors_code(vectors, assert_matches):

@@ -16,7 +16,7 @@ from baselines.rs import RS
 from baselines.rs import Hyper as RSHyper
 from baselines.rw import FORMS, RW, frequency_weight, reweighted_bce
 from baselines.rw import Hyper as RWHyper
-from benchkit.random import Draw
+from benchkit.base.draw import Draw
 
 COUNTS = np.array([1.0, 90.0, 7.0, 33.0, 60.0])
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchkit import make_split, random
-from benchkit.make_split import Options
-from benchkit.split import Split
+from benchkit.base import random
+from benchkit.split import build as make_split
+from benchkit.split.build import Options
+from benchkit.split.model import Split
 from splits.source import Source
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -11,6 +11,7 @@ many is total + .10, medium is total, few is total - .10, average is total.
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +115,10 @@ def write(tmp_path):
 def load(write):
     """Write runs and read them back."""
     return lambda runs: reading.load(write(runs))
+
+
+@pytest.fixture(scope="session")
+def vectors():
+    """A vector file by name, without its suffix, as parsed JSON."""
+    folder = Path(__file__).parent / "vectors"
+    return lambda name: json.loads((folder / f"{name}.json").read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchkit.random import image_class_uniform
+from benchkit.base.random import image_class_uniform
 from splits.numbers import Uniform
 
 UniformFor = Callable[..., Uniform]

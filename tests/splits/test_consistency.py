@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchkit import random
+from benchkit.base import random
 from splits.consistency import contradictions
 from splits.labels import SparseLabels
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchkit.random import image_uniform
+from benchkit.base.random import image_uniform
 from splits.errors import InputError
 from splits.holdout import held_out
 

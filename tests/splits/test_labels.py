@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchkit import random
+from benchkit.base import random
 from splits import labels as matrices
 from splits.errors import InputError
 from splits.labels import SparseLabels

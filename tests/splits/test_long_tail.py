@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchkit.random import image_class_uniform, python_sampler
+from benchkit.base.random import image_class_uniform, python_sampler
 from splits import long_tail
 from splits.errors import InputError
 from splits.labels import SparseLabels

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchkit.random import numpy_state, python_sampler
+from benchkit.base.random import numpy_state, python_sampler
 from splits import long_tail, regimes, shots
 from splits.errors import InputError
 from splits.published import plt, spml

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchkit.random import image_class_uniform, image_uniform
+from benchkit.base.random import image_class_uniform, image_uniform
 from splits import regimes
 from splits.consistency import contradictions
 from splits.errors import InputError

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from benchkit import split_file
 from benchkit.cli import main
+from benchkit.split import file as split_file
 
 
 def call(*words):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchkit import random
+from benchkit.base import random
 from splits.errors import InputError
 from splits.sources import registry
 

@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from benchkit import split_file
 from benchkit.cli import main
+from benchkit.split import file as split_file
 from splits.labels import dense
 
 HUMAN = "ImageID,Source,LabelName,Confidence\n"

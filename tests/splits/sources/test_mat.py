@@ -4,8 +4,8 @@ import pytest
 from scipy import sparse
 from scipy.io import savemat
 
-from benchkit.errors import BenchkitError
-from benchkit.split_file import read_arrays
+from benchkit.base.errors import BenchkitError
+from benchkit.split.file import read_arrays
 from splits.sources import arrays, hdf5, mat
 
 LABELS = np.array([[1, 0, 1], [0, 0, 1]])

@@ -1,0 +1,1 @@
+"""What the other parts of benchkit use: files, errors, terminal, random numbers, typed fields."""

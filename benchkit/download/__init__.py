@@ -1,0 +1,1 @@
+"""Public data sets: fetching with checksums, and unpacking archives safely."""

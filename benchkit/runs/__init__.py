@@ -1,0 +1,1 @@
+"""Grids of runs: the plan, its execution, and the records."""

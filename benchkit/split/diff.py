@@ -1,0 +1,373 @@
+"""What two splits share: recipes, classes, images, labels, features, as plain values.
+
+Images are matched by their ids and classes by their names, so that neither the order of rows nor
+that of columns matters. Two sparse label matrices are compared where they store a label, others in
+blocks of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchkit.runs.records import SHOT_NAMES
+from benchkit.split.model import PARTS, Part, Split
+from benchkit.split.summary import cross_counts
+from splits import labels as matrices
+from splits.labels import Labels, SparseLabels
+
+_EXAMPLES = 5
+_ENTRIES = 1 << 22  # of a label or feature matrix, dense at a time
+_MISSING = "(absent)"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two splits.
+
+    Attributes:
+        split: the split.
+        prints: its fingerprints, `labels`, `features` and `both`.
+    """
+
+    split: Split
+    prints: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The images that part `a` of split A and part `b` of split B have in common, by row."""
+
+    a: str
+    b: str
+    rows_a: np.ndarray
+    rows_b: np.ndarray
+
+
+def compare(a: Side, b: Side) -> dict[str, Any]:
+    """Everything `benchkit diff` knows, as plain JSON values.
+
+    Args:
+        a: the first split.
+        b: the second one. Features are compared where both have them in memory.
+
+    Returns:
+        A dictionary that `docs/show.md` describes.
+    """
+    first, second = a.split, b.split
+    shared = _shared_images(first, second)
+    columns = _columns(first, second)
+    found: dict[str, Any] = {
+        "identical": a.prints["both"] == b.prints["both"],
+        "a": {"name": first.name, "fingerprint": dict(a.prints)},
+        "b": {"name": second.name, "fingerprint": dict(b.prints)},
+        "equal": {
+            "name": first.name == second.name,
+            **{kind: a.prints[kind] == b.prints[kind] for kind in ("labels", "features")},
+        },
+        "recipe": differences(_laws(first), _laws(second)),
+        "provenance": differences(_origin(first), _origin(second)),
+        "same_source": _source(first) == _source(second),
+        "classes": _classes(first, second),
+        "images": _images(first, second, shared),
+        "moved": _moved(first, shared),
+        "true_labels": _true_labels(first, second, shared, columns),
+        "observed": _observed(first, second, shared, columns),
+        "shots": _shots(first, second, columns),
+        "features": _features(a, b, shared),
+    }
+    found["leaks"] = [move for move in found["moved"] if "test" in (move["a"], move["b"])]
+    return found
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where two nested dictionaries differ.
+
+    Args:
+        a: values, lists or dictionaries by name.
+        b: the same.
+
+    Returns:
+        One entry {key, a, b} per differing leaf, by dotted path; "(absent)" where one has none.
+    """
+    flat_a, flat_b = dict(_flat(a)), dict(_flat(b))
+    pairs = {
+        key: (flat_a.get(key, _MISSING), flat_b.get(key, _MISSING))
+        for key in sorted(flat_a.keys() | flat_b.keys())
+    }
+    return [{"key": key, "a": x, "b": y} for key, (x, y) in pairs.items() if x != y]
+
+
+def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _laws(split: Split) -> dict[str, Any]:
+    return {**split.recipe, "thresholds": split.thresholds}
+
+
+def _origin(split: Split) -> dict[str, Any]:
+    """The provenance, without the report that says per class what the labels say as well."""
+    return {key: value for key, value in split.provenance.items() if key != "long_tail_report"}
+
+
+def _source(split: Split) -> tuple[Any, Any]:
+    return split.recipe["labels"].get("source"), split.provenance.get("sources")
+
+
+# ----------------------------------------------------------------------------- what is shared
+
+
+def _shared_images(a: Split, b: Split) -> list[_Shared]:
+    ids_a, parts_a, rows_a = _everything(a)
+    ids_b, parts_b, rows_b = _everything(b)
+    _, at_a, at_b = np.intersect1d(ids_a, ids_b, return_indices=True)
+    found = []
+    for p, one in enumerate(a.parts):
+        for q, two in enumerate(b.parts):
+            both = (parts_a[at_a] == p) & (parts_b[at_b] == q)
+            if both.any():
+                found.append(_Shared(one, two, rows_a[at_a[both]], rows_b[at_b[both]]))
+    return found
+
+
+def _everything(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ids of all parts, and of each the place of its part and its row there."""
+    ids = [part.ids for part in split.parts.values()]
+    sizes = [len(part) for part in ids]
+    rows = np.concatenate([np.arange(size) for size in sizes])
+    return np.concatenate(ids), np.repeat(np.arange(len(ids)), sizes), rows
+
+
+def _columns(a: Split, b: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The columns of the shared classes in A and in B, in A's order."""
+    places = {name: c for c, name in enumerate(b.class_names)}
+    pairs = [(c, places[name]) for c, name in enumerate(a.class_names) if name in places]
+    both = np.array(pairs, np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def _classes(a: Split, b: Split) -> dict[str, Any]:
+    names_a, names_b = set(a.class_names), set(b.class_names)
+    order_a = [name for name in a.class_names if name in names_b]
+    return {
+        "shared": len(order_a),
+        "only_a": [name for name in a.class_names if name not in names_b],
+        "only_b": [name for name in b.class_names if name not in names_a],
+        "same_order": order_a == [name for name in b.class_names if name in names_a],
+    }
+
+
+def _images(a: Split, b: Split, shared: list[_Shared]) -> dict[str, dict[str, int]]:
+    """Per part: shared by both, and in this part of one split but in no part of the other."""
+    images = {}
+    for name in PARTS:
+        if name not in a.parts and name not in b.parts:
+            continue
+        in_a, in_b = (len(s.parts[name].ids) if name in s.parts else 0 for s in (a, b))
+        images[name] = {
+            "a": in_a,
+            "b": in_b,
+            "shared": sum(len(s.rows_a) for s in shared if s.a == s.b == name),
+            "only_a": in_a - sum(len(s.rows_a) for s in shared if s.a == name),
+            "only_b": in_b - sum(len(s.rows_b) for s in shared if s.b == name),
+        }
+    return images
+
+
+def _moved(a: Split, shared: list[_Shared]) -> list[dict[str, Any]]:
+    """Images that are in one part of A and in another part of B."""
+    return [
+        {
+            "a": s.a,
+            "b": s.b,
+            "images": len(s.rows_a),
+            "examples": a.parts[s.a].ids[s.rows_a[:_EXAMPLES]].tolist(),
+        }
+        for s in shared
+        if s.a != s.b
+    ]
+
+
+# ----------------------------------------------------------------------------- labels
+
+
+def _blocks(
+    a: Labels,
+    b: Labels,
+    rows: tuple[np.ndarray, np.ndarray],
+    columns: tuple[np.ndarray, np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
+    """Dense pieces of two matrices over their shared rows and columns."""
+    step = max(1, _ENTRIES // max(a.shape[1], b.shape[1]))
+    for start in range(0, len(rows[0]), step):
+        piece = slice(start, start + step)
+        yield (
+            matrices.dense(matrices.take(a, rows[0][piece]))[:, columns[0]],
+            matrices.dense(matrices.take(b, rows[1][piece]))[:, columns[1]],
+            piece,
+        )
+
+
+def _aligned(
+    a: Labels,
+    b: Labels,
+    rows: tuple[np.ndarray, np.ndarray],
+    columns: tuple[np.ndarray, np.ndarray],
+) -> tuple[SparseLabels, SparseLabels] | None:
+    """Two sparse matrices over their shared rows and columns; None where one is dense."""
+    if isinstance(a, SparseLabels) and isinstance(b, SparseLabels) and len(columns[0]):
+        return a.rows(rows[0]).columns(columns[0]), b.rows(rows[1]).columns(columns[1])
+    return None
+
+
+def _places_that_differ(
+    a: Labels,
+    b: Labels,
+    rows: tuple[np.ndarray, np.ndarray],
+    columns: tuple[np.ndarray, np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Row and column in what is shared, and the codes in A and in B, by blocks of whole rows."""
+    sparse = _aligned(a, b, rows, columns)
+    if sparse is not None and sparse[0].fill == sparse[1].fill:
+        for row, column, x, y in matrices.pairs(*sparse):
+            wrong = x != y
+            yield row[wrong], column[wrong], x[wrong], y[wrong]
+        return
+    for x, y, piece in _blocks(a, b, rows, columns):
+        row, column = np.nonzero(x != y)
+        yield row + piece.start, column, x[row, column], y[row, column]
+
+
+def _true_labels(
+    a: Split, b: Split, shared: list[_Shared], columns: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """Where the true labels of shared images and classes differ."""
+    entries = different = images = 0
+    touched = np.zeros(len(columns[0]), bool)
+    examples: list[dict[str, Any]] = []
+    for s in shared:
+        one, two = a.parts[s.a], b.parts[s.b]
+        entries += len(s.rows_a) * len(columns[0])
+        places = _places_that_differ(one.true, two.true, (s.rows_a, s.rows_b), columns)
+        for row, column, x, y in places:
+            different += len(row)
+            images += len(np.unique(row))
+            touched[column] = True
+            for at in range(min(len(row), _EXAMPLES - len(examples))):
+                examples.append(
+                    {
+                        "image": str(one.ids[s.rows_a[row[at]]]),
+                        "class": a.class_names[columns[0][column[at]]],
+                        "a": int(x[at]),
+                        "b": int(y[at]),
+                    }
+                )
+    return {
+        "entries": entries,
+        "different": different,
+        "images": images,
+        "classes": int(touched.sum()),
+        "examples": examples,
+    }
+
+
+def _observed(
+    a: Split, b: Split, shared: list[_Shared], columns: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """How the observed labels of shared images and classes agree."""
+    cells = np.zeros((3, 3), np.int64)  # indexed by the codes in A and in B
+    for s in shared:
+        one, two = a.parts[s.a].observed, b.parts[s.b].observed
+        if one is None or two is None or not len(columns[0]):
+            continue
+        sparse = _aligned(one, two, (s.rows_a, s.rows_b), columns)
+        if sparse is not None:
+            cells += cross_counts(*sparse).sum(0)
+            continue
+        for x, y, _ in _blocks(one, two, (s.rows_a, s.rows_b), columns):
+            cells += cross_counts(x, y).sum(0)
+    same = int(cells[0, 0] + cells[1, 1])
+    different = int(cells[0, 1] + cells[1, 0])
+    only_a, only_b = int(cells[:2, -1].sum()), int(cells[-1, :2].sum())
+    return {
+        "entries": int(cells.sum()),
+        "same": same,
+        "only_a": only_a,
+        "only_b": only_b,
+        "different": different,
+        "unknown_in_both": int(cells[-1, -1]),
+        "agreement": same / (same + different) if same + different else None,
+        "nesting": _nesting(only_a + different, only_b + different, cells),
+        "positives_nesting": _nesting(
+            int(cells[1].sum() - cells[1, 1]), int(cells[:, 1].sum() - cells[1, 1]), cells
+        ),
+    }
+
+
+def _nesting(outside_b: int, outside_a: int, cells: np.ndarray) -> str | None:
+    """How two sets lie, from what A has outside of B and B outside of A; None for no entries."""
+    if not cells.sum():
+        return None
+    if not outside_b and not outside_a:
+        return "equal"
+    return "a_in_b" if not outside_b else "b_in_a" if not outside_a else "neither"
+
+
+def _shots(
+    a: Split, b: Split, columns: tuple[np.ndarray, np.ndarray]
+) -> list[dict[str, str | int]]:
+    """The shared classes whose shot group changed."""
+    return [
+        {
+            "class": a.class_names[one],
+            "a": SHOT_NAMES[a.shot[one]],
+            "b": SHOT_NAMES[b.shot[two]],
+            "train_a": int(a.train_count[one]),
+            "train_b": int(b.train_count[two]),
+        }
+        for one, two in zip(*columns, strict=True)
+        if a.shot[one] != b.shot[two]
+    ]
+
+
+# ----------------------------------------------------------------------------- features
+
+
+def _features(a: Side, b: Side, shared: list[_Shared]) -> dict[str, Any]:
+    """Whether the features agree, and how far those of shared images are apart."""
+    with_a, with_b = (
+        next((part.features for part in side.split.parts.values()), None) for side in (a, b)
+    )
+    found: dict[str, Any] = {"status": "", "images": 0, "max_difference": None}
+    if a.prints["features"] == b.prints["features"]:
+        return {**found, "status": "equal"}
+    if with_a is None or with_b is None:
+        which = "neither" if with_a is with_b else "only_b" if with_a is None else "only_a"
+        return {**found, "status": which}
+    if with_a.shape[1:] != with_b.shape[1:]:
+        return {**found, "status": "different_shapes"}
+    images = sum(len(s.rows_a) for s in shared)
+    if not images:
+        return {**found, "status": "no_shared_image"}
+    largest = max(_farthest(a.split.parts[s.a], b.split.parts[s.b], s) for s in shared)
+    found = {"images": images, "max_difference": largest if np.isfinite(largest) else None}
+    return {"status": "equal_where_shared" if largest == 0 else "differ", **found}
+
+
+def _farthest(one: Part, two: Part, shared: _Shared) -> float:
+    assert one.features is not None and two.features is not None  # all parts have them, or none
+    step = max(1, _ENTRIES // max(1, one.features[:1].size))
+    largest = 0.0
+    for start in range(0, len(shared.rows_a), step):
+        x = one.features[shared.rows_a[start : start + step]].astype(np.float64)
+        y = two.features[shared.rows_b[start : start + step]]
+        largest = max(largest, float(np.abs(x - y).max(initial=0.0)))
+    return largest

@@ -1,0 +1,245 @@
+"""What a split holds, counted: the values behind `benchkit show` and its drawing.
+
+Label matrices may be sparse and too large to be dense; two sparse ones are compared where they
+store a label, others in blocks of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchkit.base.errors import BenchkitError
+from benchkit.runs.records import SHOT_NAMES
+from benchkit.split.model import Split
+from splits import labels as matrices
+from splits import noise, regimes, statistics
+from splits.labels import Labels, SparseLabels
+
+_ENTRIES = 1 << 22  # of a label matrix, dense at a time
+
+
+def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
+    """Everything `show` knows, as plain JSON values.
+
+    Args:
+        split: the split; its features are described, not looked at.
+        prints: its fingerprints.
+
+    Returns:
+        A dictionary that `docs/show.md` describes.
+
+    Raises:
+        BenchkitError: the long-tail report in the provenance is damaged.
+    """
+    train = split.parts["train"]
+    assert train.observed is not None  # `read` has checked
+    cells = cross_counts(train.true, train.observed)
+    rates = regimes.observed_rates(train.true, train.observed)
+    per_image = {
+        "true": cardinality_histogram(train.true),
+        "observed": cardinality_histogram(train.observed),
+    }
+    test_positives = matrices.counts(split.parts["test"].true, 1)
+    return {
+        "name": split.name,
+        "fingerprint": dict(prints),
+        "recipe": split.recipe,
+        "thresholds": split.thresholds,
+        "sizes": {name: len(part.ids) for name, part in split.parts.items()},
+        "features": _features(split),
+        "shot_groups": {
+            name: int((split.shot == group).sum()) for group, name in enumerate(SHOT_NAMES)
+        },
+        "label_cardinality": _mean(per_image["true"]),
+        "observed_cardinality": _mean(per_image["observed"]),
+        "cardinality": {what: counts.tolist() for what, counts in per_image.items()},
+        "imbalance_ratio": _number(statistics.imbalance_ratio(split.train_count)),
+        "rates": {
+            name: _number(rates[name]) for name in ("observed", "positives_kept", "candidate_noise")
+        },
+        "shares": _plain(_shares(cells.sum(0))),
+        "noise": _plain(_estimates(train.observed, split)),
+        "long_tail_report": split.provenance.get("long_tail_report"),
+        "classes_without_test_positives": int((test_positives == 0).sum()),
+        "classes": _classes(split, rates, _shares(cells), test_positives),
+        "provenance": split.provenance,
+    }
+
+
+def _estimates(observed: Labels, split: Split) -> dict[str, float]:
+    """What the observed labels say of their noise, by the law that the recipe names."""
+    by_class = "noise_by_class" in split.recipe["labels"].get("regime_options", {})
+    return noise.estimate(observed, regimes.parse(split.regime), by_class=by_class)
+
+
+def cross_counts(first: Labels, second: Labels) -> np.ndarray:
+    """How often each pair of codes occurs in two label matrices of one shape.
+
+    Args:
+        first: int8 [N, C], dense or sparse.
+        second: the same shape.
+
+    Returns:
+        int64 [C, 3, 3], indexed by the codes themselves: [c, 1, -1] is the number of images that
+        are positive for class c in the first matrix and unknown in the second.
+    """
+    rows, classes = first.shape
+    if isinstance(first, SparseLabels) and isinstance(second, SparseLabels):
+        return _sparse_counts(first, second)
+    cells = np.zeros(classes * 16, np.int64)
+    offsets = np.arange(classes) * 16
+    step = max(1, _ENTRIES // classes)
+    for start in range(0, rows, step):
+        block = np.arange(start, min(start + step, rows))
+        one = matrices.dense(matrices.take(first, block)) & 3  # the codes 0, 1, -1 as 0, 1, 3
+        two = matrices.dense(matrices.take(second, block)) & 3
+        pairs = (one << 2 | two) + offsets
+        cells += np.bincount(pairs.reshape(-1), minlength=classes * 16)
+    return _by_code(cells)
+
+
+def _sparse_counts(first: SparseLabels, second: SparseLabels) -> np.ndarray:
+    """`cross_counts` in time that grows with the labels stored."""
+    rows, classes = first.shape
+    cells = np.zeros(classes * 16, np.int64)
+    for _, columns, one, two in matrices.pairs(first, second):
+        cells += np.bincount(((one & 3) << 2 | (two & 3)) + columns * 16, minlength=classes * 16)
+    counts = _by_code(cells)
+    counts[:, first.fill, second.fill] += rows - counts.sum((1, 2))
+    return counts
+
+
+def _by_code(cells: np.ndarray) -> np.ndarray:
+    """Counts of pairs of codes written as 0, 1, 3, by the codes themselves: [C, 3, 3]."""
+    kept = np.array([0, 1, 3])
+    return cells.reshape(-1, 4, 4)[:, kept][:, :, kept]
+
+
+def cardinality_histogram(labels: Labels) -> np.ndarray:
+    """Number of images with 0, 1, 2, ... positives: int64, up to the largest number there is."""
+    return np.bincount(np.diff(matrices.positives(labels).indptr))
+
+
+def conditional_cooccurrence(labels: Labels, classes: np.ndarray) -> np.ndarray:
+    """How often one class comes with another, P(j | i) = M_ij / M_ii.
+
+    M_ij is the number of images that are positive for both.
+
+    Args:
+        labels: int8 [N, C].
+        classes: the classes wanted, [K] column numbers.
+
+    Returns:
+        float64 [K, K]; NaN on the diagonal and in the rows of classes without a positive.
+    """
+    chosen = matrices.positives(labels)[:, classes]
+    together = (chosen.T @ chosen).toarray().astype(np.float64)
+    counts = together.diagonal().copy()
+    np.fill_diagonal(together, np.nan)
+    counts[counts == 0] = np.nan
+    return together / counts[:, None]
+
+
+def binned(histograms: Sequence[Sequence[int]], limit: int) -> list[tuple[str, list[int]]]:
+    """Histograms over 0, 1, 2, ... in at most `limit` common bins of equal width.
+
+    Args:
+        histograms: counts of the values 0, 1, 2, ...; lengths may differ.
+        limit: the most bins.
+
+    Returns:
+        (the bin's values as text, one count per histogram), from 0 upwards.
+    """
+    end = max(map(len, histograms))
+    width = -(-end // limit)
+    bins = []
+    for start in range(0, end, width):
+        last = start + width - 1
+        counts = [sum(histogram[start : last + 1]) for histogram in histograms]
+        bins.append((str(start) if width == 1 else f"{start}–{last}", counts))
+    return bins
+
+
+def _shares(cells: np.ndarray) -> dict[str, np.ndarray]:
+    """The entries of a table of codes [..., true, observed], cut into five shares of the whole.
+
+    An observed label counts as false where the true one is known to be the opposite.
+    """
+    entries = cells.sum((-1, -2))
+    false_positive, false_negative = cells[..., 0, 1], cells[..., 1, 0]
+    return {
+        "positive": _share(cells[..., :, 1].sum(-1) - false_positive, entries),
+        "false_positive": _share(false_positive, entries),
+        "negative": _share(cells[..., :, 0].sum(-1) - false_negative, entries),
+        "false_negative": _share(false_negative, entries),
+        "unknown": _share(cells[..., :, -1].sum(-1), entries),
+    }
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    out = np.full(np.shape(whole), np.nan)
+    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+
+
+def _classes(
+    split: Split, rates: regimes.Rates, shares: dict[str, np.ndarray], test_positives: np.ndarray
+) -> list[dict[str, Any]]:
+    tail, entries = _tail(split), []
+    for c, name in enumerate(split.class_names):
+        law = tail.get(name, {})
+        entries.append(
+            {
+                "name": name,
+                "shot": SHOT_NAMES[split.shot[c]],
+                "available": law.get("available"),
+                "target": law.get("target"),
+                "train": int(split.train_count[c]),
+                "observed": int(split.observed_count[c]),
+                "test": int(test_positives[c]),
+                "observed_rate": _number(rates["observed_by_class"][c]),
+                "positives_kept": _number(rates["positives_kept_by_class"][c]),
+                "candidate_noise": _number(rates["candidate_noise_by_class"][c]),
+                "shares": _plain({what: values[c] for what, values in shares.items()}),
+            }
+        )
+    return entries
+
+
+def _tail(split: Split) -> dict[str, dict[str, int]]:
+    """What the long tail had and wanted of each class, where the file reports it."""
+    report = split.provenance.get("long_tail_report")
+    if report is None:
+        return {}
+    try:
+        _ = len(report["not_met"]), float(report["cooccurrence_drift"])
+        return {
+            entry["name"]: {what: int(entry[what]) for what in ("available", "target")}
+            for entry in report["classes"]
+        }
+    except (LookupError, TypeError, ValueError):
+        raise BenchkitError(
+            f"the long-tail report of the split '{split.name}' is damaged; make the split again"
+        ) from None
+
+
+def _features(split: Split) -> dict[str, Any] | None:
+    features = split.parts["train"].features
+    if features is None:
+        return None
+    return {"views": features.shape[1], "dim": features.shape[2], "type": str(features.dtype)}
+
+
+def _mean(histogram: np.ndarray) -> float | None:
+    images = histogram.sum()
+    return float(histogram @ np.arange(len(histogram)) / images) if images else None
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""The trainer: recipes, stacked runs, and the contract check of methods."""

@@ -1,0 +1,166 @@
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from benchkit.base import random
+from benchkit.base.errors import BenchkitError
+from benchkit.images import backbones, glyphs, scenes
+from benchkit.images.backbones import Backbone
+
+
+def image(side: int) -> Image.Image:
+    pixels = random.generator(0, "test/image").integers(0, 256, (side, side, 3))
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@torch.inference_mode()
+def look(backbone: Backbone, pictures: list[Image.Image]) -> np.ndarray:
+    return backbone.module(torch.stack([backbone.transform(p) for p in pictures])).numpy()
+
+
+def test_glyphs_ship_with_small_weights() -> None:
+    assert glyphs.WEIGHTS.stat().st_size <= 2 * 2**20
+    built = backbones.build("glyphs", "shipped")
+    assert 128 <= built.dim <= 256
+    assert built.weights_digest == backbones.build("glyphs", "shipped").weights_digest
+    assert built.weights_digest != backbones.build("glyphs", "random").weights_digest
+    assert not built.module.training
+    assert not any(p.requires_grad for p in built.module.parameters())
+
+
+def test_glyphs_tell_symbols_apart_where_random_weights_do_not() -> None:
+    # Forty pictures of each of five symbols of one theme; a class's mean over half of them is its
+    # prototype, and the other half goes to the nearest.
+    symbols, size = "♚♛♜♞♠", 64
+    pictures, labels = [], []
+    for index in range(200):
+        rng = random.generator(0, "test/glyphs", index)
+        picture = scenes.clutter(rng, size, scenes.LETTERS)
+        mask = scenes.glyph(rng, symbols[index % 5], 30)
+        scenes.stain(rng, picture, mask, *((size - side) // 2 for side in mask.size))
+        pictures.append(scenes.grain(rng, picture))
+        labels.append(index % 5)
+    truth = np.array(labels)
+    share = {}
+    for weights in ("shipped", "random"):
+        found = look(backbones.build("glyphs", weights, image_size=size), pictures)
+        found = (found - found.mean(0)) / (found.std(0) + 1e-6)
+        centres = np.stack([found[:100][truth[:100] == c].mean(0) for c in range(5)])
+        nearest = ((found[100:, None] - centres) ** 2).sum(-1).argmin(1)
+        share[weights] = (nearest == truth[100:]).mean()
+    assert share["shipped"] > 0.7
+    assert share["random"] < 0.5
+
+
+def test_a_torchvision_network_without_its_head() -> None:
+    built = backbones.build("resnet18", "random", image_size=48)
+    pictures = [image(32), image(40).rotate(90)]
+    found = look(built, pictures)
+    assert found.shape == (2, 512) and built.dim == 512
+    network = built.module[1]
+    assert isinstance(network.fc, torch.nn.Identity)
+    # By hand: torchvision's own resize and normalisation of floats, and the layers in order.
+    pixels = built.transform(pictures[0]).float() / 255
+    x = torchvision.transforms.functional.normalize(
+        pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )[None]
+    for name, layer in network.named_children():
+        if name != "avgpool" and name != "fc":
+            x = layer(x)
+    np.testing.assert_allclose(found[0], x.mean((2, 3))[0].numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [("squeezenet1_1", 512), ("mobilenet_v3_small", 1024), ("shufflenet_v2_x0_5", 1024)],
+)
+def test_heads_of_any_name_come_off(name: str, dim: int) -> None:
+    built = backbones.build(name, "random", image_size=64)
+    assert built.dim == dim
+    assert look(built, [image(64)]).shape == (1, dim)
+
+
+def test_random_weights_are_always_the_same_and_leave_torch_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = backbones.build("resnet18", "random", image_size=32)
+    assert torch.equal(torch.rand(4), expected)
+    second = backbones.build("resnet18", "random", image_size=64)
+    assert first.weights_digest == second.weights_digest
+    assert first.transform_name != second.transform_name
+    third = backbones.build("resnet34", "random", image_size=32)
+    assert third.weights_digest != first.weights_digest
+
+
+def test_weights_from_files(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=7)
+    torch.save(network.state_dict(), tmp_path / "seven.pt")
+    arrays = {key: value.numpy() for key, value in network.state_dict().items()}
+    np.savez(tmp_path / "seven.npz", **arrays)
+    built = [
+        backbones.build("resnet18", str(tmp_path / name), image_size=32)
+        for name in ("seven.pt", "seven.npz")
+    ]
+    assert built[0].weights_digest == built[1].weights_digest
+    network.fc = torch.nn.Identity()
+    assert built[0].weights_digest == backbones.state_digest(network.state_dict())
+    torch.save(torchvision.models.resnet34(num_classes=7).state_dict(), tmp_path / "bigger.pt")
+    with pytest.raises(BenchkitError, match=r"does not fit backbone 'resnet18'.*has no place"):
+        backbones.build("resnet18", str(tmp_path / "bigger.pt"))
+    with pytest.raises(BenchkitError, match=r"does not fit backbone 'resnet34'.*tensors missing"):
+        backbones.build("resnet34", str(tmp_path / "seven.pt"))
+
+
+def test_the_digest_sees_names_types_shapes_and_values() -> None:
+    base = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3])}
+    changes = [
+        {"c": base["a"], "b": base["b"]},
+        {"a": base["a"].double(), "b": base["b"]},
+        {"a": base["a"][None], "b": base["b"]},
+        {"a": base["a"] + 1, "b": base["b"]},
+    ]
+    digests = {backbones.state_digest(state) for state in [base, *changes]}
+    assert len(digests) == 5
+    assert backbones.state_digest(dict(reversed(base.items()))) == backbones.state_digest(base)
+
+
+def test_bad_names_and_weights_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(BenchkitError, match="nearest name is 'resnet50'"):
+        backbones.build("resnet5O", "random")
+    with pytest.raises(BenchkitError, match="no weights 'imagenet'; give shipped, random or a"):
+        backbones.build("glyphs", "imagenet")
+    with pytest.raises(BenchkitError, match="no weights 'shipped'; give imagenet"):
+        backbones.build("resnet18", "shipped")
+    with pytest.raises(BenchkitError, match="no weights file nowhere"):
+        backbones.build("resnet18", "nowhere.pt")
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    with pytest.raises(BenchkitError, match=r"not a weights file: it is neither an \.npy nor an"):
+        backbones.build("resnet18", str(tmp_path / "junk.npz"))
+    np.savez(tmp_path / "junk.npz", a=np.array([None]), allow_pickle=True)
+    with pytest.raises(BenchkitError, match="not a weights file: it holds Python objects, which"):
+        backbones.build("resnet18", str(tmp_path / "junk.npz"))
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    with pytest.raises(BenchkitError, match=r"junk\.pt is not a weights file"):
+        backbones.build("resnet18", str(tmp_path / "junk.pt"))
+    torch.save({"a": 1}, tmp_path / "numbers.pt")
+    with pytest.raises(BenchkitError, match="names and tensors only"):
+        backbones.build("resnet18", str(tmp_path / "numbers.pt"))
+    with pytest.raises(BenchkitError, match="cannot take images of 100 pixels"):
+        backbones.build("vit_b_32", "random", image_size=100)
+
+
+def test_a_failed_download_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(BenchkitError, match=r"'resnet18' could not be downloaded .*no route"):
+        backbones.build("resnet18", "imagenet")
