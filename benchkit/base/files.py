@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchkit.base.errors import BenchkitError
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def _owner() -> str:
@@ -39,11 +39,11 @@ def _alive(partial: Path) -> bool:
     return int(pid) != os.getpid()
 
 
-def remove_unfinished(target: Path, say: Say) -> None:
+def remove_unfinished(target: Path, log: Log) -> None:
     """Remove what interrupted writers of `target` left beside it, and say so."""
     for partial in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
         if not _alive(partial):
-            say(f"ignoring and removing {partial}: its writer was interrupted")
+            log(f"ignoring and removing {partial}: its writer was interrupted")
             if partial.is_dir():
                 shutil.rmtree(partial)
             else:
@@ -71,12 +71,12 @@ def disk_error(error: OSError, target: Path) -> BenchkitError:
 
 
 @contextlib.contextmanager
-def atomic(target: Path, say: Say = lambda _: None, needed: int = 0) -> Iterator[Path]:
+def atomic(target: Path, log: Log = lambda _: None, needed: int = 0) -> Iterator[Path]:
     """A path to write a file (or make a folder) at, renamed to `target` when the block succeeds.
 
     Args:
         target: the final path; its folder is made.
-        say: told of unfinished leftovers that are removed.
+        log: called with a message about unfinished leftovers that are removed.
         needed: bytes about to be written; checked against the free space first.
 
     Raises:
@@ -85,7 +85,7 @@ def atomic(target: Path, say: Say = lambda _: None, needed: int = 0) -> Iterator
     partial = target.parent / f".{target.name}.{_owner()}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(target, say)
+        remove_unfinished(target, log)
         free = shutil.disk_usage(target.parent).free
         if needed > free:
             raise BenchkitError(

@@ -21,7 +21,7 @@ from rich.progress import (
 from benchkit.base.errors import BenchkitError
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """One note on standard error; standard output is kept for results."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

@@ -68,12 +68,12 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
 
 
 def _compare(a: Path, b: Path) -> dict[str, Any]:
-    prints = [split_file.stored_fingerprints(path) for path in (a, b)]
+    fingerprints = [split_file.stored_fingerprints(path) for path in (a, b)]
     # Features are the bulk of a file, and equal fingerprints say all there is to say.
-    needed = prints[0]["features"] != prints[1]["features"]
+    needed = fingerprints[0]["features"] != fingerprints[1]["features"]
     sides = [
         split_diff.Side(split_file.read(path, features=needed), stored)
-        for path, stored in zip((a, b), prints, strict=True)
+        for path, stored in zip((a, b), fingerprints, strict=True)
     ]
     return split_diff.compare(*sides)
 

@@ -10,7 +10,7 @@ import click
 from rich import box
 from rich.table import Table
 
-from benchkit.base.terminal import bar, make_folder, page, say
+from benchkit.base.terminal import bar, log, make_folder, page
 from benchkit.download import archives
 from benchkit.download import fetch as downloading
 
@@ -76,13 +76,13 @@ def download(
     if listing:
         _list_files(files)
         return
-    say(f"{entry.title}; licence: {entry.licence}")
+    log(f"{entry.title}; licence: {entry.licence}")
     folder = to / entry.name
     make_folder(folder)
     for file in files:
-        path = downloading.fetch(file, folder, say, bar)
+        path = downloading.fetch(file, folder, log, bar)
         if file.extract and extract:
-            archives.extract(path, say, bar)
+            archives.extract(path, log, bar)
     click.echo(f"{len(files)} file{'s' if len(files) != 1 else ''} of {entry.name} in {folder}")
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.terminal import page, say, wrong_call
+from benchkit.base.terminal import log, page, wrong_call
 from benchkit.split import file as split_file
 from benchkit.split import summary as split_summary
 
@@ -57,8 +57,8 @@ def show(file: Path, as_json: bool, draw: Path | None) -> None:
         _print_cardinality(console, found["cardinality"])
         _print_classes(console, found["classes"])
     if draw is not None:
-        split_drawing.draw(split, found, draw, say)
-        say(f"wrote {draw}")
+        split_drawing.draw(split, found, draw, log)
+        log(f"wrote {draw}")
 
 
 def _print_head(console: Console, found: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.terminal import bar, say, writable, wrong_call
+from benchkit.base.terminal import bar, log, writable, wrong_call
 from benchkit.cli import option_rules
 from benchkit.cli.split_options import (
     BACKBONE_OPTIONS,
@@ -85,10 +85,10 @@ def make_split(source: str, out: Path, **options: Any) -> None:
         name = options["name"] or published.default_name(chosen, wanted)
         split = making.build(images, published.laws(chosen, wanted), features, name, reading)
         split = published.finish(split, chosen)
-    prints = split_file.write(split, out, say)
+    fingerprints = split_file.write(split, out, log)
     sizes = ", ".join(f"{len(part.ids)} {name}" for name, part in split.parts.items())
-    say(f"{out}: {sizes} images, {len(split.class_names)} classes, {split.regime} labels")
-    click.echo(prints["both"])
+    log(f"{out}: {sizes} images, {len(split.class_names)} classes, {split.regime} labels")
+    click.echo(fingerprints["both"])
 
 
 def _keep_inputs(source: str, out: Path, options: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def _chosen(
     roots = (options["images"],) if source is None and options["images"] is not None else ()
     chosen = published.choose(name, source, files, given, roots)
     for note in chosen.notes:
-        say(f"{name}: {note}")
+        log(f"{name}: {note}")
     return chosen
 
 
@@ -201,7 +201,7 @@ def _load_source(
     else:
         loaded, reading = _registered(text, options["source_options"])
     if empty := int((counts(loaded.labels, 1) == 0).sum()):
-        say(f"{text}: {empty} of {len(loaded.class_names)} classes have no positive image")
+        log(f"{text}: {empty} of {len(loaded.class_names)} classes have no positive image")
     return loaded, reading
 
 
@@ -304,7 +304,7 @@ def _backbone(source: Source, name: str, out: Path, options: dict[str, Any]) -> 
                 device=device,
                 batch_size=options["extract_batch"],
                 progress=advance,
-                say=say,
+                log=log,
             )
 
     recipe = {

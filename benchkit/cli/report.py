@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from benchkit.base.files import atomic
-from benchkit.base.terminal import page, say
+from benchkit.base.terminal import log, page
 from leaderboard import records, render, table
 
 
@@ -57,6 +57,6 @@ def report(
     if out is None:
         click.echo(text, nl=not text.endswith("\n"))
         return
-    with atomic(out, say) as partial:
+    with atomic(out, log) as partial:
         partial.write_text(text, encoding="utf-8")
-    say(f"wrote {out}")
+    log(f"wrote {out}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from baselines.core import Method, hyperparameters, registry
 from benchkit.base.errors import BenchkitError
-from benchkit.base.terminal import bar, say, wrong_call
+from benchkit.base.terminal import bar, log, wrong_call
 from benchkit.runs import execute as runs
 from benchkit.runs import external
 from benchkit.runs import plan as grids
@@ -124,7 +124,7 @@ def run(
     grid = grids.Grid(
         split_path=split_path,
         split=split,
-        prints=split_file.stored_fingerprints(split_path),
+        fingerprints=split_file.stored_fingerprints(split_path),
         specs=specs,
         seeds=list(dict.fromkeys(only)) or list(range(seeds or 1)),
         recipe=recipe,
@@ -137,7 +137,7 @@ def run(
         embeddings_path=class_embeddings,
         plugins=plugins,
     )
-    outcome = runs.execute(grid, say, bar)
+    outcome = runs.execute(grid, log, bar)
     counts = f"{len(outcome.done)} runs done, {len(outcome.cached)} kept"
     click.echo(f"{counts}, {len(outcome.failed)} failed, {len(outcome.skipped)} methods skipped")
     if outcome.failed:
@@ -207,7 +207,7 @@ def _of_papers(
         default = chosen[key].Hyper()
         other = [f"{k}={v}" for k, v in values.items() if v != getattr(default, k)]
         if other:
-            say(f"{key} as in its paper: {', '.join(other)}")
+            log(f"{key} as in its paper: {', '.join(other)}")
     return found
 
 
@@ -268,4 +268,4 @@ def evaluate(
     """
     if not name.strip():
         raise click.UsageError("--name is blank; give the name that the row is to have")
-    click.echo(external.record(split_path, scores, name.strip(), seed, selection, out, say))
+    click.echo(external.record(split_path, scores, name.strip(), seed, selection, out, log))

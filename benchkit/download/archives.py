@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say, atomic, disk_error
+from benchkit.base.files import Log, atomic, disk_error
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -77,7 +77,7 @@ def _identity(archive: Path) -> list[int]:
     return [stats.st_size, stats.st_mtime_ns]
 
 
-def extract(archive: Path, say: Say, bar: Bar, limit: int | None = None) -> None:
+def extract(archive: Path, log: Log, bar: Bar, limit: int | None = None) -> None:
     """Unpack an archive into the folder that it lies in.
 
     Folders that are there already are merged and files replaced, because two archives may share a
@@ -85,7 +85,7 @@ def extract(archive: Path, say: Say, bar: Bar, limit: int | None = None) -> None
 
     Args:
         archive: a `.zip`, `.tar`, `.tar.gz` or `.tgz`.
-        say: told of leftovers that are removed and of the result.
+        log: called with a message about leftovers that are removed and of the result.
         bar: `bar(title, files)` is a context manager that yields a function to advance it.
         limit: the most bytes that may come out; 200 times the archive (at least 64 MiB) by default.
 
@@ -94,7 +94,7 @@ def extract(archive: Path, say: Say, bar: Bar, limit: int | None = None) -> None
             it was unpacked.
     """
     if is_extracted(archive):
-        say(f"{archive.name}: unpacked already")
+        log(f"{archive.name}: unpacked already")
         return
     limit = max(RATIO * archive.stat().st_size, LEAST_LIMIT) if limit is None else limit
     try:
@@ -106,13 +106,13 @@ def extract(archive: Path, say: Say, bar: Bar, limit: int | None = None) -> None
             alone(handle, f"{archive} is being unpacked by another process")
             needed = sum(member.size for member in members)
             require_space(archive.parent, needed, f"unpack {archive.name}")
-            top = _arrive(members, archive, say, bar)
+            top = _arrive(members, archive, log, bar)
     except OSError as error:
         raise disk_error(error, archive.parent) from error
     noted = {"identity": _identity(archive), "top": top}
     with atomic(marker(archive)) as partial:
         partial.write_text(json.dumps(noted), encoding="utf-8")
-    say(f"{archive.name}: {sum(not m.folder for m in members)} files unpacked in {archive.parent}")
+    log(f"{archive.name}: {sum(not m.folder for m in members)} files unpacked in {archive.parent}")
 
 
 def alone(handle: IO[Any], otherwise: str) -> None:
@@ -144,11 +144,11 @@ def _damage(archive: Path) -> Iterator[None]:
         raise BenchkitError(f"{archive} cannot be unpacked here: {error}") from None
 
 
-def _arrive(members: list[_Member], archive: Path, say: Say, bar: Bar) -> list[str]:
+def _arrive(members: list[_Member], archive: Path, log: Log, bar: Bar) -> list[str]:
     """Unpack beside the target and move; returns the names at the top of the archive."""
     unpacking = archive.parent / f".{archive.name}.unpacking"
     if unpacking.exists():
-        say(f"removing {unpacking}: its writer was interrupted")
+        log(f"removing {unpacking}: its writer was interrupted")
         shutil.rmtree(unpacking)
     try:
         unpacking.mkdir()

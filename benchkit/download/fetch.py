@@ -23,7 +23,7 @@ import pooch
 import requests
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say, disk_error, sync
+from benchkit.base.files import Log, disk_error, sync
 from benchkit.download import archives
 from benchkit.download.archives import Bar, alone, human, require_space
 
@@ -132,13 +132,13 @@ def _recorded(record: str, item: dict[str, Any]) -> File:
     )
 
 
-def fetch(file: File, folder: Path, say: Say, bar: Bar) -> Path:
+def fetch(file: File, folder: Path, log: Log, bar: Bar) -> Path:
     """Fetch one file, unless it is there and passes its checks.
 
     Args:
         file: the file.
         folder: where it goes; must exist.
-        say: told what happens.
+        log: told what happens.
         bar: `bar(title, mebibytes)` is a context manager that yields a function to advance it.
 
     Returns:
@@ -150,18 +150,18 @@ def fetch(file: File, folder: Path, say: Say, bar: Bar) -> Path:
     target = folder / file.name
     if file.extract and not target.exists() and archives.is_extracted(target):
         note = archives.marker(target)
-        say(f"{file.name}: unpacked, and deleted since; remove {note} to fetch it again")
+        log(f"{file.name}: unpacked, and deleted since; remove {note} to fetch it again")
         return target
     if target.exists():
         problem = _problem(file, target)
         if problem is None:
-            say(f"{file.name}: complete{_unchecked(file)}")
+            log(f"{file.name}: complete{_unchecked(file)}")
             return target
-        say(f"{target} {problem}; fetching it again")
+        log(f"{target} {problem}; fetching it again")
     with _Part.hold(folder, file) as part:
-        _from_mirrors(file, part, say, bar)
+        _from_mirrors(file, part, log, bar)
         part.finish(target)
-    say(f"{file.name}: {human(target.stat().st_size)} fetched{_unchecked(file)}")
+    log(f"{file.name}: {human(target.stat().st_size)} fetched{_unchecked(file)}")
     return target
 
 
@@ -316,14 +316,14 @@ class _Stream:
         """Nothing is held back."""
 
 
-def _from_mirrors(file: File, part: _Part, say: Say, bar: Bar) -> None:
+def _from_mirrors(file: File, part: _Part, log: Log, bar: Bar) -> None:
     reasons = []
     for url in file.urls:
         try:
-            _from(url, file, part, say, bar)
+            _from(url, file, part, log, bar)
             return
         except _Refused as reason:
-            say(f"{file.name}: {url}: {reason}")
+            log(f"{file.name}: {url}: {reason}")
             reasons.append(f"{url}: {reason}")
     kept = "nothing of it was kept"
     if part.size and (file.checksum is not None or part.version != '"unknown"'):
@@ -331,10 +331,10 @@ def _from_mirrors(file: File, part: _Part, say: Say, bar: Bar) -> None:
     raise BenchkitError(f"{file.name} was not downloaded; {'; '.join(reasons)}; {kept}")
 
 
-def _from(url: str, file: File, part: _Part, say: Say, bar: Bar) -> None:
+def _from(url: str, file: File, part: _Part, log: Log, bar: Bar) -> None:
     """Fetch a file from one mirror into its part, again and again while there is hope."""
     resumed, best, failures = part.size > 0, part.size, 0
-    say(f"{file.name}: {'going on at ' + human(part.size) if resumed else 'fetching'} from {url}")
+    log(f"{file.name}: {'going on at ' + human(part.size) if resumed else 'fetching'} from {url}")
     while file.size is None or part.size != file.size:
         try:
             _stream(url, file, part, bar)
@@ -350,7 +350,7 @@ def _from(url: str, file: File, part: _Part, say: Say, bar: Bar) -> None:
         best = max(best, part.size)
         if failures >= TRIES:
             raise _Refused(f"{reason} ({failures} tries)")
-        say(f"{file.name}: {reason}, at {human(part.size)}; trying again")
+        log(f"{file.name}: {reason}, at {human(part.size)}; trying again")
         time.sleep(min(WAIT * 2**failures, 60))
     problem = _problem(file, part.path)
     if problem is None:
@@ -358,8 +358,8 @@ def _from(url: str, file: File, part: _Part, say: Say, bar: Bar) -> None:
     part.begin(None)
     if not resumed:
         raise _Refused(f"what it sent {problem}")
-    say(f"{file.name}: what was kept and what was added {problem}; starting from zero")
-    _from(url, file, part, say, bar)
+    log(f"{file.name}: what was kept and what was added {problem}; starting from zero")
+    _from(url, file, part, log, bar)
 
 
 def _stream(url: str, file: File, part: _Part, bar: Bar) -> None:

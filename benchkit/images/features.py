@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say, atomic, remove_unfinished
+from benchkit.base.files import Log, atomic, remove_unfinished
 from benchkit.images.backbones import Backbone
 
 PRECISIONS = ("fp32", "bf16")
@@ -62,7 +62,7 @@ def extract(
     device: torch.device | str = "cpu",
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
-    say: Say = lambda _: None,
+    log: Log = lambda _: None,
 ) -> np.ndarray:
     """Features of images, from the cache where it has them.
 
@@ -76,7 +76,7 @@ def extract(
         device: where the backbone runs.
         batch_size: images per forward pass.
         progress: told of finished images, as a number to add.
-        say: told of what was found broken or unfinished in the cache.
+        log: called with a message about what was found broken or unfinished in the cache.
 
     Returns:
         float32 [N, V, D].
@@ -94,7 +94,7 @@ def extract(
     advance = progress or (lambda _: None)
     features = np.empty((len(image_paths), views, backbone.dim), np.float32)
     folder = cache / _folder_name(job)
-    _clean(folder, say)
+    _clean(folder, log)
     rows = _rows_by_content(image_paths, image_ids)
 
     def fill(digests: np.ndarray, values: np.ndarray) -> None:
@@ -104,10 +104,10 @@ def extract(
             advance(len(known))
 
     for shard in sorted(folder.glob("shard-*.npz")):
-        fill(*_read(shard, job, say))
+        fill(*_read(shard, job, log))
     missing = [(digest, image_paths[known[0]]) for digest, known in rows.items()]
     for digests, values in _computed(missing, job):
-        _write(folder, digests, values, say)
+        _write(folder, digests, values, log)
         fill(digests, values)
     return features
 
@@ -236,15 +236,15 @@ def _checksum(digests: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def _write(folder: Path, digests: np.ndarray, features: np.ndarray, say: Say) -> None:
+def _write(folder: Path, digests: np.ndarray, features: np.ndarray, log: Log) -> None:
     name = hashlib.sha256(digests.tobytes()).hexdigest()[:16]
     checksum = _checksum(digests, features)
     target = folder / f"shard-{name}.npz"
-    with atomic(target, say, needed=features.nbytes) as partial, partial.open("wb") as file:
+    with atomic(target, log, needed=features.nbytes) as partial, partial.open("wb") as file:
         np.savez(file, digests=digests, features=features, checksum=checksum)
 
 
-def _read(shard: Path, job: _Job, say: Say) -> tuple[np.ndarray, np.ndarray]:
+def _read(shard: Path, job: _Job, log: Log) -> tuple[np.ndarray, np.ndarray]:
     """A shard's rows; none, and the file removed, where it is not what was written."""
     nothing = np.empty((0, 32), np.uint8), np.empty((0, job.views, job.backbone.dim), np.float32)
     try:
@@ -259,13 +259,13 @@ def _read(shard: Path, job: _Job, say: Say) -> tuple[np.ndarray, np.ndarray]:
         raise BenchkitError(f"{shard} cannot be read: {error.strerror or error}") from error
     if intact and features.shape[1:] == nothing[1].shape[1:] and len(digests) == len(features):
         return digests, features
-    say(f"ignoring and removing {shard}: it is damaged; its images are computed again")
+    log(f"ignoring and removing {shard}: it is damaged; its images are computed again")
     shard.unlink(missing_ok=True)
     return nothing
 
 
-def _clean(folder: Path, say: Say) -> None:
+def _clean(folder: Path, log: Log) -> None:
     """Remove what interrupted extractions left, and say so."""
     for partial in sorted(folder.glob(".shard-*.partial")):
         target = partial.name[1:].removesuffix(".partial").rpartition(".")[0]
-        remove_unfinished(folder / target, say)
+        remove_unfinished(folder / target, log)

@@ -13,7 +13,7 @@ import torch
 from baselines.core import LabelTable, Method
 from baselines.core.labels import MOST_WHOLE, CompressedTable
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say
+from benchkit.base.files import Log
 from benchkit.base.terminal import make_folder
 from benchkit.runs import records
 from benchkit.runs.plan import Grid, Job, Outcome, command, jobs_of, stacks_of
@@ -79,13 +79,13 @@ def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def execute(
-    grid: Grid, say: Say, bar: Callable[[str, int], Any] | None = None, fail_fast: bool = False
+    grid: Grid, log: Log, bar: Callable[[str, int], Any] | None = None, fail_fast: bool = False
 ) -> Outcome:
     """Run what of a grid is missing.
 
     Args:
         grid: what was asked for.
-        say: told of skipped, kept and failed runs.
+        log: called with a message about skipped, kept and failed runs.
         bar: `bar(title, epochs)` is a context manager that yields a function to advance it.
         fail_fast: re-raise the first failure (for tests and debugging).
 
@@ -100,8 +100,8 @@ def execute(
             "or select the last epoch"
         )
     make_folder(grid.out)
-    records.tidy(grid.out, say)
-    jobs = jobs_of(grid, recipe, outcome, say)
+    records.tidy(grid.out, log)
+    jobs = jobs_of(grid, recipe, outcome, log)
     stacks = stacks_of(jobs, recipe, _width(grid), grid.out)
     if not stacks:
         return outcome
@@ -111,7 +111,7 @@ def execute(
     for stack in stacks:
         work = len(stack) * recipe.batch * data.features.shape[-1] * data.observed.shape[1]
         with _threads(work):
-            _execute_stack(grid, recipe, stack, data, features, outcome, say, bar, fail_fast)
+            _execute_stack(grid, recipe, stack, data, features, outcome, log, bar, fail_fast)
     return outcome
 
 
@@ -188,7 +188,7 @@ def _execute_stack(
     data: TrainingSet,
     features: Mapping[str, np.ndarray],
     outcome: Outcome,
-    say: Say,
+    log: Log,
     bar: Callable[[str, int], Any] | None,
     fail_fast: bool,
 ) -> None:
@@ -217,7 +217,7 @@ def _execute_stack(
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         for job in (job for job in stack if not job.done):
-            _fail(grid, job, reason, outcome, say)
+            _fail(grid, job, reason, outcome, log)
         return
     test = torch.from_numpy(features["test"][:, 0]).to(grid.device)
     seconds = (time.perf_counter() - began) / len(stack)
@@ -228,17 +228,17 @@ def _execute_stack(
         if logits is not None and not np.isfinite(logits).all():
             result.failure = "the test scores are not finite"
         if result.failure or logits is None:
-            _fail(grid, job, str(result.failure), outcome, say)
+            _fail(grid, job, str(result.failure), outcome, log)
             continue
         record = _record(grid, recipe, job, result, logits, seconds, stack)
-        records.write(grid.out, record, logits, grid.split.parts["test"].ids, say)
+        records.write(grid.out, record, logits, grid.split.parts["test"].ids, log)
         outcome.done.append(job.identity)
 
 
-def _fail(grid: Grid, job: Job, reason: str, outcome: Outcome, say: Say) -> None:
-    records.write_failure(grid.out, job.science, reason, say)
+def _fail(grid: Grid, job: Job, reason: str, outcome: Outcome, log: Log) -> None:
+    records.write_failure(grid.out, job.science, reason, log)
     outcome.failed[job.identity] = reason
-    say(f"{job.spec.method.info.key} seed {job.seed} failed: {reason}")
+    log(f"{job.spec.method.info.key} seed {job.seed} failed: {reason}")
 
 
 def _selector(
@@ -278,7 +278,7 @@ def _record(
         "format": records.FORMAT,
         "run_id": job.identity,
         "science": job.science,
-        "split": records.describe_split(grid.split, grid.prints),
+        "split": records.describe_split(grid.split, grid.fingerprints),
         "method": {
             "key": info.key,
             "title": info.title,

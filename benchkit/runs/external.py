@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say
+from benchkit.base.files import Log
 from benchkit.runs import records
 from benchkit.split import file as split_file
 from benchkit.split.model import Split
@@ -18,14 +18,14 @@ from splits import npy
 
 
 def record(
-    split_path: Path, path: Path, name: str, seed: int, selection: str, out: Path, say: Say
+    split_path: Path, path: Path, name: str, seed: int, selection: str, out: Path, log: Log
 ) -> str:
     """Score test logits made elsewhere and put them beside the other records; returns the id."""
     split = split_file.read(split_path)
-    prints = split_file.stored_fingerprints(split_path)
+    fingerprints = split_file.stored_fingerprints(split_path)
     logits = read_scores(path, split)
     science = {
-        "split": prints["both"],
+        "split": fingerprints["both"],
         "method": name,
         "method_version": "external",
         "hyperparameters": {},
@@ -40,7 +40,7 @@ def record(
         "format": records.FORMAT,
         "run_id": identity,
         "science": science,
-        "split": records.describe_split(split, prints),
+        "split": records.describe_split(split, fingerprints),
         "method": {
             "key": name,
             "title": name,
@@ -58,7 +58,7 @@ def record(
             *("--name", name, "--seed", str(seed), "--select", selection, "--out", str(out)),
         ],
     }
-    records.write(out, record, logits, split.parts["test"].ids, say)
+    records.write(out, record, logits, split.parts["test"].ids, log)
     return identity
 
 

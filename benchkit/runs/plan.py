@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from baselines.core import Method
-from benchkit.base.files import Say
+from benchkit.base.files import Log
 from benchkit.runs import records
 from benchkit.split.model import Split
 from benchkit.training.recipe import Recipe
@@ -48,7 +48,7 @@ class Grid:
     Attributes:
         split_path: the split file; part of the command that repeats a run, not of its identity.
         split: the split in memory, features included.
-        prints: its fingerprints.
+        fingerprints: its fingerprints.
         specs: the methods.
         seeds: one run per method and seed.
         recipe: the same for all.
@@ -62,7 +62,7 @@ class Grid:
 
     split_path: Path
     split: Split
-    prints: Mapping[str, str]
+    fingerprints: Mapping[str, str]
     specs: list[Spec]
     seeds: list[int]
     recipe: Recipe
@@ -100,7 +100,7 @@ class Outcome:
 def science_of(grid: Grid, spec: Spec, seed: int, recipe: Recipe) -> dict[str, Any]:
     """The scientific arguments of one run: what its id hashes."""
     science: dict[str, Any] = {
-        "split": grid.prints["both"],
+        "split": grid.fingerprints["both"],
         "method": spec.method.info.key,
         "method_version": spec.version,
         "hyperparameters": dataclasses.asdict(spec.hyper),
@@ -119,7 +119,7 @@ def plugin_version(version: str, path: Path) -> str:
     return f"{version}+{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
-def jobs_of(grid: Grid, recipe: Recipe, outcome: Outcome, say: Say) -> list[Job]:
+def jobs_of(grid: Grid, recipe: Recipe, outcome: Outcome, log: Log) -> list[Job]:
     """Every run of the grid with its id; methods that do not fit the split are skipped aloud."""
     jobs = []
     regime = grid.split.regime.partition(":")[0]
@@ -128,7 +128,7 @@ def jobs_of(grid: Grid, recipe: Recipe, outcome: Outcome, say: Say) -> list[Job]
         if meant_for and regime not in meant_for:
             meant = ", ".join(meant_for)
             outcome.skipped[info.key] = f"meant for {meant} labels; this split is {regime}"
-            say(f"skipping {info.key}: {outcome.skipped[info.key]}")
+            log(f"skipping {info.key}: {outcome.skipped[info.key]}")
             continue
         for seed in grid.seeds:
             science = science_of(grid, spec, seed, recipe)
@@ -138,7 +138,7 @@ def jobs_of(grid: Grid, recipe: Recipe, outcome: Outcome, say: Say) -> list[Job]
             if done:
                 outcome.cached.append(identity)
     if outcome.cached:
-        say(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
+        log(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
     return jobs
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchkit.base.files import Say, atomic, remove_unfinished
+from benchkit.base.files import Log, atomic, remove_unfinished
 from benchkit.split.model import Split, canonical
 from splits import labels as matrices
 
@@ -33,14 +33,14 @@ def run_id(science: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(science).encode()).hexdigest()[:16]
 
 
-def describe_split(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
+def describe_split(split: Split, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     """What a record repeats of its split, so that a leaderboard needs no split file."""
     test = split.parts["test"].true
     positives = matrices.counts(test, 1)
     return {
         "name": split.name,
-        "fingerprint": prints["both"],
-        "labels_fingerprint": prints["labels"],
+        "fingerprint": fingerprints["both"],
+        "labels_fingerprint": fingerprints["labels"],
         "thresholds": dict(split.thresholds),
         "class_names": list(split.class_names),
         "shot": [SHOT_NAMES[group] for group in split.shot],
@@ -74,7 +74,7 @@ def is_done(runs: Path, identity: str) -> bool:
 
 
 def write(
-    runs: Path, record: Mapping[str, Any], scores: np.ndarray, ids: np.ndarray, say: Say
+    runs: Path, record: Mapping[str, Any], scores: np.ndarray, ids: np.ndarray, log: Log
 ) -> Path:
     """Write one complete record and forget an earlier failure of the same run.
 
@@ -83,10 +83,10 @@ def write(
         record: everything of run.json, `run_id` included.
         scores: float32 [Nt, C] test logits.
         ids: unicode [Nt].
-        say: told of unfinished leftovers that are removed.
+        log: called with a message about unfinished leftovers that are removed.
     """
     folder = runs / record["run_id"]
-    with atomic(folder, say) as partial:
+    with atomic(folder, log) as partial:
         partial.mkdir()
         np.savez(partial / "scores.npz", scores=scores.astype(np.float32), ids=ids)
         text = json.dumps(record, indent=1, allow_nan=False)
@@ -95,7 +95,7 @@ def write(
     return folder
 
 
-def write_failure(runs: Path, science: Mapping[str, Any], error: str, say: Say) -> None:
+def write_failure(runs: Path, science: Mapping[str, Any], error: str, log: Log) -> None:
     """Record that a run failed, so that a table can say so; the next start tries it again."""
     identity = run_id(science)
     failure = {
@@ -105,15 +105,15 @@ def write_failure(runs: Path, science: Mapping[str, Any], error: str, say: Say) 
         "error": error,
         "science": dict(science),
     }
-    with atomic(runs / "failures" / f"{identity}.json", say) as partial:
+    with atomic(runs / "failures" / f"{identity}.json", log) as partial:
         partial.write_text(json.dumps(failure, indent=1) + "\n", encoding="utf-8")
 
 
-def tidy(runs: Path, say: Say) -> None:
+def tidy(runs: Path, log: Log) -> None:
     """Remove what interrupted writers left in a folder of records, and say so."""
     for folder in (runs, runs / "failures"):
         if folder.is_dir():
             targets = {p.name[1:].split(".")[0] for p in folder.glob(".*.partial")}
             for target in sorted(targets):
-                remove_unfinished(folder / target, say)
-                remove_unfinished(folder / f"{target}.json", say)
+                remove_unfinished(folder / target, log)
+                remove_unfinished(folder / f"{target}.json", log)

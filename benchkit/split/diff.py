@@ -30,11 +30,11 @@ class Side:
 
     Attributes:
         split: the split.
-        prints: its fingerprints, `labels`, `features` and `both`.
+        fingerprints: its fingerprints, `labels`, `features` and `both`.
     """
 
     split: Split
-    prints: Mapping[str, str]
+    fingerprints: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,15 @@ def compare(a: Side, b: Side) -> dict[str, Any]:
     shared = _shared_images(first, second)
     columns = _columns(first, second)
     found: dict[str, Any] = {
-        "identical": a.prints["both"] == b.prints["both"],
-        "a": {"name": first.name, "fingerprint": dict(a.prints)},
-        "b": {"name": second.name, "fingerprint": dict(b.prints)},
+        "identical": a.fingerprints["both"] == b.fingerprints["both"],
+        "a": {"name": first.name, "fingerprint": dict(a.fingerprints)},
+        "b": {"name": second.name, "fingerprint": dict(b.fingerprints)},
         "equal": {
             "name": first.name == second.name,
-            **{kind: a.prints[kind] == b.prints[kind] for kind in ("labels", "features")},
+            **{
+                kind: a.fingerprints[kind] == b.fingerprints[kind]
+                for kind in ("labels", "features")
+            },
         },
         "recipe": differences(_laws(first), _laws(second)),
         "provenance": differences(_origin(first), _origin(second)),
@@ -347,7 +350,7 @@ def _features(a: Side, b: Side, shared: list[_Shared]) -> dict[str, Any]:
         next((part.features for part in side.split.parts.values()), None) for side in (a, b)
     )
     found: dict[str, Any] = {"status": "", "images": 0, "max_difference": None}
-    if a.prints["features"] == b.prints["features"]:
+    if a.fingerprints["features"] == b.fingerprints["features"]:
         return {**found, "status": "equal"}
     if with_a is None or with_b is None:
         which = "neither" if with_a is with_b else "only_b" if with_a is None else "only_a"

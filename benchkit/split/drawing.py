@@ -18,7 +18,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say, atomic
+from benchkit.base.files import Log, atomic
 from benchkit.runs.records import SHOT_NAMES
 from benchkit.split.model import Split
 from benchkit.split.summary import conditional_cooccurrence
@@ -73,14 +73,14 @@ def check_suffix(path: Path) -> None:
         raise BenchkitError(f"{path} ends in neither .png nor .svg, and a split is drawn as these")
 
 
-def draw(split: Split, found: dict[str, Any], path: Path, say: Say = lambda _: None) -> None:
+def draw(split: Split, found: dict[str, Any], path: Path, log: Log = lambda _: None) -> None:
     """Draw a split into a file, complete or not at all.
 
     Args:
         split: the split.
         found: its `split_summary.summary`.
         path: a name that ends in .png or .svg.
-        say: told of unfinished leftovers that are removed.
+        log: called with a message about unfinished leftovers that are removed.
 
     Raises:
         BenchkitError: another suffix, or the file cannot be written.
@@ -94,7 +94,7 @@ def draw(split: Split, found: dict[str, Any], path: Path, say: Say = lambda _: N
         # A name in a script that the font lacks is drawn with boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = _figure(split, found)
-        with atomic(path, say) as partial:
+        with atomic(path, log) as partial:
             figure.savefig(partial, format=kind, dpi=120, metadata=metadata)
 
 

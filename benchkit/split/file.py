@@ -30,7 +30,7 @@ import h5py
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Say, atomic
+from benchkit.base.files import Log, atomic
 from benchkit.split.model import PARTS, Part, Split, canonical, encode
 from splits import labels as matrices
 from splits.consistency import contradictions
@@ -82,18 +82,18 @@ def _created(path: Path) -> Iterator[h5py.File]:
                 raise disk.error
 
 
-def write(split: Split, path: Path, say: Say = lambda _: None) -> dict[str, str]:
+def write(split: Split, path: Path, log: Log = lambda _: None) -> dict[str, str]:
     """Write a split file, complete or not at all; returns its fingerprints."""
-    prints = split.fingerprints()
+    fingerprints = split.fingerprints()
     needed = sum(array.nbytes for kind in ("labels", "features") for _, array in split.arrays(kind))
-    with atomic(path, say, needed + 2**16) as partial, _created(partial) as file:
+    with atomic(path, log, needed + 2**16) as partial, _created(partial) as file:
         for name, value in {
             "format": str(FORMAT),
             "name": split.name,
             "recipe": canonical(split.recipe),
-            "fingerprint": prints["both"],
-            "fingerprint_labels": prints["labels"],
-            "fingerprint_features": prints["features"],
+            "fingerprint": fingerprints["both"],
+            "fingerprint_labels": fingerprints["labels"],
+            "fingerprint_features": fingerprints["features"],
         }.items():
             file.attrs[name] = np.bytes_(value.encode())
         for kind in ("labels", "features"):
@@ -112,7 +112,7 @@ def write(split: Split, path: Path, say: Say = lambda _: None) -> dict[str, str]
             provenance.create_dataset("json", data=text, track_times=False)
         file.flush()
         file.attrs["complete"] = np.uint8(1)
-    return prints
+    return fingerprints
 
 
 # ----------------------------------------------------------------------------- reading

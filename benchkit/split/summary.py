@@ -21,12 +21,12 @@ from splits.labels import Labels, SparseLabels
 _ENTRIES = 1 << 22  # of a label matrix, dense at a time
 
 
-def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
+def summary(split: Split, fingerprints: Mapping[str, str]) -> dict[str, Any]:
     """Everything `show` knows, as plain JSON values.
 
     Args:
         split: the split; its features are described, not looked at.
-        prints: its fingerprints.
+        fingerprints: its fingerprints.
 
     Returns:
         A dictionary that `docs/show.md` describes.
@@ -45,7 +45,7 @@ def summary(split: Split, prints: Mapping[str, str]) -> dict[str, Any]:
     test_positives = matrices.counts(split.parts["test"].true, 1)
     return {
         "name": split.name,
-        "fingerprint": dict(prints),
+        "fingerprint": dict(fingerprints),
         "recipe": split.recipe,
         "thresholds": split.thresholds,
         "sizes": {name: len(part.ids) for name, part in split.parts.items()},

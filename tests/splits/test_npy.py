@@ -9,7 +9,7 @@ from splits.errors import InputError
 def refusal(tmp_path):
     """What is said of the bytes of a file that NumPy refuses."""
 
-    def say(content):
+    def log(content):
         path = tmp_path / "a.npy"
         path.write_bytes(content)
         try:
@@ -18,7 +18,7 @@ def refusal(tmp_path):
             return npy.reason(path, error)
         raise AssertionError("it was read")
 
-    return say
+    return log
 
 
 def test_no_advice_to_run_what_is_in_a_file(refusal, tmp_path):

@@ -177,7 +177,7 @@ import numpy as np
 from benchkit.base import files
 from benchkit.split import file as split_file
 from benchkit.base.errors import BenchkitError
-from benchkit.split import Part, Split
+from benchkit.split.model import Part, Split
 
 # As if another program filled the disk after it was looked at.
 files.shutil.disk_usage = lambda _: SimpleNamespace(free=2**40)

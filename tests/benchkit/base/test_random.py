@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchkit.base import random
+from benchkit.base import draw, random
 from benchkit.base.draw import Draw, signed
 from benchkit.base.random import hash_text, hash_texts
 
@@ -31,7 +31,7 @@ REFERENCE = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F)
 def test_mixing_is_splitmix64(place: int, expected: int) -> None:
     state = np.array([place * random.GAMMA % 2**64], np.uint64)
     assert int(random._mix(state)[0]) == expected
-    assert int(as_unsigned(random._mix_torch(torch.tensor([signed(int(state[0]))])))[0]) == expected
+    assert int(as_unsigned(draw._mix_torch(torch.tensor([signed(int(state[0]))])))[0]) == expected
 
 
 def test_a_key_is_the_nested_mix_of_seed_stream_and_coordinates() -> None:

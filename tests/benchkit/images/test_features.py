@@ -152,7 +152,7 @@ def test_a_killed_extraction_resumes_to_the_same_bits(
     leftover = kept[0].parent / f".shard-0123456789abcdef.npz.{owner}-{worker.pid}.partial"
     leftover.write_bytes(b"half a shard")
     notes: list[str] = []
-    resumed = extract(pictures, backbone, cache, say=notes.append)
+    resumed = extract(pictures, backbone, cache, log=notes.append)
     np.testing.assert_array_equal(resumed, whole)
     assert not leftover.exists()
     assert sum("its writer was interrupted" in note for note in notes) >= 1
@@ -177,7 +177,7 @@ def test_a_damaged_shard_is_said_and_computed_again(
             altered = {**arrays, "features": arrays["features"] + 1}
         np.savez(shard, **altered)
     notes: list[str] = []
-    again = extract(pictures[:20], backbone, tmp_path, say=notes.append)
+    again = extract(pictures[:20], backbone, tmp_path, log=notes.append)
     np.testing.assert_array_equal(again, whole)
     assert len(notes) == 1
     assert shard.name in notes[0] and "damaged" in notes[0]

@@ -71,7 +71,7 @@ def test_paths_and_devices_are_not_in_the_run_id(make_toy: ToyMaker, tmp_path: P
     grid = Grid(
         split_path=tmp_path / "a.h5",
         split=split,
-        prints=split.fingerprints(),
+        fingerprints=split.fingerprints(),
         specs=[spec],
         seeds=[0],
         recipe=Recipe(),

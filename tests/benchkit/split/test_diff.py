@@ -302,10 +302,10 @@ def test_sparse_labels_give_the_same_answer(make_toy: Any) -> None:
         return dataclasses.replace(whole, parts=parts)
 
     one, two = (make_toy(Options(regime=regime)) for regime in ("pal:0.3", "ppl:0.6"))
-    prints = one.fingerprints(), two.fingerprints()
-    dense = compare(Side(one, prints[0]), Side(two, prints[1]))
+    fingerprints = one.fingerprints(), two.fingerprints()
+    dense = compare(Side(one, fingerprints[0]), Side(two, fingerprints[1]))
     with mock.patch("benchkit.split.diff._ENTRIES", 35):  # several blocks
-        sparse = compare(Side(stored(one), prints[0]), Side(stored(two), prints[1]))
+        sparse = compare(Side(stored(one), fingerprints[0]), Side(stored(two), fingerprints[1]))
     assert dense == sparse
 
 

@@ -104,10 +104,12 @@ def small_splits(draw: Callable[..., Any]) -> Split:
 def test_what_is_read_is_what_was_written(split: Split) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, again = Path(folder) / "a.h5", Path(folder) / "b.h5"
-        prints = write(split, path)
+        fingerprints = write(split, path)
         got = read(path)
         assert_same(split, got)
-        assert prints == split.fingerprints() == got.fingerprints() == stored_fingerprints(path)
+        assert (
+            fingerprints == split.fingerprints() == got.fingerprints() == stored_fingerprints(path)
+        )
         assert verify(path) == []
         bare = read(path, features=False)
         assert all(part.features is None for part in bare.parts.values())
@@ -138,20 +140,22 @@ def changed(split: Split, part: str, **fields: Any) -> Split:
 
 
 def test_the_identity_leaves_out_name_provenance_and_paths(split: Split) -> None:
-    prints = split.fingerprints()
+    fingerprints = split.fingerprints()
     assert (
-        prints["both"]
-        == hashlib.sha256(f"{prints['labels']}:{prints['features']}".encode()).hexdigest()
+        fingerprints["both"]
+        == hashlib.sha256(
+            f"{fingerprints['labels']}:{fingerprints['features']}".encode()
+        ).hexdigest()
     )
     same = dataclasses.replace(split, name="other", provenance={"seed": 99})
-    assert same.fingerprints() == prints
+    assert same.fingerprints() == fingerprints
     paths = np.array([f"{i}.jpg" for i in range(len(split.parts["train"].ids))])
-    assert changed(split, "train", paths=paths).fingerprints() == prints
+    assert changed(split, "train", paths=paths).fingerprints() == fingerprints
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_every_label_bit_and_id_is_in_the_identity(split: Split, part: str) -> None:
-    prints, seen = split.fingerprints(), set()
+    fingerprints, seen = split.fingerprints(), set()
     mine = split.parts[part]
     for field in ("true", "observed"):
         matrix = getattr(mine, field)
@@ -167,7 +171,7 @@ def test_every_label_bit_and_id_is_in_the_identity(split: Split, part: str) -> N
     seen.add(changed(split, part, ids=ids).fingerprints()["labels"])
     seen.add(changed(split, part, ids=mine.ids[::-1]).fingerprints()["labels"])
     assert len(seen) == (6 if part == "test" else 12) + 2
-    assert prints["labels"] not in seen
+    assert fingerprints["labels"] not in seen
 
 
 def test_names_recipe_and_thresholds_are_in_the_identity(split: Split) -> None:
@@ -179,9 +183,9 @@ def test_names_recipe_and_thresholds_are_in_the_identity(split: Split) -> None:
         dataclasses.replace(split, shot=split.shot[::-1].copy()),
         dataclasses.replace(split, train_count=split.train_count + 1),
     ]
-    prints = [s.fingerprints() for s in [split, *others]]
-    assert len({p["labels"] for p in prints}) == len({p["both"] for p in prints}) == 6
-    assert len({p["features"] for p in prints}) == 1
+    fingerprints = [s.fingerprints() for s in [split, *others]]
+    assert len({p["labels"] for p in fingerprints}) == len({p["both"] for p in fingerprints}) == 6
+    assert len({p["features"] for p in fingerprints}) == 1
 
 
 def test_features_have_a_fingerprint_of_their_own(split: Split) -> None:
@@ -194,9 +198,9 @@ def test_features_have_a_fingerprint_of_their_own(split: Split) -> None:
         changed(split, "val", features=features.astype(np.float16)),
         dataclasses.replace(split, recipe={**split.recipe, "features": {"kind": "backbone"}}),
     ]
-    prints = [s.fingerprints() for s in [split, *others]]
-    assert len({p["features"] for p in prints}) == len({p["both"] for p in prints}) == 4
-    assert len({p["labels"] for p in prints}) == 1
+    fingerprints = [s.fingerprints() for s in [split, *others]]
+    assert len({p["features"] for p in fingerprints}) == len({p["both"] for p in fingerprints}) == 4
+    assert len({p["labels"] for p in fingerprints}) == 1
 
 
 def test_the_fingerprint_is_one_of_logical_little_endian_values(split: Split) -> None:
@@ -420,11 +424,11 @@ def test_verify_finds_a_flipped_label(path: Path, name: str) -> None:
 def rewritten(path: Path, edit: Edit) -> list[str]:
     """What `verify` finds in a file whose fingerprints were brought up to date after the edit."""
     edited(path, edit)
-    prints = read(path).fingerprints()
+    fingerprints = read(path).fingerprints()
 
     def stamp(file: h5py.File) -> None:
         for kind, tail in {"labels": "_labels", "features": "_features", "both": ""}.items():
-            file.attrs[f"fingerprint{tail}"] = np.bytes_(prints[kind].encode())
+            file.attrs[f"fingerprint{tail}"] = np.bytes_(fingerprints[kind].encode())
 
     edited(path, stamp)
     return verify(path)

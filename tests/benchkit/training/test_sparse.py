@@ -85,10 +85,10 @@ def test_a_sparse_split_file_comes_back(
 ) -> None:
     split = made(sparse(partial, fill), regime=regime, val_fraction=0.2)
     path = tmp_path / "toy.h5"
-    prints = split_file.write(split, path)
+    fingerprints = split_file.write(split, path)
     assert split_file.verify(path) == []
     found = split_file.read(path)
-    assert found.fingerprints() == prints == split.fingerprints()
+    assert found.fingerprints() == fingerprints == split.fingerprints()
     for name, part in split.parts.items():
         for one, two in (
             (part.true, found.parts[name].true),
@@ -153,8 +153,8 @@ def grid(split: Split, out: Path) -> grids.Grid:
 
     spec = grids.Spec(BCE, BCE.Hyper())
     recipe = Recipe(epochs=2, batch=16)
-    prints = split.fingerprints()
-    return grids.Grid(Path("toy.h5"), split, prints, [spec], [0], recipe, "val", "cpu", out)
+    fingerprints = split.fingerprints()
+    return grids.Grid(Path("toy.h5"), split, fingerprints, [spec], [0], recipe, "val", "cpu", out)
 
 
 @pytest.mark.parametrize("dense_up_to", [0, 1 << 28])
