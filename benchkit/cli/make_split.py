@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from benchkit.base.devices import pick_device
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import bar, log, writable, wrong_call
 from benchkit.cli import option_rules
@@ -283,13 +284,12 @@ def _features(
 def _backbone(source: Source, name: str, out: Path, options: dict[str, Any]) -> making.Features:
     from benchkit.images import backbones
     from benchkit.images import features as extraction
-    from benchkit.runs import execute as runs
 
     weights = options["weights"] or ("shipped" if name == "glyphs" else "imagenet")
     # torch announces a download on standard output, which is kept for results.
     with contextlib.redirect_stdout(sys.stderr):
         backbone = backbones.build(name, weights, image_size=options["image_size"])
-    device = runs.pick_device(options["device"])
+    device = pick_device(options["device"])
     cache = options["cache"] or out.parent / "features"
 
     def extract(files: list[Path], ids: list[str]) -> Any:

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from baselines.core import Method, hyperparameters, registry
+from benchkit.base.devices import pick_device
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import bar, log, wrong_call
 from benchkit.runs import execute as runs
@@ -129,7 +130,7 @@ def run(
         seeds=list(dict.fromkeys(only)) or list(range(seeds or 1)),
         recipe=recipe,
         selection=selection,
-        device=runs.pick_device(device),
+        device=pick_device(device),
         out=out,
         width=stack,
         embeddings=embeddings,

@@ -27,15 +27,6 @@ _MOST_SCORES = 1 << 31  # labels of a part that is evaluated: its scores stand i
 _BLOCK = 1 << 13  # rows that are standardised at a time
 
 
-def pick_device(name: str) -> str:
-    """`auto` is cuda where there is one; asking for a cuda that is not there is an error."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BenchkitError("--device cuda: torch finds no CUDA device here; use auto or cpu")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
-
-
 def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
     """Features of every part, float32, by the training part's mean and deviation if asked.
 
