@@ -1,6 +1,7 @@
-"""The methods' room: every file here is one method; `baselines.core` is what they stand on.
+"""The methods: every file of this folder is one method.
 
-A method file holds a frozen dataclass of hyperparameters, the loss as a pure function of tensors,
-the method, and its `MethodInfo`. Nothing here opens a file or knows a data set; random numbers and
-all data come in through the contract of `baselines.core.contract`.
+A method file contains a frozen dataclass of hyperparameters, the loss as a pure function of
+tensors, the method, and its `MethodInfo`. `baselines.core` has the contract, `baselines.shared` the
+code that several methods use. Methods open no files and know no data set; data and random numbers
+come in through the contract.
 """

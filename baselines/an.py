@@ -1,11 +1,11 @@
-"""AN: every label that is not observed positive is assumed negative."""
+"""AN: assume that every label that is not observed positive is negative."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, positives
-from baselines.role import guarded_cross_entropy
+from baselines.shared.guarded import guarded_cross_entropy
 
 
 def assume_negative(logits: Tensor, positive: Tensor) -> Tensor:
@@ -21,8 +21,8 @@ def assume_negative(logits: Tensor, positive: Tensor) -> Tensor:
         A scalar, the mean over all B*C entries.
 
     Source: Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021. The additive
-    guard is that of the authors' code and is not in the paper; it is all that separates this law
-    from plain cross-entropy, and it caps an entry at 11.5.
+    guard comes from the authors' code and is not in the paper. It is the only difference from plain
+    cross-entropy, and it limits an entry to 11.5.
     """
     return guarded_cross_entropy(logits, positive.to(logits.dtype)).mean()
 
@@ -30,9 +30,8 @@ def assume_negative(logits: Tensor, positive: Tensor) -> Tensor:
 class AN(Method):
     """Assume negative; every missing positive becomes a false negative.
 
-    Meant for labels of which some are unknown, and for complete ones as their upper bound.
-    Candidates are left out: none of their labels is unknown, and what is wrong there are the
-    positives.
+    Intended for partial labels, and for complete labels as an upper bound. It is not meant for
+    candidate labels, where no label is unknown and some positives are wrong.
     """
 
     info = MethodInfo(
@@ -44,19 +43,11 @@ class AN(Method):
         "unknown -> z = 0",
         unknown="negative",
         regimes=("full", "pal", "ppl", "spl", "missing"),
-        differs="The authors' code adds 1e-5 inside the logarithm, as is done here; the paper has "
-        "no guard. Their data hold no observed negatives, which here are what unknown labels are.",
         version="2",
-        source="authors' code",
-        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_an",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_spml.py::test_numpy_reference",
-            "tests/baselines/test_fuzz_partial_labels.py::test_every_step_equals_the_equations",
-        ),
+        family="partial",
+        summary="unknown labels count as negative",
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `assume_negative`."""
+        """Apply `assume_negative` to the batch."""
         return assume_negative(logits, positives(batch.observed))

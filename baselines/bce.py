@@ -1,27 +1,13 @@
-"""BCE: binary cross-entropy with every label that is not positive taken as negative."""
+"""BCE: binary cross-entropy; every label that is not positive counts as negative."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, positives
-from baselines.core.losses import bce_terms
-
-
-def bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy, the mean over all B*C entries of softplus(z) - y z.
-
-    Args:
-        logits: [B, C].
-        target: [B, C] in [0, 1].
-
-    Returns:
-        A scalar.
-    """
-    return bce_terms(logits, target).mean()
+from baselines.core import MethodInfo
+from baselines.shared.binary_cross_entropy import BinaryCrossEntropy
+from baselines.shared.binary_cross_entropy import bce as bce
 
 
-class BCE(Method):
+class BCE(BinaryCrossEntropy):
     """Empirical risk minimisation; unknown labels count as negative."""
 
     info = MethodInfo(
@@ -31,17 +17,6 @@ class BCE(Method):
         year=2020,
         equation="L = mean_{b,c} [ softplus(z) - y z ],  unknown -> y = 0",
         unknown="negative",
-        source="authors' code",
-        reference="wutong16/DistributionBalancedLoss@14460d0, "
-        "mllt/models/losses/resample_loss.py; Alibaba-MIIL/ASL@8c9e0bd",
-        tolerance="1e-9",
-        evidence=(
-            "tests/baselines/test_bce.py::test_equals_the_distribution_balanced_code",
-            "tests/baselines/test_bce.py::test_sum_form_is_asl_without_its_factors",
-            "tests/baselines/test_bce.py::test_unknown_counts_as_negative",
-        ),
+        family="plain",
+        summary="binary cross-entropy",
     )
-
-    def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation above."""
-        return bce(logits, positives(batch.observed, logits.dtype))

@@ -1,17 +1,15 @@
-"""BCE on candidates: every label that is not known to be negative is taken as positive.
+"""BCE on candidates: every label that is not known to be negative counts as positive.
 
-The floor of every method for candidate labels: the false candidates are trained on as they stand.
+The simplest baseline for candidate labels: it trains on false candidates as on true ones.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from baselines.bce import bce
-from baselines.candidate_parts.labels import candidates_of
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run
-
-REGIMES = ("candidates", "pal", "full")
+from baselines.shared.binary_cross_entropy import bce
+from baselines.shared.candidate_labels import REGIMES, candidates_of
 
 
 class BCECandidates(Method):
@@ -26,15 +24,10 @@ class BCECandidates(Method):
         "known to be negative (unknown -> s = 1)",
         unknown="estimated",
         regimes=REGIMES,
-        source="equations",
-        reference="bce, with every label that is not known to be negative as positive",
-        tolerance="equal to bce, bit for bit",
-        evidence=(
-            "tests/baselines/test_candidates.py::test_candidates_without_noise_are_plain_labels",
-            "tests/baselines/test_candidates.py::test_unknown_labels_are_candidates",
-        ),
+        family="candidates",
+        summary="BCE with all candidates as positives",
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation above."""
+        """Apply `bce` to the candidates."""
         return bce(logits, candidates_of(batch.observed).to(logits.dtype))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, hyper, positives
 from baselines.core.losses import reduced
-from baselines.role import guarded_cross_entropy
+from baselines.shared.guarded import guarded_cross_entropy
 
 
 def smoothed_bce(
@@ -19,12 +19,12 @@ def smoothed_bce(
         t = (1 - e) y + e (1 - y)
         element = t nl(p) + (1 - t) nl(1 - p),   nl(a) = -log(a + 1e-5),   p = sigmoid(z)
 
-    With e = 0 it is the binary cross-entropy with the authors' guarded logarithm.
+    With e = 0 this is binary cross-entropy with the authors' guarded logarithm.
 
     Args:
         logits: [B, C].
         target: [B, C] in [0, 1].
-        smoothing: e, in [0, 1/2]: what a label lacks of certainty.
+        smoothing: e, in [0, 1/2], by which every label moves towards the other value.
         reduction: "mean" over all B*C entries, "sum", or "none" for [B, C].
 
     Returns:
@@ -34,7 +34,7 @@ def smoothed_bce(
         ValueError: an unknown `reduction`.
 
     Source: Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021, and the
-    authors' code, which moves a label by e and not by the e/2 of two-class smoothing.
+    authors' code, which moves a label by e instead of the usual e/2 for two classes.
     """
     target = target.to(logits.dtype)
     smooth = (1.0 - smoothing) * target + smoothing * (1.0 - target)
@@ -47,7 +47,7 @@ class Hyper:
 
     smoothing: float = hyper(
         0.1,
-        "e, by which a label is moved towards the other",
+        "e, by which every label moves towards the other value",
         search=(0.0, 0.2),
         paper={"voc": 0.1, "coco": 0.1, "nus": 0.1, "cub": 0.1},
         low=0.0,
@@ -56,7 +56,7 @@ class Hyper:
 
 
 class BCELS(Method):
-    """Smoothed binary cross-entropy; meant for complete labels, unknown counts as negative."""
+    """Smoothed binary cross-entropy for complete labels; unknown counts as negative."""
 
     info = MethodInfo(
         key="bce-ls",
@@ -67,21 +67,13 @@ class BCELS(Method):
         "L = mean_{b,c} [ t nl(p) + (1-t) nl(1-p) ],  nl(a) = -log(a + 1e-5),  unknown -> y = 0",
         unknown="negative",
         regimes=("full",),
-        differs="The authors' code smooths 1 and 0 to 1-e and e and not, as is usual for two "
-        "classes, to 1-e/2 and e/2; it adds 1e-5 inside the logarithms. Both are kept here.",
         version="2",
-        source="authors' code",
-        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_bce_ls",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_smoothed_labels",
-            "tests/baselines/test_bce_ls.py::test_numpy_reference",
-            "tests/baselines/test_bce_ls.py::test_method",
-        ),
+        family="plain",
+        summary="binary cross-entropy on smoothed labels",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `smoothed_bce`."""
+        """Apply `smoothed_bce` to the batch."""
         target = positives(batch.observed, logits.dtype)
         return smoothed_bce(logits, target, smoothing=self.hyper.smoothing)

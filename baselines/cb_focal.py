@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, hyper, positives
-from baselines.db_focal import Counting, CountsHyper, Resampled, SamplerHyper
-from baselines.focal import focal_loss
+from baselines.shared.class_aware import Counting, CountsHyper, Resampled, SamplerHyper
+from baselines.shared.focal import focal_loss
 
 MODES = ("average_w", "average_n", "min_n", "by_class")
-NO_POSITIVE = 100_000.0  # the count that stands for an image without positives
+NO_POSITIVE = 100_000.0  # the count that is used for an image without positives
 
 
 def effective_weight(count: Tensor, beta: float | Tensor) -> Tensor:
     """The inverse of the effective number: E(n) = (1 - beta) / (1 - beta^n).
 
-    E(1) = 1, E falls towards 1 - beta; with beta = 0 it is 1 for every count. It is computed in
-    float64: of 1 - 0.9999, float32 keeps four digits.
+    E(1) = 1, and E decreases towards 1 - beta; with beta = 0 it is 1 for every count. It is
+    computed in float64, because float32 keeps only four digits of 1 - 0.9999.
 
     Args:
         count: floating, any shape, at least 1.
@@ -45,8 +45,8 @@ def class_balanced_weight(
         average_n   w_b = E( sum_c y_bc n_c / sum_c y_bc )
         min_n       w_b = E( min over c with y_bc = 1 of n_c )
 
-    An image without positives has the weight E(100000), which is 1 - beta but for tiny 1 - beta. A
-    class count below one is taken as one.
+    An image without positives has the weight E(100000), which is about 1 - beta unless 1 - beta is
+    tiny. A class count below one counts as one.
 
     Args:
         target: [B, C], 0 or 1.
@@ -60,7 +60,7 @@ def class_balanced_weight(
     Raises:
         ValueError: an unknown `mode`.
 
-    Source: Cui et al., CVPR 2019; the modes are those of the DB-loss code, where an image without
+    Source: Cui et al., CVPR 2019, with the modes of the DB-loss code. There, an image without
     positives has the weight E(100000) with "min_n" and NaN with the averages.
     """
     if mode not in MODES:
@@ -70,8 +70,8 @@ def class_balanced_weight(
         return effective_weight(counts, beta)
     total = target.sum(1, keepdim=True)  # [B, 1]
     if mode == "min_n":
-        least = torch.where(target > 0, counts, NO_POSITIVE).amin(1, keepdim=True)
-        return effective_weight(least, beta)
+        smallest = torch.where(target > 0, counts, NO_POSITIVE).amin(1, keepdim=True)
+        return effective_weight(smallest, beta)
     value = effective_weight(counts, beta) if mode == "average_w" else counts
     mean = (target * value).sum(1, keepdim=True) / total.clamp(min=1.0)
     none = torch.full_like(mean, NO_POSITIVE)
@@ -93,8 +93,8 @@ def class_balanced_focal_loss(
 ) -> Tensor:
     """Class-balanced focal loss: element = balance w (1 - p_t)^gamma e.
 
-    e and p_t as in `baselines.focal.focal_loss`, w as in `class_balanced_weight`, multiplying
-    positives and negatives. With beta = 0 it is the focal loss.
+    e and p_t are those of `baselines.shared.focal.focal_loss`; w is `class_balanced_weight` and
+    multiplies positives and negatives alike. With beta = 0 this is the focal loss.
 
     Args:
         logits: [B, C].
@@ -124,7 +124,7 @@ def class_balanced_focal_loss(
 
 @dataclass(frozen=True)
 class Hyper(SamplerHyper, CountsHyper):
-    """Hyperparameters of CB-Focal; what the published tables used is not recorded."""
+    """Hyperparameters of CB-Focal; the published tables do not state theirs."""
 
     beta: float = hyper(
         0.9,
@@ -135,8 +135,8 @@ class Hyper(SamplerHyper, CountsHyper):
     )
     mode: str = hyper(
         "average_w",
-        "weight per image by its mean weight, mean count or least count, or per class; the "
-        "default of the DB-loss code",
+        "weight per image, by the mean weight, mean count or smallest count of its classes, or "
+        "weight per class; the default of the DB-loss code",
         search=MODES,
         choices=MODES,
     )
@@ -162,31 +162,19 @@ class CBFocal(Counting, Resampled):
         "multi-label as in Wu et al., Distribution-Balanced Loss, ECCV 2020",
         year=2019,
         equation="E(n) = (1 - beta)/(1 - beta^n);  w = mean of E(n_c) over the image's positives "
-        "(average_w),\nE of their mean or least n_c (average_n, min_n), or E(n_c) (by_class);\n"
+        "(average_w),\nE of their mean or smallest n_c (average_n, min_n), or E(n_c) (by_class);\n"
         "L = mean_{b,c} [ balance w (1 - p_t)^gamma e ],  e = BCE(z, y),  p_t = exp(-e),  "
         "unknown -> y = 0",
         unknown="negative",
         version="2",
         needs=("class counts", "class-aware sampling"),
-        differs="The original normalises its weights to sum to C and divides by the number of "
-        "positive labels; the DB-loss code, followed here, does neither, so that with beta = 0.9 "
-        "the loss is about eight times smaller than the focal loss. In that code the averages are "
-        "NaN for an image without positives; here its weight is E(100000), as in their min_n. "
-        "That the published row was re-sampled is said by one paper only.",
-        source="authors' code",
-        reference="wutong16/DistributionBalancedLoss@14460d0, mllt/models/losses/resample_loss.py "
-        "(average_w, by_class); the other modes by an implementation in NumPy",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_cb_focal.py::test_numpy_reference",
-            "tests/baselines/test_cb_focal.py::test_method",
-        ),
+        family="long-tailed",
+        summary="focal loss weighted by the effective number of samples",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `class_balanced_focal_loss`."""
+        """Apply `class_balanced_focal_loss` to the batch."""
         return class_balanced_focal_loss(
             logits,
             positives(batch.observed, logits.dtype),

@@ -1,8 +1,8 @@
-"""CDCR: candidates that the classifier does not believe are left out of the loss, epoch by epoch.
+"""CDCR: each epoch leaves out the candidates that the classifier considers unlikely.
 
-After a warm-up on all candidates, the predictions on the training set decide before each epoch
-which candidates take part. Known negatives always do; a candidate left out is neither positive nor
-negative.
+After a warm-up on all candidates, the predictions on the training set determine before each epoch
+which candidates contribute to the loss. Known negatives always contribute; a candidate that is left
+out counts neither as positive nor as negative.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.labels import candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -28,25 +26,26 @@ from baselines.core import (
     masked_mean,
 )
 from baselines.core.losses import bce_terms
+from baselines.shared.candidate_labels import REGIMES, candidates_of
 
-_ROWS = 8192  # of the training set at a time
+_ROWS = 8192  # rows of the training set per block
 
 
 def kept(
     probability: Tensor, candidates: Tensor, threshold: float | Tensor, rule: str = "threshold"
 ) -> Tensor:
-    """Weights of all labels in the coming epoch, 1 or 0.
+    """The weights of all labels in the next epoch, 1 or 0.
 
         w = 1 where s = 0;   where s = 1:
         w = 1[p >= threshold]                     rule = "threshold"
         w = 1[p - m_k >= threshold - m]           rule = "difference"
 
-    m_k is the mean of p over the candidates of class k, m that over all candidates.
+    m_k is the mean of p over the candidates of class k, and m the mean over all candidates.
 
     Args:
-        probability: p [N, C], on the whole training set.
+        probability: p [N, C], for all training images.
         candidates: s [N, C], 0 or 1.
-        threshold: of a probability.
+        threshold: the smallest probability of a candidate that is kept.
         rule: see above.
 
     Returns:
@@ -55,7 +54,7 @@ def kept(
     Raises:
         ValueError: an unknown `rule`.
 
-    Source: the authors' code, run_cdcr and its variant with class-wise differences.
+    Source: the authors' code, run_cdcr and its variant with differences by class.
     """
     if rule not in ("threshold", "difference"):
         raise ValueError(f"rule is '{rule}'; it must be 'threshold' or 'difference'")
@@ -67,7 +66,7 @@ def kept(
 
 
 def weighted_cross_entropy(logits: Tensor, candidates: Tensor, weights: Tensor) -> Tensor:
-    """The mean over all B*C entries of w (-s log p - (1 - s) log(1 - p)); left out counts as 0."""
+    """The mean of w (-s log p - (1 - s) log(1 - p)) over all B*C entries, also those with w = 0."""
     return (weights * bce_terms(logits, candidates)).mean()
 
 
@@ -77,14 +76,22 @@ class Hyper:
 
     rule: str = hyper(
         "threshold",
-        "keep a candidate by its probability, or by its distance from its class's mean",
+        "keep a candidate by its probability, or by its distance from the mean of its class",
         choices=("threshold", "difference"),
     )
     threshold: float = hyper(
-        0.6, "least probability of a candidate that is kept", search=(0.3, 0.8), low=0.0, high=1.0
+        0.6,
+        "smallest probability of a candidate that is kept",
+        search=(0.3, 0.8),
+        low=0.0,
+        high=1.0,
     )
     warmup: float = hyper(
-        0.25, "share of the epochs that train on all candidates", search=(0.1, 0.5), low=0.0, high=1
+        0.25,
+        "fraction of the epochs that train on all candidates",
+        search=(0.1, 0.5),
+        low=0.0,
+        high=1,
     )
 
 
@@ -103,23 +110,13 @@ class CDCR(Method):
         unknown="estimated",
         regimes=REGIMES,
         needs=("memory per image", "predictions on the training set"),
-        differs="The authors train on a strongly augmented view with the weights of a plain one, "
-        "evaluate a moving mean of the parameters and sum over classes; features have one view, "
-        "one learning rate serves all methods, and the sum is divided by B*C. Their warm-up is a "
-        "first stage of about 15 epochs before 40; here it is a quarter of the same budget.",
-        source="reconstruction",
-        reference="public code of CDCR, read and not run, by an implementation in NumPy",
-        tolerance="1e-9",
-        evidence=(
-            "tests/baselines/test_candidates_steps.py::test_cdcr_weighs_by_the_predictions_before_the_epoch",
-            "tests/baselines/test_candidates_losses.py::test_kept_candidates",
-            "tests/baselines/test_candidates_losses.py::test_what_is_left_out_has_no_gradient",
-        ),
+        family="candidates",
+        summary="drops candidates that are unlikely, epoch by epoch",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and the weights [N, C], all one."""
+        """Create the head and the weights [N, C], all one."""
         setup = super().setup(problem, draw)
         setup.memory["weights"] = torch.ones_like(candidates_of(problem.observed))
         return setup
@@ -127,7 +124,7 @@ class CDCR(Method):
     def epoch_start(
         self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
     ) -> Run:
-        """New weights from the predictions on all training images, once the warm-up is over."""
+        """After the warm-up, recompute the weights from the predictions on all training images."""
         if clock.epoch <= self.hyper.warmup * clock.epochs:
             return run
         probability = torch.cat(
@@ -138,7 +135,7 @@ class CDCR(Method):
         return replace(run, memory=run.memory | {"weights": weights})
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The loss of `weighted_cross_entropy` with the epoch's weights."""
+        """Apply `weighted_cross_entropy` with the weights of the epoch."""
         logits = self.logits(run, batch.features)
         candidates = candidates_of(batch.observed).to(logits.dtype)
         weights = run.memory["weights"][batch.rows]

@@ -1,9 +1,17 @@
-"""COMIC: labels corrected, losses modified, and a head and a tail branch balanced into a third.
+"""COMIC: corrected labels, modified losses, and a head and a tail branch balanced into a third.
 
-Three branches see the same features: each has a projection and a normalised classifier. The head
-branch is corrected on logits without the common direction of its features, the tail branch on
-logits with more of it; a balanced branch attends to both, learns from both, and alone predicts.
-What differs between them besides is when their learning rates decay.
+Three branches have the same features as input; each has a projection and a normalised classifier.
+The balanced branch attends to the other two and alone predicts. A step
+  (1) projects the features of every branch;
+  (2) fuses the balanced features with those of head and tail by attention;
+  (3) computes the plain logits z_k of every branch;
+  (4) computes the shifted logits z'_k, without the common direction of the features (head) or with
+      more of it (tail), and updates this direction, the moving vector;
+  (5) corrects unknown labels by the shifted logits of each branch;
+  (6) sums the multi-focal modifier loss (MFM) of the branches,
+  (7) the reflective correction losses (RLC), and
+  (8) the head-tail balancer (HTB).
+The branches also differ in the epochs at which their learning rates decay.
 """
 
 from __future__ import annotations
@@ -13,18 +21,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.comic_parts.branch import (
-    BranchHyper,
-    branch_constants,
-    branch_params,
-    branch_rates,
-    classify,
-    expected_of,
-    modified_loss,
-    project,
-)
-from baselines.comic_parts.losses import Correction, balancer_loss, correct, correction_loss
-from baselines.comic_parts.network import attend, dropped, fuse, weights
 from baselines.core import (
     Batch,
     Clock,
@@ -39,6 +35,18 @@ from baselines.core import (
     hyper,
     positives,
 )
+from baselines.shared.comic_branch import (
+    BranchHyper,
+    branch_constants,
+    branch_params,
+    branch_rates,
+    classify,
+    expected_of,
+    modified_loss,
+    project,
+)
+from baselines.shared.comic_losses import Correction, balancer_loss, correct, correction_loss
+from baselines.shared.comic_network import attend, dropped, fuse, weights
 
 BALANCED, HEAD, TAIL = "balanced", "head_branch", "tail_branch"
 STEPS = (12, 18, 24, 40)
@@ -46,29 +54,29 @@ STEPS = (12, 18, 24, 40)
 
 @dataclass(frozen=True)
 class Hyper(BranchHyper):
-    """Hyperparameters of COMIC; paper values stand where COCO and VOC differ."""
+    """Hyperparameters of COMIC; paper values are given where COCO and VOC differ."""
 
     mfm_targets: str = hyper(
         "observed",
-        "labels of a branch's MFM: as observed, or with its corrections",
+        "labels in the MFM of a branch: the observed ones, or the corrected ones",
         choices=("observed", "corrected"),
     )
     rlc_weight: float = hyper(
-        0.2, "weight of the corrected labels' loss; 0 for none", search=(0.0, 1.0), low=0.0
+        0.2, "weight of the loss on corrected labels; 0 for none", search=(0.0, 1.0), low=0.0
     )
     rlc_tau: float = hyper(
         0.7,
-        "least confidence of a correction",
+        "smallest confidence of a correction",
         search=(0.5, 0.6, 0.7, 0.8, 0.9),
         low=0.0,
         high=1.0,
     )
     rlc_margin: float = hyper(
-        1.0, "taken off the logits of observed positives", search=(0.0, 2.0), low=0.0
+        1.0, "subtracted from the logits of observed positives", search=(0.0, 2.0), low=0.0
     )
     rlc_momentum: float = hyper(
         0.9,
-        "of the mean probability; 0 is the batch's own, as in the code",
+        "momentum of the mean probability; 0 uses the mean of the batch, as in the code",
         search=(0.0, 0.99),
         low=0.0,
         high=1.0,
@@ -79,7 +87,7 @@ class Hyper(BranchHyper):
     rlc_start_epoch: int = hyper(1, "first epoch with corrections", search=(1, 2, 5, 10), low=1)
     branches: str = hyper(
         "bht",
-        "balanced, head and tail; b is the balanced one alone, which removes fusion and HTB",
+        "balanced, head and tail; b is the balanced branch alone, without fusion and HTB",
         choices=("bht", "b"),
     )
     htb_weight: float = hyper(
@@ -88,36 +96,42 @@ class Hyper(BranchHyper):
     htb_alpha: float = hyper(
         2.0, "power of the losses in kappa", search=(0.5, 1.0, 2.0, 3.0, 4.0), low=0.0
     )
-    shift_head: float = hyper(-1.0, "moving vector's share in head logits", search=(-1.0, 0.0))
+    shift_head: float = hyper(
+        -1.0, "weight of the moving vector in the head logits", search=(-1.0, 0.0)
+    )
     shift_tail: float = hyper(
-        2.0, "moving vector's share in tail logits; 1 in the paper", search=(0.0, 1.0, 2.0)
+        2.0,
+        "weight of the moving vector in the tail logits; 1 in the paper",
+        search=(0.0, 1.0, 2.0),
     )
     shift_momentum: float = hyper(
-        0.9, "of the moving vector", search=(0.5, 0.99), low=0.0, high=1.0
+        0.9, "momentum of the moving vector", search=(0.5, 0.99), low=0.0, high=1.0
     )
     fusion: float = hyper(
-        0.1, "share of head and tail features in the balanced ones", search=(0.0, 0.5), low=0.0
+        0.1, "weight of head and tail features in the balanced features", search=(0.0, 0.5), low=0.0
     )
     attention_dropout: float = hyper(
-        0.1, "of the two attention weights", search=(0.0, 0.5), low=0.0, high=0.9
+        0.1, "dropout of the two attention weights", search=(0.0, 0.5), low=0.0, high=0.9
     )
     step_projection: int = hyper(
-        12, "decay of the balanced projection, in epochs", search=STEPS, low=1
+        12, "epochs between decays of the balanced projection's rate", search=STEPS, low=1
     )
     step_classifier: int = hyper(
-        18, "decay of the balanced classifier, in epochs", search=STEPS, low=1
+        18, "epochs between decays of the balanced classifier's rate", search=STEPS, low=1
     )
-    step_attention: int = hyper(18, "decay of the attention, in epochs", search=STEPS, low=1)
+    step_attention: int = hyper(
+        18, "epochs between decays of the attention's rate", search=STEPS, low=1
+    )
     step_head: int = hyper(
         24,
-        "decay of the head branch, in epochs",
+        "epochs between decays of the head branch's rates",
         search=STEPS,
         paper={"coco": 24, "voc": 12},
         low=1,
     )
     step_tail: int = hyper(
         12,
-        "decay of the tail branch, in epochs",
+        "epochs between decays of the tail branch's rates",
         search=STEPS,
         paper={"coco": 12, "voc": 24},
         low=1,
@@ -144,29 +158,14 @@ class COMIC(Method):
         "f_b + 0.1 attention(f_b; f_h, f_t)",
         unknown="estimated",
         regimes=("missing", "ppl", "spl", "pal", "full"),
-        needs=("class counts", "state per class and branch", "class co-occurrence (mfm_kind=pfm)"),
-        differs="The released code is not the published method and does not run. Followed here: "
-        "one batch for all branches, no co-occurrence in the loss and attention in training (the "
-        "paper); class weights also as a factor, feature means as moving vector, shifts -1 and 2, "
-        "and N as all positives after correction (the code). Ours: P_c is a running "
-        "mean, kappa, head and tail features are constants to the balanced branch, projections "
-        "have no log-softmax, known negatives are never corrected, and the sum over batch and "
-        "classes is divided by B*C. The recipe's schedule is replaced by steps per branch, which "
-        "the paper meant for 40 epochs.",
-        source="reconstruction",
-        reference="the parts: authors' code wannature/COMIC@1de14e5, loss/ and models/; put "
-        "together by our reading of the paper, since that code is not the published method and "
-        "does not run",
-        tolerance="parts 1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_comic.py::test_step_is_the_sum_of_its_parts",
-            "tests/baselines/test_comic_losses.py::test_modifier_equals_the_authors_code",
-            "tests/baselines/test_comic_losses.py::test_corrector_equals_the_authors_code_step_by_step",
-            "tests/baselines/test_comic_losses.py::test_balancer_equals_the_authors_code",
-            "tests/baselines/test_comic_losses.py::test_classifier_equals_the_authors_code",
-            "tests/baselines/test_comic_losses.py::test_attention_equals_the_authors_code",
-            "tests/baselines/test_comic.py::test_rates_follow_the_branches",
+        needs=(
+            "class counts",
+            "state per class and branch",
+            "class co-occurrence (mfm_kind=pfm)",
+            "its own learning rates",
         ),
+        family="both",
+        summary="label correction, loss modification and balance of three branches",
     )
     Hyper = Hyper
 
@@ -174,7 +173,7 @@ class COMIC(Method):
         return (BALANCED, HEAD, TAIL) if self.hyper.branches == "bht" else (BALANCED,)
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """Branches, attention, counts, and the state of correction and moving vectors."""
+        """Create branches, attention, counts, and the state of corrections and moving vectors."""
         inputs, classes = problem.feature_dim, problem.num_classes
         width = min(self.hyper.width, inputs)
         setup = Setup({}, constants=branch_constants(self.hyper, problem))
@@ -182,7 +181,7 @@ class COMIC(Method):
         for name in self._names():
             setup.params |= branch_params(name, inputs, width, classes, draw)
             setup.state[f"{name}.counts"] = counts.clone()
-            setup.state[f"{name}.probability"] = torch.full_like(counts, -1.0)  # not begun
+            setup.state[f"{name}.probability"] = torch.full_like(counts, -1.0)  # not yet set
             if name != BALANCED:
                 setup.state[f"{name}.direction"] = counts.new_zeros(width)
         if self.hyper.branches == "bht":
@@ -192,7 +191,7 @@ class COMIC(Method):
         return setup
 
     def rates(self) -> dict[str, Rate]:
-        """A step for every branch; classifiers at a tenth of the recipe's rate."""
+        """A step schedule per branch; classifiers at a tenth of the recipe's rate."""
         h = self.hyper
         return (
             branch_rates(BALANCED, h.step_projection, h.step_classifier)
@@ -204,13 +203,14 @@ class COMIC(Method):
     def logits(self, run: Run, features: Tensor) -> Tensor:
         """The balanced branch with fusion: [B, D] -> [B, C]."""
         projected = self._project(run, features)
-        return classify(self.hyper, run.params, BALANCED, self._fused(run, projected))
+        return classify(self.hyper, run.params, BALANCED, self._fuse(run, projected))
 
     def _project(self, run: Run, features: Tensor) -> dict[str, Tensor]:
+        """Step (1): the branch features [B, d] of every branch."""
         return {name: project(self.hyper, run.params, name, features) for name in self._names()}
 
-    def _fused(self, run: Run, projected: dict[str, Tensor], draw: Draw | None = None) -> Tensor:
-        """Balanced features that attend to head and tail ones; dropout where `draw` is given."""
+    def _fuse(self, run: Run, projected: dict[str, Tensor], draw: Draw | None = None) -> Tensor:
+        """Step (2): balanced features that attend to head and tail; dropout if `draw` is given."""
         query = projected[BALANCED]
         if self.hyper.branches == "b":
             return query
@@ -227,71 +227,102 @@ class COMIC(Method):
             attention = dropped(attention, uniform, self.hyper.attention_dropout)
         return fuse(query, keys, attention, self.hyper.fusion)
 
-    def _moved(self, run: Run, projected: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-        """Logits with the moving vector's shift [B, C], and the next moving vector [d]."""
-        mean = projected[name].detach().mean(0)
-        direction = self.hyper.shift_momentum * run.state[f"{name}.direction"] + mean
-        shift = self.hyper.shift_head if name == HEAD else self.hyper.shift_tail
-        moved = classify(self.hyper, run.params, name, projected[name], direction, shift)
-        return moved, direction
+    def _classify(self, run: Run, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Step (3): the plain logits z_k [B, C] of every branch."""
+        return {name: classify(self.hyper, run.params, name, features[name]) for name in features}
+
+    def _shift(
+        self, run: Run, plain: dict[str, Tensor], projected: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Step (4): the shifted logits z'_k of every branch, and the next moving vectors [d].
+
+        The balanced branch has no moving vector; its z'_b is z_b.
+        """
+        shifted, directions = {BALANCED: plain[BALANCED]}, {}
+        for name in self._names()[1:]:
+            mean = projected[name].detach().mean(0)
+            direction = self.hyper.shift_momentum * run.state[f"{name}.direction"] + mean
+            share = self.hyper.shift_head if name == HEAD else self.hyper.shift_tail
+            shifted[name] = classify(
+                self.hyper, run.params, name, projected[name], direction, share
+            )
+            directions[f"{name}.direction"] = direction
+        return shifted, directions
 
     def _correct(
-        self, run: Run, name: str, logits: Tensor, observed: Tensor, clock: Clock
-    ) -> tuple[Tensor, Correction]:
-        """The corrected labels' loss, a sum over B*C, and what was corrected."""
-        first = clock.step == 0  # corrections are counted anew in every epoch
-        counts = run.constants["counts"] if first else run.state[f"{name}.counts"]
-        correction = correct(
-            logits,
-            observed,
-            run.state[f"{name}.probability"],
-            counts,
-            tau=self.hyper.rlc_tau,
-            margin=self.hyper.rlc_margin,
-            momentum=self.hyper.rlc_momentum,
-        )
-        loss = correction_loss(
+        self, run: Run, shifted: dict[str, Tensor], observed: Tensor, clock: Clock
+    ) -> dict[str, Correction]:
+        """Step (5): the corrections of every branch; none before `rlc_start_epoch`.
+
+        The counts restart in every epoch.
+        """
+        if clock.epoch < self.hyper.rlc_start_epoch:
+            return {}
+        return {
+            name: correct(
+                logits,
+                observed,
+                run.state[f"{name}.probability"],
+                run.constants["counts"] if clock.step == 0 else run.state[f"{name}.counts"],
+                tau=self.hyper.rlc_tau,
+                margin=self.hyper.rlc_margin,
+                momentum=self.hyper.rlc_momentum,
+            )
+            for name, logits in shifted.items()
+        }
+
+    def _modified(self, run: Run, logits: Tensor, labels: Tensor) -> Tensor:
+        """MFM(z) with the class counts of the training set, summed over B*C."""
+        expected, counts = expected_of(self.hyper, run, labels), run.constants["counts"]
+        return modified_loss(self.hyper, logits, labels, counts, self.hyper.mfm_power, expected)
+
+    def _modification(
+        self,
+        run: Run,
+        plain: dict[str, Tensor],
+        target: Tensor,
+        corrections: dict[str, Correction],
+    ) -> Tensor:
+        """Step (6): sum_k MFM(z_k), on the observed or on each branch's corrected labels."""
+        labels = dict.fromkeys(plain, target)
+        if self.hyper.mfm_targets == "corrected":
+            labels |= {name: correction.labels for name, correction in corrections.items()}
+        return torch.stack([self._modified(run, plain[name], labels[name]) for name in plain]).sum()
+
+    def _correction_loss(self, correction: Correction) -> Tensor:
+        """Step (7): RLC(z'_k) of one branch, with the counts that its corrections give."""
+        return correction_loss(
             correction, lambda z, y, n: modified_loss(self.hyper, z, y, n, self.hyper.rlc_power)
         )
-        return loss, correction
+
+    def _balance(self, run: Run, shifted: dict[str, Tensor], target: Tensor) -> Tensor:
+        """Step (8): HTB(z'_h, z'_t, z_b)."""
+        return balancer_loss(
+            shifted[BALANCED],
+            shifted[HEAD],
+            shifted[TAIL],
+            lambda logits: self._modified(run, logits, target),
+            alpha=self.hyper.htb_alpha,
+        )
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `info`, all branches on one batch."""
-        target, counts = positives(batch.observed, batch.features.dtype), run.constants["counts"]
-
-        def modified(logits: Tensor, labels: Tensor = target) -> Tensor:
-            expected = expected_of(self.hyper, run, labels)
-            return modified_loss(self.hyper, logits, labels, counts, self.hyper.mfm_power, expected)
-
+        """Steps (1) to (8), all branches on one batch; the sum is divided by B*C."""
+        target = positives(batch.observed, batch.features.dtype)
         projected = self._project(run, batch.features)
-        used = projected | {BALANCED: self._fused(run, projected, draw)}
-        plain = {name: classify(self.hyper, run.params, name, used[name]) for name in used}
-        shifted, state = {BALANCED: plain[BALANCED]}, {}
-        for name in self._names()[1:]:
-            shifted[name], state[f"{name}.direction"] = self._moved(run, projected, name)
+        plain = self._classify(run, projected | {BALANCED: self._fuse(run, projected, draw)})
+        shifted, state = self._shift(run, plain, projected)
+        corrections = self._correct(run, shifted, batch.observed, clock)
 
-        corrections = {}
-        if clock.epoch >= self.hyper.rlc_start_epoch:
-            for name in shifted:
-                corrections[name] = self._correct(run, name, shifted[name], batch.observed, clock)
-        labels, follows = dict.fromkeys(plain, target), self.hyper.mfm_targets == "corrected"
-        if follows:
-            labels |= {name: found.labels for name, (_, found) in corrections.items()}
-        loss = torch.stack([modified(plain[name], labels[name]) for name in plain]).sum()
-        corrected = torch.zeros_like(batch.observed, dtype=torch.bool)
-        for name, (extra, found) in corrections.items():
-            loss = loss + self.hyper.rlc_weight * extra
-            state[f"{name}.counts"] = found.counts
-            state[f"{name}.probability"] = found.probability
-            if name == BALANCED:
-                corrected = found.corrected & (follows or self.hyper.rlc_weight > 0)
+        loss = self._modification(run, plain, target, corrections)
+        for name, correction in corrections.items():
+            loss = loss + self.hyper.rlc_weight * self._correction_loss(correction)
+            state[f"{name}.counts"] = correction.counts
+            state[f"{name}.probability"] = correction.probability
         if self.hyper.branches == "bht":
-            balance = balancer_loss(
-                shifted[BALANCED],
-                shifted[HEAD],
-                shifted[TAIL],
-                modified,
-                alpha=self.hyper.htb_alpha,
-            )
-            loss = loss + self.hyper.htb_weight * balance
+            loss = loss + self.hyper.htb_weight * self._balance(run, shifted, target)
+
+        corrected = torch.zeros_like(batch.observed, dtype=torch.bool)
+        if corrections:
+            trained_on = self.hyper.mfm_targets == "corrected" or self.hyper.rlc_weight > 0
+            corrected = corrections[BALANCED].corrected & trained_on
         return Step(loss / target.numel(), state=state, corrected=corrected)

@@ -1,11 +1,11 @@
-"""COMIC's tail model: one branch, trained by the multi-focal modifier alone."""
+"""The tail model of COMIC: one branch, trained with the multi-focal modifier loss alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baselines.comic_parts.branch import SingleBranch, SingleHyper
 from baselines.core import MethodInfo, hyper
+from baselines.shared.comic_branch import SingleBranch, SingleHyper
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Hyper(SingleHyper):
 
     step: int = hyper(
         12,
-        "decay the rates tenfold every so many epochs",
+        "epochs between decays of the rates by a factor of ten",
         search=(12, 24, 40),
         paper={"coco": 12, "voc": 35},
         low=1,
@@ -22,7 +22,7 @@ class Hyper(SingleHyper):
 
 
 class COMICTail(SingleBranch):
-    """The tail model of COMIC's table."""
+    """The tail model in the tables of COMIC."""
 
     info = MethodInfo(
         key="comic-tail",
@@ -35,18 +35,8 @@ class COMICTail(SingleBranch):
         "rates * 0.1 every 12 epochs",
         unknown="negative",
         regimes=("missing", "ppl", "spl", "pal", "full"),
-        needs=("class counts", "class co-occurrence (mfm_kind=pfm)"),
-        differs="The authors' code trains it with the co-occurrence variant (mfm_kind=pfm) and a "
-        "log-softmax after the projection, sums over batch and classes, and selects the epoch on "
-        "the test set. Head and tail model differ in the step of the learning rates only.",
-        source="authors' code",
-        reference="wannature/COMIC@1de14e5, loss/ (MFM, PFM) and models/CausalNormClassifier.py",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_comic.py::test_single_branch_is_the_modifier_alone",
-            "tests/baselines/test_comic_losses.py::test_modifier_equals_the_authors_code",
-            "tests/baselines/test_comic_losses.py::test_classifier_equals_the_authors_code",
-            "tests/baselines/test_comic.py::test_rates_follow_the_branches",
-        ),
+        needs=("class counts", "class co-occurrence (mfm_kind=pfm)", "its own learning rates"),
+        family="both",
+        summary="the tail model of `comic`: `comic-head` with other rates",
     )
     Hyper = Hyper

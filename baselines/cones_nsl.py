@@ -1,7 +1,7 @@
 """CoNeS without its image part: a slow bank, label correlation, suppressed negatives.
 
-"NSL-lite": the correlation of labels comes from the candidates and stays; the original renews it
-from class activation maps, for which frozen features have no counterpart.
+The label correlation comes from the candidates and is constant. The original updates it from class
+activation maps, which have no counterpart for frozen features.
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.bce import bce
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.bank import initial_bank, pseudo_labels
-from baselines.candidate_parts.labels import CANDIDATE, candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -31,11 +27,13 @@ from baselines.core import (
 )
 from baselines.core.losses import bce_terms
 from baselines.core.statistics import cooccurrence
-from baselines.proden_ml import corrections
+from baselines.shared.binary_cross_entropy import bce
+from baselines.shared.candidate_bank import initial_bank, pseudo_labels
+from baselines.shared.candidate_labels import CANDIDATE, REGIMES, candidates_of, corrections
 
 
 def label_correlation(labels: LabelTable | Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Co-occurrence of candidates, rows normalised.
+    """Co-occurrence of candidates with normalised rows.
 
         C_ij = P(s_j | s_i) / sum_{l != i} P(s_l | s_i)  for i != j,   C_ii = 1
 
@@ -44,7 +42,7 @@ def label_correlation(labels: LabelTable | Tensor, dtype: torch.dtype = torch.fl
         dtype: of the result.
 
     Returns:
-        [C, C]; the row of a class without candidates is zero outside the diagonal.
+        [C, C]; the row of a class without candidates is zero off the diagonal.
     """
     together = cooccurrence(labels, *CANDIDATE, dtype=dtype)
     together.fill_diagonal_(0.0)
@@ -62,7 +60,7 @@ def update_confidence(
         logits: z [B, C].
         candidates: s [B, C], 0 or 1; the row of an image without candidates stays zero.
         correlation: C [C, C].
-        rate: how far the bank moves.
+        rate: step size of the bank.
 
     Returns:
         [B, C].
@@ -73,12 +71,12 @@ def update_confidence(
 
 
 def suppression(logits: Tensor, candidates: Tensor, exponent: float | Tensor) -> Tensor:
-    """The weight of each label in the second loss: 1 on candidates, less on negatives.
+    """The weight of each label in the second loss: 1 for candidates, less for negatives.
 
         a_k = g_k^{1/(r-1)} / ((C - |S|) (sum_{j not in S} g_j)^{1/(r-1)}),
         g = 1 / (r l0 + 1e-8),   l0 = -log(1 - p)
 
-    Negatives that are hard weigh less. The quotient is formed in logarithms: g reaches 1e8.
+    Hard negatives weigh less. The quotient is computed from logarithms, because g reaches 1e8.
 
     Args:
         logits: z [B, C].
@@ -98,7 +96,7 @@ def suppression(logits: Tensor, candidates: Tensor, exponent: float | Tensor) ->
 
 
 def believed(rows: Tensor, candidates: Tensor) -> Tensor:
-    """t_ik = 1[Q_ik > 1/|S_i|], bool [B, C]; a candidate at its starting value is not."""
+    """t_ik = 1[Q_ik > 1/|S_i|], bool [B, C]; false for a candidate at its initial value."""
     even = 1.0 / candidates.to(rows.dtype).sum(1, keepdim=True).clamp(min=1.0)
     return pseudo_labels(rows, even)
 
@@ -107,13 +105,11 @@ def believed(rows: Tensor, candidates: Tensor) -> Tensor:
 class Hyper:
     """Hyperparameters of CoNeS-NSL."""
 
-    bank_rate: float = hyper(
-        0.01, "how far the bank moves in a step", search=(0.005, 0.2), low=0.0, high=1.0
-    )
+    bank_rate: float = hyper(0.01, "step size of the bank", search=(0.005, 0.2), low=0.0, high=1.0)
     weight: float = hyper(0.1, "weight of the loss on believed labels", search=(0.05, 1.0), low=0.0)
     exponent: float = hyper(
         3.0,
-        "r, which sets how strongly hard negatives are suppressed",
+        "r, which determines how strongly hard negatives are suppressed",
         search=(1.5, 4.0),
         paper={"voc": 3.0, "coco": 2.0},
         low=1.1,
@@ -136,29 +132,20 @@ class ConesNSL(Method):
         unknown="estimated",
         regimes=REGIMES,
         needs=("memory per image", "label correlation"),
-        differs="C stays what the candidates say; the authors renew it from clustered features of "
-        "class activation maps. Their code divides C_ij by the sum of row j, a broadcast over the "
-        "wrong axis; here rows are normalised. The weights carry no gradient, as in the code.",
-        source="reconstruction",
-        reference="public code of CoNeS, read and not run, by an implementation in NumPy",
-        tolerance="1e-9; label correlation 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_candidates_steps.py::test_cones_moves_the_bank_then_trains_on_candidates_and_on_believed_labels",
-            "tests/baselines/test_candidates_losses.py::test_suppression_of_negatives",
-            "tests/baselines/test_candidates_losses.py::test_label_correlation",
-        ),
+        family="candidates",
+        summary="suppression of negatives, labels spread by their correlation",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head, the bank [N, C] and the label correlation [C, C]."""
+        """Create the head, the bank [N, C] and the label correlation [C, C]."""
         setup = super().setup(problem, draw)
         setup.memory["bank"] = initial_bank(problem.observed)
         setup.constants["correlation"] = label_correlation(problem.labels)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The bank's rows move, say which candidates are believed, and both losses are taken."""
+        """Update the bank, take the believed candidates from it, and add both losses."""
         logits = self.logits(run, batch.features)
         candidates = candidates_of(batch.observed)
         rows = update_confidence(

@@ -1,8 +1,8 @@
-"""CSL: unknown labels are negatives, but for frequent classes and likely labels, which are ignored.
+"""CSL: unknown labels are negative, but those of frequent classes and likely ones are ignored.
 
-How frequent a class is cannot be counted where labels are missing. It is estimated by a model that
-is trained first, ignoring unknown labels, as the mean of all its predictions in training; then the
-parameters are drawn anew.
+With partial labels, class frequencies cannot be counted. A first model, which ignores unknown
+labels, estimates them as the mean of all its predictions during training. Then the parameters are
+reinitialised.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ from baselines.core import (
     Step,
     hyper,
 )
-from baselines.p_asl import Factors, mode_weights, partial_asymmetric_loss
+from baselines.shared.partial_asymmetric import (
+    PartialAsymmetricHyper,
+    mode_weights,
+    partial_asymmetric_loss,
+)
 
 
 def likely_unknown(logits: Tensor, observed: Tensor, count: int) -> Tensor:
     """The unknown labels of a batch that are most likely positive.
 
-    They are those with the largest logits, which have the smallest n = min(1 - p + m, 1) also
-    where rounding or the margin makes several n equal; ties fall to the earlier entry.
+    They have the largest logits, and therefore the smallest n = min(1 - p + m, 1), also if rounding
+    or the margin makes several n equal. Ties go to the earlier entry.
 
     Args:
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
-        count: how many of the whole batch; all of them where fewer are unknown.
+        count: how many in the batch; if fewer are unknown, all of them.
 
     Returns:
         bool [B, C].
@@ -63,20 +67,20 @@ def selective_weights(
         W = 0 on the K B unknown labels of the batch with the largest predictions
         W = 1 elsewhere
 
-    The second set is chosen among all unknown labels, those of the first included.
+    The second set is selected from all unknown labels, including those of the first set.
 
     Args:
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
         likelihood_topk: K.
-        prior: [C], estimated frequency of each class; None ignores no class.
-        prior_threshold: 0 ignores no class either.
+        prior: [C], the estimated frequency of each class; None to ignore no class.
+        prior_threshold: see above; 0 also ignores no class.
 
     Returns:
         [B, C], in the dtype of `logits`, no gradient.
 
-    Source: Ben-Baruch et al., CVPR 2022. The paper takes the K most likely labels of each image;
-    the authors' code sorts the batch as a whole, which is followed.
+    Source: Ben-Baruch et al., CVPR 2022. The paper takes the K most likely labels of each image.
+    The authors' code sorts all labels of the batch, and so does this function.
     """
     count = likelihood_topk * observed.shape[0]
     ignored = likely_unknown(logits, observed, count)
@@ -87,8 +91,8 @@ def selective_weights(
 
 
 @dataclass(frozen=True)
-class Hyper(Factors):
-    """Hyperparameters of CSL: those of the loss, and the selection."""
+class Hyper(PartialAsymmetricHyper):
+    """Hyperparameters of CSL: those of the loss and those of the selection."""
 
     likelihood_topk: int = hyper(
         5,
@@ -99,7 +103,7 @@ class Hyper(Factors):
     )
     prior_threshold: float = hyper(
         0.5,
-        "frequency above which a class's unknown labels are ignored; 0 for none. "
+        "frequency above which the unknown labels of a class are ignored; 0 for none. "
         "0.05 in the authors' arguments, 0.5 in their commands",
         search=(0.05, 0.5),
         paper={"coco": 0.5},
@@ -107,15 +111,16 @@ class Hyper(Factors):
         high=1.0,
     )
     prior: bool = hyper(
-        True, "train a first model for the class prior; otherwise no class is ignored"
+        True, "train a first model to estimate the class prior; otherwise no class is ignored"
     )
 
 
 class CSL(Method):
     """Class-aware selective loss, in two stages: the prior, then the model.
 
-    Meant where negatives are observed: with positives alone the first model, which ignores all
-    else, finds every class frequent. Complete labels and candidates leave nothing to select.
+    Intended for labels with observed negatives: with positives alone, the first model ignores
+        everything else and finds every class frequent. With complete labels or candidates there is
+        nothing to select.
     """
 
     info = MethodInfo(
@@ -131,33 +136,21 @@ class CSL(Method):
         unknown="estimated",
         regimes=("pal",),
         needs=("two stages", "class prior"),
-        differs="The authors' code sums over batch and classes; here the sum is divided by B*C, so "
-        "that one learning rate serves all methods. It takes the K B likeliest labels of a batch, "
-        "the paper K of each image. The prior comes from a separate run and a file, keyed by class "
-        "names; here from a first stage of as many epochs. As in the code the mean includes the "
-        "epochs of an untrained model.",
-        source="authors' code",
-        reference="Alibaba-MIIL/PartialLabelingCSL@534f3ce, partial_asymmetric_loss.py; "
-        "wannature/COMIC@1de14e5, loss/partial_asymmetric_loss.py; the prior of two stages by "
-        "hand",
-        tolerance="1e-9; prior 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_partial_asymmetric_loss_equals_the_authors_code",
-            "tests/baselines/test_p_asl.py::test_selection",
-            "tests/baselines/test_p_asl.py::test_prior_is_the_mean_of_all_predictions_of_the_first_stage",
-        ),
+        family="partial",
+        summary="`p-asl` that ignores unknown labels that are likely or of frequent classes",
     )
     Hyper = Hyper
 
     def regimes(self) -> tuple[str, ...]:
-        """Without a prior, also where no negative is observed: unknown labels then stand for them.
+        """Without a prior, also the regimes without observed negatives.
 
-        What is left of the unknown labels after the likeliest are dropped holds predictions down.
+        The unknown labels that remain after the most likely ones are dropped then serve as
+        negatives.
         """
         return self.info.regimes if self.hyper.prior else ("pal", "ppl", "spl", "missing")
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and, where a prior is wanted, the mean of no predictions."""
+        """Create the head and, if a prior is used, an empty mean of predictions."""
         setup = super().setup(problem, draw)
         if self.hyper.prior:
             setup.state["prior"] = torch.zeros(problem.num_classes)
@@ -165,13 +158,13 @@ class CSL(Method):
         return setup
 
     def stages(self) -> tuple[Stage, ...]:
-        """The model of the prior, then another from a fresh start."""
+        """Train the model of the prior, then a new model."""
         if not self.hyper.prior:
             return (Stage("selective"),)
         return (Stage("prior"), Stage("selective", restart=("head", "neck")))
 
     def _prior_step(self, run: Run, logits: Tensor, observed: Tensor) -> Step:
-        """The loss without unknown labels, and the mean prediction so far."""
+        """The loss that ignores unknown labels, and the mean prediction so far."""
         weights = mode_weights(observed, "ignore", logits.dtype)
         factors = self.hyper.of_loss()
         loss = partial_asymmetric_loss(logits, observed, weights, reduction="mean", **factors)
@@ -180,7 +173,7 @@ class CSL(Method):
         return Step(loss, state={"prior": run.state["prior"] + change.sum(0) / seen, "seen": seen})
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `partial_asymmetric_loss` with the stage's weights, divided by B*C."""
+        """Apply `partial_asymmetric_loss` with the weights of the stage, averaged over B*C."""
         logits = self.logits(run, batch.features)
         if self.hyper.prior and clock.stage == 0:
             return self._prior_step(run, logits, batch.observed)

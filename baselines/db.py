@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, positives
-from baselines.db_focal import (
-    Counting,
-    CountsHyper,
-    Resampled,
-    SamplerHyper,
+from baselines.shared.class_aware import Counting, CountsHyper, Resampled, SamplerHyper
+from baselines.shared.distribution_balanced import (
     ToleranceHyper,
     WeightHyper,
     distribution_balanced_loss,
@@ -41,22 +38,13 @@ class DB(Counting, Resampled):
         "unknown -> y = 0",
         unknown="negative",
         needs=("class counts", "class-aware sampling"),
-        differs="As db-focal: the authors' code divides kappa by lambda, the default here "
-        "(bias=code); counts and sampler read the observed labels unless told otherwise; an epoch "
-        "is N rows unless length=classes.",
-        source="authors' code",
-        reference="wutong16/DistributionBalancedLoss@14460d0, mllt/models/losses/resample_loss.py",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_db_focal.py::test_equals_the_authors_code",
-            "tests/baselines/test_db_parts.py::test_each_is_db_focal_with_parts_off",
-        ),
+        family="long-tailed",
+        summary="rebalanced weight, class bias, tolerant negatives",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation above."""
+        """Apply `distribution_balanced_loss` without its focal factor, averaged over B*C."""
         return distribution_balanced_loss(
             logits,
             positives(batch.observed, logits.dtype),

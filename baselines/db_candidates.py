@@ -1,8 +1,8 @@
-"""DB-Focal on candidates: the loss for long tails, with class counts that the tail can hide from.
+"""DB-Focal on candidates, with a choice of class counts.
 
-False candidates fall evenly on all negatives, so candidate counts are far flatter than true ones.
-Three priors are offered: the candidate counts as they are, the same with the noise taken out, and
-the true counts as an oracle that shows what the prior is worth.
+False candidates are spread evenly over all negatives, so candidate counts are much flatter than the
+true counts. There are three priors: the candidate counts, the candidate counts corrected for noise,
+and the true counts, an oracle that shows how much a better prior would help.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.labels import CANDIDATE, candidates_of, invert_prior
 from baselines.core import Batch, ClassAware, Clock, Draw, MethodInfo, Problem, Run, Setup, hyper
-from baselines.db_focal import (
-    Resampled,
-    SamplerHyper,
+from baselines.shared.candidate_labels import CANDIDATE, REGIMES, candidates_of, invert_prior
+from baselines.shared.class_aware import Resampled, SamplerHyper
+from baselines.shared.distribution_balanced import (
     ToleranceHyper,
     WeightHyper,
     distribution_balanced_loss,
@@ -30,7 +28,7 @@ class Hyper(SamplerHyper, ToleranceHyper, WeightHyper):
 
     prior: str = hyper(
         "candidates",
-        "class counts: of the candidates, those with the noise taken out, or the true ones",
+        "class counts: of the candidates, corrected for noise (inverted), or true",
         choices=("candidates", "inverted", "true"),
     )
     rho: str = hyper(
@@ -42,7 +40,7 @@ class Hyper(SamplerHyper, ToleranceHyper, WeightHyper):
         2.0, "focal exponent", search=(0.0, 4.0), paper={"voc-lt": 2.0, "coco-lt": 2.0}, low=0.0
     )
     balance: float = hyper(2.0, "factor on the focal loss", search=(1.0, 2.0), low=0.0)
-    focal: bool = hyper(True, "DB-Focal; without it, DB")
+    focal: bool = hyper(True, "use the focal factor (DB-Focal); without it, DB")
 
 
 class DBCandidates(Resampled):
@@ -58,27 +56,19 @@ class DBCandidates(Resampled):
         unknown="estimated",
         regimes=REGIMES,
         needs=("class counts", "class-aware sampling"),
-        differs="The loss is that of db-focal; it was published for complete labels. rho is "
-        "min_c f_c unless given, since the rarest class has hardly any but false candidates.",
-        source="equations",
-        reference="db-focal on the candidates; inverted prior: f = rho + (1-rho) n/N solved for n",
-        tolerance="equal to db-focal, bit for bit; inverted prior 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_candidates.py::test_candidates_without_noise_are_plain_labels",
-            "tests/baselines/test_candidates.py::test_priors_and_lists_of_the_balanced_loss",
-            "tests/baselines/test_candidate_parts.py::test_prior_inversion",
-        ),
+        family="candidates",
+        summary="`db-focal` on candidates, with a choice of prior",
     )
     Hyper = Hyper
 
     def oracle(self) -> tuple[str, ...]:
-        """True counts or the noise rate, where the options ask for them."""
+        """The true counts or the noise rate, if the options ask for them."""
         names: tuple[str, ...] = super().oracle()
         if self.hyper.prior == "true":
             names = ("true_counts", *names)
         if self.hyper.prior == "inverted" and self.hyper.rho == "given":
             names = ("noise_rate", *names)
-        return names
+        return tuple(dict.fromkeys(names))
 
     def _lists(self, problem: Problem) -> ClassAware:
         if self._sampler_is_oracle():
@@ -94,7 +84,7 @@ class DBCandidates(Resampled):
         return problem.labels.count(*CANDIDATE).to(torch.float32)
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head, the class counts of the chosen prior and the number of images."""
+        """Create the head, the class counts of the prior, and the number of images."""
         setup = super().setup(problem, draw)
         counts = self._counts(problem).to(problem.labels.device)
         setup.constants["class_counts"] = counts
@@ -102,7 +92,7 @@ class DBCandidates(Resampled):
         return setup
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The distribution-balanced loss on the candidates, averaged over all B*C entries."""
+        """Apply `distribution_balanced_loss` to the candidates, averaged over all B*C entries."""
         return distribution_balanced_loss(
             logits,
             candidates_of(batch.observed).to(logits.dtype),

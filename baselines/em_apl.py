@@ -1,8 +1,8 @@
-"""EM + APL: entropy maximisation, and in later epochs the least likely labels become negatives.
+"""EM + APL: entropy maximisation; in later epochs the least likely labels become soft negatives.
 
-After a warm-up, at the end of every epoch, each class marks a fixed share of its unknown labels:
-those with the lowest predictions among the ones not marked yet. A marked label keeps, for good, the
-prediction it was marked with as a soft target.
+At the end of every epoch after a warm-up, each class marks a fixed share of its unknown labels: the
+ones with the lowest predictions that are not marked yet. The prediction at this time becomes the
+permanent soft target of a marked label.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Problem, Run, Setup, Step, hyper
-from baselines.em import ALPHA, entropy_maximisation
+from baselines.shared.entropy_maximisation import ALPHA, entropy_maximisation
 
 
 def lowest(probability: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def lowest(probability: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
     Args:
         probability: [N, C].
         eligible: bool [N, C].
-        count: [C], how many per class; all, where fewer are eligible.
+        count: [C], how many per class; if fewer are eligible, all of them.
 
     Returns:
         bool [N, C].
@@ -34,11 +34,11 @@ def lowest(probability: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
 
 
 def quota(unknown: Tensor, share: float, epochs: int, warmup: int) -> Tensor:
-    """Labels that each class marks per epoch: int(share U_c / (E - w)).
+    """The number of labels that each class marks per epoch, int(share U_c / (E - w)).
 
     Args:
-        unknown: bool [N, C], before any is marked; U_c of them in class c.
-        share: of the unknown labels, to be marked over all of training.
+        unknown: bool [N, C], before any label is marked; class c has U_c of them.
+        share: fraction of the unknown labels that is marked in total.
         epochs: E.
         warmup: w, less than E.
 
@@ -64,14 +64,14 @@ class Hyper:
     )
     warmup: int = hyper(
         5,
-        "the first labels are marked at the end of this epoch",
+        "epoch at whose end the first labels are marked",
         search=(3, 4, 5),
         paper={"voc": 5, "coco": 5, "nus": 4, "cub": 3},
         low=1,
     )
     share: float = hyper(
         0.9,
-        "share of a class's unknown labels that is marked until the last epoch",
+        "fraction of the unknown labels of a class that is marked by the last epoch",
         search=(0.5, 1.0),
         paper={"voc": 0.9, "coco": 0.9, "nus": 0.9, "cub": 0.9},
         low=0.0,
@@ -82,8 +82,8 @@ class Hyper:
 class EMAPL(Method):
     """Entropy maximisation with asymmetric pseudo-labelling.
 
-    Meant where labels are unknown; complete labels and candidates leave it plain cross-entropy.
-    Training shorter than the warm-up is EM alone.
+    Intended for partial labels; with complete labels or candidates it is plain cross-entropy. If
+    training is shorter than the warm-up, it is EM.
     """
 
     info = MethodInfo(
@@ -99,25 +99,14 @@ class EMAPL(Method):
         unknown="estimated",
         regimes=("pal", "ppl", "spl", "missing"),
         needs=("memory per image", "a pass over the training set per epoch"),
-        differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their pass "
-        "sees augmented images; here it sees the first view. Their data hold no observed "
-        "negatives; the term of those is ours. Their training stops at the first epoch without a "
-        "better validation mAP, which is the recipe's matter here.",
         version="2",
-        source="authors' code",
-        reference="Correr-Zhou/SPML-AckTheUnknown@ae1ccaf, losses.py: loss_EM_APL; what is marked "
-        "when, by an implementation in NumPy",
-        tolerance="1e-9; marks exact, step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_em.py::test_every_epoch_after_the_warm_up_marks_a_share_for_good",
-            "tests/baselines/test_em.py::test_lowest_takes_the_smallest_of_each_class",
-        ),
+        family="partial",
+        summary="`em`, and unlikely labels become soft negatives",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head; no label is marked."""
+        """Create the head and the memory; no label is marked."""
         setup = super().setup(problem, draw)
         nothing = torch.zeros_like(problem.observed)
         setup.memory["soft"] = nothing.to(torch.float32)
@@ -127,7 +116,7 @@ class EMAPL(Method):
     def epoch_start(
         self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
     ) -> Run:
-        """Mark what the epoch before, number `clock.epoch - 1`, leaves to be marked at its end."""
+        """Mark the labels that are due at the end of the previous epoch, `clock.epoch - 1`."""
         if clock.epoch - 1 < self.hyper.warmup:
             return run
         probability = torch.sigmoid(self.logits(run, features))
@@ -139,7 +128,7 @@ class EMAPL(Method):
         return replace(run, memory={**run.memory, "soft": soft, "marked": marked | fresh})
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `entropy_maximisation` with the batch's soft negatives."""
+        """Apply `entropy_maximisation` with the soft negatives of the batch."""
         logits = self.logits(run, batch.features)
         soft, marked = run.memory["soft"][batch.rows], run.memory["marked"][batch.rows]
         loss = entropy_maximisation(

@@ -1,6 +1,6 @@
-"""GCE: a cross-entropy whose exponent trades its pull on hard labels for robustness to wrong ones.
+"""GCE: a cross-entropy whose exponent trades the fit of hard labels for robustness to wrong ones.
 
-Only candidates can be wrong, so by default only their term is made robust.
+Only candidates can be wrong, so by default only their term is robust.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.labels import candidates_of
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, hyper
+from baselines.shared.candidate_labels import REGIMES, candidates_of
 
 
 def generalised_terms(
@@ -28,7 +27,7 @@ def generalised_terms(
         logits: z [B, C].
         candidates: s [B, C], 0 or 1.
         q: in (0, 1]: near 0 it is binary cross-entropy, at 1 the mean absolute error.
-        terms: which labels may be wrong.
+        terms: the labels with a robust term.
 
     Returns:
         [B, C].
@@ -52,13 +51,13 @@ class Hyper:
 
     q: float = hyper(
         0.7,
-        "exponent: 1 is the mean absolute error, towards 0 it becomes BCE",
+        "exponent: 1 is the mean absolute error, near 0 it is BCE",
         search=(0.1, 1.0),
         paper={"cifar": 0.7},
         low=1e-3,
         high=1.0,
     )
-    terms: str = hyper("candidates", "labels with the robust term", choices=("candidates", "both"))
+    terms: str = hyper("candidates", "labels with a robust term", choices=("candidates", "both"))
 
 
 class GCE(Method):
@@ -74,20 +73,12 @@ class GCE(Method):
         "place of the second term;  s = 0 only for known negatives",
         unknown="estimated",
         regimes=REGIMES,
-        differs="Published for one label per image with a softmax; here per class with a sigmoid, "
-        "robust on candidates only (terms=both: on all labels). Their truncation is left out.",
-        source="equations",
-        reference="Zhang and Sabuncu, NeurIPS 2018, for each class on its own",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_candidates_losses.py::test_generalised_cross_entropy",
-            "tests/baselines/test_candidates_losses.py::test_generalised_cross_entropy_between_its_ends",
-            "tests/baselines/test_candidates_losses.py::test_generalised_method_is_the_mean_with_its_exponent",
-        ),
+        family="candidates",
+        summary="cross-entropy that is robust on candidates",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The mean of `generalised_terms`."""
+        """Take the mean of `generalised_terms` over the batch."""
         candidates = candidates_of(batch.observed).to(logits.dtype)
         return generalised_terms(logits, candidates, self.hyper.q, self.hyper.terms).mean()

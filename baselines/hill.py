@@ -1,7 +1,7 @@
-"""Hill: focal positives with a margin, and negatives whose gradient fades at both ends.
+"""Hill: focal positives with a margin, and negatives whose gradient vanishes at both ends.
 
-The loss of a negative is re-weighted so that a confident prediction is no longer pushed down: it
-may be a missed positive. Unknown labels count as negative.
+The loss of negatives is weighted so that confident predictions are no longer pushed down, because
+they may be missed positives. Unknown labels count as negative.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def hill_loss(
         y = 1:  -(1 - s)^gamma log s,   s = sigmoid(x - m)
         y = 0:  (lam - p) p^2,          p = sigmoid(x)
 
-    The power carries gradient. With lam = 1.5 the gradient of a negative is 3 p^2 (1 - p)^2: it
-    rises and falls, and vanishes where the model is sure.
+    The power is differentiated. With lam = 1.5 the gradient of a negative is 3 p^2 (1 - p)^2, which
+    vanishes if the model is confident either way.
 
     Args:
         logits: [B, C], x.
-        positive: [B, C], 1 or true for positives, 0 for everything else.
+        positive: [B, C], 1 or true for positives, else 0.
         lam: height of the hill.
         margin: m, subtracted from the logits of positives.
         gamma: focal exponent of positives, at least 0.
@@ -49,12 +49,12 @@ def hill_loss(
         ValueError: an unknown `reduction`.
 
     Source: Zhang et al., Simple and Robust Loss Design for Multi-Label Learning with Missing
-    Labels, arXiv:2112.07368. The authors' code takes log s without a guard, which is infinite for
-    a logit below -745 (-103 in float32); here it is a logsigmoid.
+    Labels, arXiv:2112.07368. The authors' code computes log s without a guard, which is infinite
+    for logits below -745 (-103 in float32); here it is a logsigmoid.
     """
     target = positive.to(logits.dtype)
     shifted, probability = logits - margin, torch.sigmoid(logits)
-    # The floor keeps the gradient of a power below one finite at zero.
+    # The lower bound keeps the gradient finite at zero for exponents below one.
     doubt = torch.sigmoid(-shifted).clamp(min=torch.finfo(logits.dtype).tiny)
     loss_positive = -(doubt**gamma) * F.logsigmoid(shifted)
     loss_negative = (lam - probability) * probability**2
@@ -67,7 +67,7 @@ class Hyper:
 
     lam: float = hyper(
         1.5,
-        "height of the hill; at 1.5 the gradient of a negative vanishes where the model is sure",
+        "height of the hill; with 1.5 the gradient of confident negatives vanishes",
         search=(1.3, 2.0),
         paper={"coco": 1.5},
         low=1.0,
@@ -90,7 +90,7 @@ class Hyper:
 class Hill(Method):
     """Hill loss; unknown labels count as negative.
 
-    Meant for missing positives and, as in the paper, for complete labels; among candidates no
+    Intended for missing positives and, as in the paper, for complete labels; with candidates no
     positive is missing.
     """
 
@@ -104,22 +104,13 @@ class Hill(Method):
         "s = sigmoid(x - m),  p = sigmoid(x),  unknown -> y = 0",
         unknown="negative",
         regimes=("full", "pal", "ppl", "spl", "missing"),
-        differs="The authors' code sums over batch and classes; here the sum is divided by B*C, so "
-        "that one learning rate serves all methods. Their log s has no guard; here it is stable.",
-        source="authors' code",
-        reference="xinyu1205/robust-loss-mlml@dcfa4d5, losses.py: Hill; wannature/COMIC@1de14e5, "
-        "loss/HillLoss.py",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_hill_splc.py::test_hill_numpy_reference",
-            "tests/baselines/test_hill_splc.py::test_hill_takes_unknown_as_negative_and_the_mean",
-        ),
+        family="partial",
+        summary="a loss of negatives that vanishes for confident predictions",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `hill_loss`, its sum divided by B*C."""
+        """Apply `hill_loss`, with the sum divided by B*C."""
         return hill_loss(
             logits,
             positives(batch.observed),

@@ -1,4 +1,4 @@
-"""IU and IUN: unknown labels ignored; IUN is told all true negatives."""
+"""IU ignores unknown labels; IUN also reads all true negatives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from baselines.core import (
     negatives,
     positives,
 )
-from baselines.role import guarded_cross_entropy
+from baselines.shared.guarded import guarded_cross_entropy
 
 
 def ignore_unknown(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -24,8 +24,8 @@ def ignore_unknown(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor
 
         L = mean_{b,c} [ z+ nl(p) + z- nl(1 - p) ],   nl(a) = -log(a + 1e-5),   p = sigmoid(x)
 
-    The mean is over all B*C entries and not over the known ones, so the loss shrinks with the share
-    of labels that are known.
+    The mean is over all B*C entries instead of the known ones, so the loss is proportional to the
+    share of known labels.
 
     Args:
         logits: [B, C], x.
@@ -45,8 +45,8 @@ def ignore_unknown(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor
 class IU(Method):
     """Ignore unknown.
 
-    Meant where negatives are observed: with positives alone the loss is least where every label of
-    every image is predicted.
+    Intended for labels with observed negatives: with positives alone, the loss is minimal if every
+        label of every image is predicted.
     """
 
     info = MethodInfo(
@@ -57,29 +57,21 @@ class IU(Method):
         equation="L = mean_{b,c} [ 1[s=1] nl(p) + 1[s=0] nl(1-p) ],  nl(a) = -log(a + 1e-5)",
         unknown="ignored",
         regimes=("full", "pal"),
-        differs="The authors' code adds 1e-5 inside the logarithm and divides by B*C, not by the "
-        "number of observed labels; so does this.",
         version="2",
-        source="authors' code",
-        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_iu",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_spml.py::test_ignore_unknown_divides_by_all_entries",
-            "tests/baselines/test_fuzz_partial_labels.py::test_every_step_equals_the_equations",
-        ),
+        family="partial",
+        summary="unknown labels are ignored",
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `ignore_unknown`."""
+        """Apply `ignore_unknown` to the batch."""
         return ignore_unknown(logits, positives(batch.observed), negatives(batch.observed))
 
 
 class IUN(Method):
-    """Ignore unknown positives, with every true negative given: an upper bound.
+    """Ignore unknown positives, with all true negatives given: an upper bound.
 
-    Meant where labels are unknown: it tells how much the assumed negatives cost, because only the
-    missing positives are missing.
+    Intended for partial labels: it shows the cost of assuming negatives, because it lacks only the
+    missing positives.
     """
 
     info = MethodInfo(
@@ -88,33 +80,22 @@ class IUN(Method):
         paper="Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021",
         year=2021,
         equation="L = mean_{b,c} [ 1[s=1] nl(p) + 1[y=0] nl(1-p) ],  nl(a) = -log(a + 1e-5),  "
-        "y the truth",
+        "y: the true labels",
         unknown="estimated",
         regimes=("pal", "ppl", "spl", "missing"),
-        needs=("true negatives",),
-        differs="The authors' code adds 1e-5 inside the logarithm and divides by B*C; so does "
-        "this. Unknown labels are neither negative nor ignored but told where they are negative.",
         version="2",
-        source="authors' code",
-        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_iun",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_spml.py::test_iun_reads_the_truth_of_the_rows",
-        ),
+        oracle=("true_labels",),
+        family="partial",
+        summary="observed positives and all true negatives",
     )
 
-    def oracle(self) -> tuple[str, ...]:
-        """The complete labels."""
-        return ("true_labels",)
-
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and the true negatives [N, C]."""
+        """Create the head and the true negatives [N, C]."""
         setup = super().setup(problem, draw)
         setup.constants["true_negatives"] = problem.oracle["true_labels"].whole() == 0
         return setup
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `ignore_unknown`, negatives from the truth."""
+        """Apply `ignore_unknown` with the true negatives."""
         known = run.constants["true_negatives"][batch.rows]
         return ignore_unknown(logits, positives(batch.observed), known)

@@ -1,7 +1,7 @@
-"""LDAM: a margin for positives that grows as the class gets rarer, in a proposed multi-label form.
+"""LDAM: a margin on positives that is larger for rarer classes, in a proposed multi-label form.
 
-The paper is about one label per image. Tables of multi-label papers have an LDAM row, but no code
-for it was published; what stands here is the nearest form with one sigmoid per class.
+The paper treats one label per image. Tables of multi-label papers have an LDAM row, but no code for
+it was published; this is the closest form with one sigmoid per class.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, hyper, positives
 from baselines.core.losses import bce_terms, reduced
-from baselines.db_focal import Counting, CountsHyper
+from baselines.shared.class_aware import Counting, CountsHyper
 
 
 def class_margin(class_counts: Tensor, max_margin: float | Tensor) -> Tensor:
-    """The margin of each class: Delta_c = m n_c^(-1/4) / max_j n_j^(-1/4).
+    """The margin of each class, Delta_c = m n_c^(-1/4) / max_j n_j^(-1/4).
 
     A class without positives counts as one with a single positive.
 
@@ -46,14 +46,14 @@ def ldam_loss(
 
         z' = s (z - Delta_c y),   element = softplus(z') - y z'
 
-    With m = 0 and s = 1 it is binary cross-entropy.
+    With m = 0 and s = 1 this is binary cross-entropy.
 
     Args:
         logits: [B, C]; raw scores, which are also the scores at test time.
         target: [B, C] in [0, 1].
         class_counts: [C], positives per class of the training set.
         max_margin: m, see `class_margin`.
-        scale: s, above 0; 1 for an ordinary linear head, 30 for cosines.
+        scale: s, above 0; 1 for a linear head, 30 for cosines.
         reduction: "mean" over all B*C entries, "sum", or "none" for [B, C].
 
     Returns:
@@ -62,9 +62,9 @@ def ldam_loss(
     Raises:
         ValueError: an unknown `reduction`.
 
-    Source: our reading of Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware
-    Margin Loss, NeurIPS 2019, for several labels per image. The original takes Delta off the
-    target's logit in a softmax over s times the cosines.
+    Source: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
+    NeurIPS 2019, adapted to several labels per image. The original subtracts Delta from the logit
+    of the target in a softmax over s times the cosines.
     """
     target = target.to(logits.dtype)
     margin = class_margin(class_counts.to(logits.dtype), max_margin)
@@ -73,7 +73,7 @@ def ldam_loss(
 
 @dataclass(frozen=True)
 class Hyper(CountsHyper):
-    """Hyperparameters of LDAM; the multi-label tables state none."""
+    """Hyperparameters of LDAM; multi-label papers state none."""
 
     max_margin: float = hyper(
         0.5,
@@ -104,25 +104,13 @@ class LDAM(Counting):
         "L = mean_{b,c} [ softplus(z') - y z' ],  unknown -> y = 0",
         unknown="negative",
         needs=("class counts",),
-        differs="Proposed here: the paper is about one label per image (softmax over 30 times the "
-        "cosines, and deferred re-weighting), and no code for the LDAM row of multi-label tables "
-        "was published. Here: a sigmoid per class, the margin on positives alone, an ordinary "
-        "linear head, s = 1, no deferred re-weighting.",
-        source="reconstruction",
-        reference="margins of Cao et al., NeurIPS 2019; the form for several labels is proposed "
-        "here",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_rw_rs_ldam.py::test_ldam_margins",
-            "tests/baselines/test_rw_rs_ldam.py::test_ldam_numpy_reference",
-            "tests/baselines/test_rw_rs_ldam.py::test_counts_are_observed_or_declared",
-        ),
+        family="long-tailed",
+        summary="margins for rare classes, in a proposed multi-label form",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `ldam_loss`."""
+        """Apply `ldam_loss` to the batch."""
         return ldam_loss(
             logits,
             positives(batch.observed, logits.dtype),

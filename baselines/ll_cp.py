@@ -1,6 +1,6 @@
-"""LL-Cp: unknown labels count as negative until their loss is among the largest; then positive.
+"""LL-Cp: unknown labels count as negative until their loss is among the largest, then as positive.
 
-A label that has been turned positive stays so for the rest of training.
+A corrected label remains positive for the rest of training.
 """
 
 from __future__ import annotations
@@ -10,19 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.core import (
-    Batch,
-    Clock,
-    Draw,
-    Method,
-    MethodInfo,
-    Problem,
-    Run,
-    Setup,
-    Step,
-    hyper,
-)
-from baselines.ll_r import (
+from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Problem, Run, Setup, Step, hyper
+from baselines.shared.large_loss import (
     PAPER,
     REGIMES,
     SEARCH,
@@ -34,11 +23,11 @@ from baselines.ll_r import (
 
 
 def constant_count(logits: Tensor, delta: float | Tensor, epoch: int) -> Tensor:
-    """The number of large losses of LL-Cp: k = ceil(B C D) in every epoch but the first.
+    """The number of large losses of LL-Cp, k = ceil(B C D) in every epoch except the first.
 
     Args:
         logits: [B, C].
-        delta: in percent, D = delta / 100.
+        delta: in percent; D = delta / 100.
         epoch: t, counted from 1.
 
     Returns:
@@ -54,20 +43,20 @@ class Hyper:
 
     delta: float = hyper(
         0.1,
-        "percent of a batch's labels that is corrected per step",
+        "percentage of the labels of a batch that is corrected per step",
         search=SEARCH,
         low=0.0,
         high=100.0,
     )
     as_released: bool = hyper(
-        False, "what the code does when started as documented: LL-Ct, nothing is kept"
+        False, "behave like the code when started as documented: LL-Ct, nothing is kept"
     )
 
 
 class LLCp(Method):
     """Large loss correction, permanent.
 
-    Meant where labels are unknown, because only those are corrected.
+    Intended for partial labels, because only unknown labels are corrected.
     """
 
     info = MethodInfo(
@@ -80,32 +69,21 @@ class LLCp(Method):
         "T = k-th largest in the batch,  k = ceil(BC delta/100) from the second epoch on",
         unknown="estimated",
         regimes=REGIMES,
-        needs=("memory per image",),
-        differs="The authors' code compares the scheme's name by identity, which fails for a name "
-        "from the command line: started as documented it is LL-Ct with its growing k, and "
-        "writes no label (as_released=true). The default is what it means to do. As in the code "
-        "the k-th largest is corrected in the step and not written, so that k - 1 are kept; later "
-        "code of the same authors writes all k.",
-        source="authors' code",
-        reference="snucml/LargeLossMatters@5025d16, losses.py: compute_batch_loss",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_large_loss_equals_the_authors_code",
-            "tests/baselines/test_large_loss.py::test_counts",
-            "tests/baselines/test_large_loss.py::test_permanent_corrections_add_up",
-        ),
+        needs=("memory per image", "the epoch"),
+        family="partial",
+        summary="large losses of unknown labels are corrected permanently",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and the labels as corrected so far, int8 [N, C]."""
+        """Create the head and the corrected labels, int8 [N, C]."""
         setup = super().setup(problem, draw)
         if not self.hyper.as_released:
             setup.memory["labels"] = problem.observed.to(torch.int8)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `correction` on the labels as corrected so far."""
+        """Apply `correction` to the labels as corrected so far."""
         logits = self.logits(run, batch.features)
         hidden = batch.observed == -1
         if self.hyper.as_released:

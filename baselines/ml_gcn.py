@@ -1,4 +1,4 @@
-"""ML-GCN: class-wise linear classifiers made by a graph network over label embeddings."""
+"""ML-GCN: a graph network over label embeddings produces the linear classifiers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.bce import bce
 from baselines.core import (
     Batch,
     Clock,
@@ -23,21 +22,22 @@ from baselines.core import (
     positives,
 )
 from baselines.core.statistics import class_counts, cooccurrence
+from baselines.shared.binary_cross_entropy import bce
 
 NEGATIVE_SLOPE = 0.2
 
 
 @dataclass(frozen=True)
 class MLGCNHyper:
-    """The graph and the width of its network."""
+    """Hyperparameters of the graph and of its network."""
 
     hidden: int = hyper(1024, "width between the two graph layers", search=(256, 512, 1024), low=1)
     threshold: float = hyper(
-        0.4, "least P(j given i) that makes an edge", search=(0.1, 0.2, 0.4), low=0.0, high=1.0
+        0.4, "smallest P(j given i) of an edge", search=(0.1, 0.2, 0.4), low=0.0, high=1.0
     )
     neighbours: float = hyper(
         0.25,
-        "total weight of a class's neighbours beside its own 1",
+        "total weight of the neighbours of a class; its own weight is 1",
         search=(0.1, 0.25, 0.5),
         low=0.0,
     )
@@ -46,33 +46,33 @@ class MLGCNHyper:
 def correlation(
     counts: Tensor, together: Tensor, threshold: float = 0.4, neighbours: float = 0.25
 ) -> Tensor:
-    """The re-weighted correlation matrix, self-loops included.
+    """The re-weighted correlation matrix with self-loops.
 
         P_ij = M_ij / n_i,  M_ii = 0;   E_ij = 1[P_ij >= t]  (off the diagonal)
         A = I + p E_ij / (sum_i E_ij + 1e-6)
 
     Args:
         counts: [C], n_i.
-        together: [C, C], M_ij: images with both i and j; the diagonal is not read.
+        together: M [C, C], the number of images with both i and j; the diagonal is ignored.
         threshold: t in [0, 1].
         neighbours: p.
 
     Returns:
         A [C, C]. A class without positives has an empty row.
 
-    Source: Chen et al., CVPR 2019, the re-weighted correlation matrix, in the form of the authors'
-    code: columns are scaled, and the identity is added in full.
+    Source: Chen et al., CVPR 2019, the re-weighted correlation matrix as in the authors' code,
+    which scales columns and adds the full identity.
     """
     identity = torch.eye(len(counts), dtype=counts.dtype, device=counts.device)
     probability = together / counts.clamp(min=1.0)[:, None]
     edges = (probability >= threshold).to(counts.dtype) * (1.0 - identity)
-    # A class that never occurs has P = 0, which is an edge only if the threshold is 0.
+    # A class without images has P = 0, which would be an edge if the threshold is 0.
     edges = edges * (counts > 0).to(counts.dtype)[:, None]
     return identity + neighbours * edges / (edges.sum(0, keepdim=True) + 1e-6)
 
 
 def normalised(adjacency: Tensor) -> Tensor:
-    """A^ = (A D)^T D = D A^T D with D = diag(rowsum(A)^(-1/2)): note the transpose.
+    """A^ = (A D)^T D = D A^T D with D = diag(rowsum(A)^(-1/2)); note the transpose.
 
     Args:
         adjacency: A [C, C], every row with a positive sum.
@@ -105,13 +105,13 @@ def classifiers(adjacency: Tensor, embeddings: Tensor, first: Tensor, second: Te
 
 
 def graph_layer(name: str, inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
-    """A weight [inputs, outputs], uniform in +-1/sqrt(outputs), no bias, as the authors' code."""
+    """A weight [inputs, outputs] without bias, uniform in +-1/sqrt(outputs) as in the code."""
     bound = 1.0 / math.sqrt(outputs)
     return {f"{name}.weight": (draw.uniform(f"{name}.weight", inputs, outputs) * 2.0 - 1.0) * bound}
 
 
 class MLGCN(Method):
-    """A graph network over the classes produces the classifiers; the recipe's head is not used."""
+    """A graph network over the classes produces the classifiers; it replaces the recipe's head."""
 
     info = MethodInfo(
         key="ml-gcn",
@@ -123,25 +123,13 @@ class MLGCN(Method):
         "A^ from co-occurrence with P(j|i) >= 0.4",
         unknown="negative",
         needs=("class counts", "class co-occurrence", "class embeddings (else the identity)"),
-        differs="Statistics come from the observed labels of the split; the authors read those of "
-        "the full, fully labelled data set from a file. Their code scales each column of the "
-        "binary matrix and multiplies by the transpose; that is what is done here. Features are "
-        "what the split holds (theirs: global max pooling at 448 pixels); embeddings are the "
-        "split's, the identity where it has none (theirs: GloVe).",
-        source="equations",
-        reference="Chen et al., CVPR 2019, by an implementation in NumPy; "
-        "megvii-research/ML-GCN@5517d6f, read and not run",
-        tolerance="forward and loss 1e-12; adjacency 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_ml_gcn.py::test_forward_and_loss_in_float64",
-            "tests/baselines/test_ml_gcn.py::test_adjacency_of_observed_labels",
-            "tests/baselines/test_ml_gcn.py::test_adjacency_by_hand",
-        ),
+        family="plain",
+        summary="classifiers from a graph of labels",
     )
     Hyper = MLGCNHyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """Two graph layers; adjacency and embeddings never change."""
+        """Create two graph layers, the adjacency and the embeddings."""
         labels = problem.labels
         adjacency = normalised(
             correlation(
@@ -161,7 +149,7 @@ class MLGCN(Method):
         return Setup(params, constants={"adjacency": adjacency, "embeddings": embeddings})
 
     def logits(self, run: Run, features: Tensor) -> Tensor:
-        """F W^T: [B, D] -> [B, C]."""
+        """Compute F W^T: [B, D] -> [B, C]."""
         weights = classifiers(
             run.constants["adjacency"],
             run.constants["embeddings"],
@@ -171,5 +159,5 @@ class MLGCN(Method):
         return features @ weights.T
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """Binary cross-entropy (the multi-label soft margin loss), unknown as negative."""
+        """Apply `bce` (the multi-label soft margin loss); unknown labels count as negative."""
         return bce(logits, positives(batch.observed, logits.dtype))

@@ -1,13 +1,13 @@
 """NDLP: candidate labels disambiguated by a bank of soft labels, trained with the DB loss.
 
-Every training image i has a set S_i of candidates (s_ik = 1) that holds all its true classes and
-some false ones. A bank Q [N, K] keeps a distribution over each image's candidates. A step
-  (1, 2, 3) turns it into binary labels t by a threshold per class,
+Every training image i has a set S_i of candidates (s_ik = 1) with all its true classes and some
+false ones. A bank Q [N, K] stores a distribution over the candidates of each image. A step
+  (1, 2, 3) converts it to binary labels t by a threshold per class,
   (4) trains on t with the distribution-balanced loss,
-  (5, 6) mixes the images of smallest loss, chosen by a quota per class, and trains on those too,
-  (7) moves the quota, and (8) moves the bank towards the prediction.
-The numbers are those of the functions below, one function each. No paper text was available: the
-steps follow the authors' released code, whose loss and sampler are taken to be those of DB loss.
+  (5, 6) selects the images of smallest loss by a quota per class, mixes them and trains on them,
+  (7) updates the quota, and (8) moves the bank towards the prediction.
+The docstrings of the functions refer to these numbers. The text of the paper was not available: the
+steps follow the authors' released code, whose loss and sampler are assumed to be those of DB loss.
 """
 
 from __future__ import annotations
@@ -17,22 +17,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from baselines.candidate_parts.bank import (
-    batch_shares,
-    class_threshold,
-    initial_bank,
-    inverse_quota,
-    mixing_share,
-    pairs,
-    pseudo_labels,
-    ramps,
-    select,
-    sharpen,
-    update_bank,
-    update_quota,
-    update_share,
-)
-from baselines.candidate_parts.labels import candidates_of, invert_prior
 from baselines.core import (
     Batch,
     ClassAware,
@@ -51,22 +35,38 @@ from baselines.core import (
 )
 from baselines.core.sampling import LENGTHS, epoch_length
 from baselines.core.statistics import class_counts
-from baselines.db_focal import class_bias, distribution_balanced_loss
+from baselines.shared.candidate_bank import (
+    batch_shares,
+    class_threshold,
+    initial_bank,
+    inverse_quota,
+    mixing_share,
+    pairs,
+    pseudo_labels,
+    ramps,
+    select,
+    sharpen,
+    update_bank,
+    update_quota,
+    update_share,
+)
+from baselines.shared.candidate_labels import candidates_of, invert_prior
+from baselines.shared.distribution_balanced import class_bias, distribution_balanced_loss
 
 
 @dataclass(frozen=True)
 class NDLPHyper:
-    """Defaults are those of VOC-LT; COCO-LT's stand beside them."""
+    """Hyperparameters of NDLP; the defaults are those of VOC-LT."""
 
     variant: str = hyper(
         "candidate-faithful",
-        "what sampler and loss see: candidates only, or clean labels as in the released code",
+        "labels of sampler and loss: only candidates, or clean labels as in the released code",
         choices=("candidate-faithful", "repository"),
     )
     prior: str = hyper(
         "auto",
-        "class counts of the loss: true; inverted candidate counts; pseudo, which are inverted in "
-        "the first epoch and then counts of the binary labels; auto takes what the variant does",
+        "class counts of the loss: true; inverted candidate counts; pseudo: inverted in the "
+        "first epoch, then counts of the binary labels; auto: the choice of the variant",
         choices=("auto", "true", "inverted", "pseudo"),
     )
     rho: str = hyper(
@@ -82,18 +82,16 @@ class NDLPHyper:
         low=0.1,
     )
     bank_rate: float = hyper(
-        0.1, "how far the bank moves towards a prediction", search=(0.02, 0.5), low=0.0, high=1.0
+        0.1, "step size of the bank towards a prediction", search=(0.02, 0.5), low=0.0, high=1.0
     )
-    mixup_weight: float = hyper(
-        0.9, "weight that the mixup loss ramps up to", search=(0.3, 1.5), low=0.0
-    )
+    mixup_weight: float = hyper(0.9, "final weight of the mixup loss", search=(0.3, 1.5), low=0.0)
     ratio_start: float = hyper(
-        0.4, "share of a batch to select, at first", search=(0.1, 0.6), low=0.0, high=1.0
+        0.4, "fraction of a batch to select at the beginning", search=(0.1, 0.6), low=0.0, high=1.0
     )
     ratio_end: float = hyper(
-        0.8, "share of a batch to select, in the end", search=(0.6, 1.0), low=0.0, high=1.0
+        0.8, "fraction of a batch to select at the end", search=(0.6, 1.0), low=0.0, high=1.0
     )
-    alpha: float = hyper(0.1, "DB loss: least weight", search=(0.0, 0.5), low=0.0)
+    alpha: float = hyper(0.1, "DB loss: smallest weight", search=(0.0, 0.5), low=0.0)
     beta: float = hyper(10.0, "DB loss: slope of the weight", search=(1.0, 20.0), low=0.0)
     mu: float = hyper(
         0.3,
@@ -113,12 +111,12 @@ class NDLPHyper:
     quota: bool = hyper(True, "adapt the quota, step (7); off keeps it uniform")
     quota_rule: str = hyper(
         "product",
-        "the quota as the released running product, or as the inverse of a moving mean (ours)",
+        "the quota: a running product as released, or the inverse of a moving mean (added here)",
         choices=("product", "inverse-ema"),
     )
     length: str = hyper(
         "images",
-        "rows of an epoch: as many as there are images, or max_k n_k * K / 4",
+        "rows of an epoch: the number of images, or max_k n_k * K / 4",
         choices=LENGTHS,
         paper={"voc-lt": "classes", "coco-lt": "classes", "nus-wide-lt": "classes"},
     )
@@ -126,7 +124,7 @@ class NDLPHyper:
 
 
 class NDLP(Method):
-    """The steps above in the order of the released code; only a 0 is a non-candidate."""
+    """The steps above in the order of the released code; every label except 0 is a candidate."""
 
     info = MethodInfo(
         key="ndlp",
@@ -140,26 +138,8 @@ class NDLP(Method):
         version="2",
         regimes=("candidates", "pal", "full"),
         needs=("memory per image", "class counts", "class-aware sampler", "second forward pass"),
-        differs="variant=repository is the released code: its loss weights and its sampler read "
-        "clean labels, which the candidates setting hides. The default replaces the counts by "
-        "inverted candidate counts (first epoch) and counts of the binary labels, and the "
-        "sampler's lists by the binary labels (first epoch: shuffled). Their epoch is "
-        "max n_k K / 4 draws (length=classes), here N rows by default. In both, as in the code, "
-        "the bank sees logits with the DB loss's class bias.",
-        source="reconstruction",
-        reference="zhongjingyu1/NDLP@2c2467a, read and not run, by an implementation in NumPy; "
-        "the loss, of which the source is not public, is taken to be DB-Focal",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_candidate_parts.py::test_bank_threshold_and_labels",
-            "tests/baselines/test_candidate_parts.py::test_distribution_balanced_elements",
-            "tests/baselines/test_candidate_parts.py::test_mixture",
-            "tests/baselines/test_candidate_parts.py::test_selection_and_quota",
-            "tests/baselines/test_candidate_parts.py::test_bank_update",
-            "tests/baselines/test_candidate_parts.py::test_ramps",
-            "tests/baselines/test_ndlp.py::test_step_is_the_sum_of_its_parts",
-            "tests/baselines/test_ndlp.py::test_sampling_and_epoch_length",
-        ),
+        family="candidates",
+        summary="label confidence, a quota per class, mixup",
     )
     Hyper = NDLPHyper
 
@@ -171,7 +151,7 @@ class NDLP(Method):
         return default if self.hyper.prior == "auto" else str(self.hyper.prior)
 
     def oracle(self) -> tuple[str, ...]:
-        """Clean counts and labels in the repository variant; the noise rate where it is given."""
+        """Clean counts and labels in the repository variant; the noise rate if it is given."""
         names = ["true_counts"] if self._prior() == "true" else []
         if self._repository():
             names.append("true_labels")
@@ -184,7 +164,7 @@ class NDLP(Method):
         return invert_prior(problem.labels, problem.oracle["noise_rate"] if given else None)
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head, the bank, the quota and the first epoch's class counts."""
+        """Create the head, the bank, the quota and the class counts of the first epoch."""
         bank = initial_bank(problem.observed)
         if self._prior() == "true":
             counts = torch.as_tensor(problem.oracle["true_counts"]).to(bank)
@@ -212,7 +192,7 @@ class NDLP(Method):
     def epoch_start(
         self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
     ) -> Run:
-        """A uniform quota (the product starts anew) and, from the second epoch, new counts."""
+        """Reset the quota to uniform and, from the second epoch on, update the counts."""
         state = dict(run.state)
         if "share" not in state:
             state["quota"] = torch.full_like(state["quota"], 1.0 / problem.num_classes)
@@ -245,14 +225,14 @@ class NDLP(Method):
             kappa=self.hyper.kappa,
         )
 
-    def _mixed(self, run: Run, batch: Batch, sharp: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
+    def _mixed(self, run: Run, batch: Batch, sharp: Tensor, selected: Tensor, draw: Draw) -> Tensor:
         """Step (6): mean DB(f(x'), y') over C; 0 where C is empty."""
-        first, second = pairs(chosen, draw.permutation("ndlp/pairs", chosen.shape[0]))
+        first, second = pairs(selected, draw.permutation("ndlp/pairs", selected.shape[0]))
         share = mixing_share(draw.uniform("ndlp/share", 7)).to(sharp.dtype)
         features = share * batch.features[first] + (1.0 - share) * batch.features[second]
         target = share * sharp[first] + (1.0 - share) * sharp[second]
         loss = self._elements(run, self.logits(run, features), target).mean(1)
-        inside = chosen[first].to(loss.dtype)
+        inside = selected[first].to(loss.dtype)
         return (loss * inside).sum() / inside.sum().clamp(min=1.0)
 
     def _next_state(self, run: Run, rows: Tensor) -> dict[str, Tensor]:
@@ -275,8 +255,8 @@ class NDLP(Method):
         elements = self._elements(run, logits, pseudo.to(logits.dtype))
         loss = elements.mean()
         if self.hyper.selection and epoch >= 1:
-            chosen = select(elements.detach().mean(1), pseudo, run.state["quota"], ratio)
-            loss = loss + weight * self._mixed(run, batch, sharp, chosen, draw)
+            selected = select(elements.detach().mean(1), pseudo, run.state["quota"], ratio)
+            loss = loss + weight * self._mixed(run, batch, sharp, selected, draw)
         counts, num_images = run.state["counts"], bank.shape[0]
         seen = logits.detach() + class_bias(
             counts, num_images, self.hyper.kappa, self.hyper.neg_scale

@@ -8,14 +8,8 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, positives
 from baselines.core.losses import reduced
-from baselines.db_focal import (
-    Counting,
-    CountsHyper,
-    Resampled,
-    SamplerHyper,
-    ToleranceHyper,
-    distribution_balanced_loss,
-)
+from baselines.shared.class_aware import Counting, CountsHyper, Resampled, SamplerHyper
+from baselines.shared.distribution_balanced import ToleranceHyper, distribution_balanced_loss
 
 
 def negative_tolerant_loss(
@@ -34,8 +28,8 @@ def negative_tolerant_loss(
         y = 1:  softplus(-(z - v))
         y = 0:  softplus(lambda (z - v)) / lambda
 
-    v is minus `baselines.db_focal.class_bias`. It is the distribution-balanced loss without weight
-    and without focal factor; with lambda = 1 and kappa = 0 it is binary cross-entropy.
+    v is minus `class_bias`. This is the distribution-balanced loss without weight and focal factor;
+    with lambda = 1 and kappa = 0 it is binary cross-entropy.
 
     Args:
         logits: [B, C]; raw scores, which are also the scores at test time.
@@ -53,8 +47,8 @@ def negative_tolerant_loss(
     Raises:
         ValueError: an unknown `bias` or `reduction`.
 
-    Source: Wu et al., Distribution-Balanced Loss, ECCV 2020; see `class_bias` for what the authors'
-    code does differently.
+    Source: Wu et al., Distribution-Balanced Loss, ECCV 2020; see `class_bias` for the difference to
+    the authors' code.
     """
     elements = distribution_balanced_loss(
         logits,
@@ -92,24 +86,13 @@ class NTR(Counting, Resampled):
         "unknown -> y = 0",
         unknown="negative",
         needs=("class counts", "class-aware sampling"),
-        differs="The paper's bias is v = kappa log(N/n - 1); the authors' code divides kappa by "
-        "lambda, and its published numbers come from that: bias=code is the default. Their code "
-        "cannot run this part alone. Counts and sampler read the observed labels unless told "
-        "otherwise.",
-        source="authors' code",
-        reference="wutong16/DistributionBalancedLoss@14460d0, "
-        "mllt/models/losses/resample_loss.py, its weights set to one",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_db_parts.py::test_ntr_numpy_reference",
-            "tests/baselines/test_db_parts.py::test_each_is_db_focal_with_parts_off",
-        ),
+        family="long-tailed",
+        summary="class bias, tolerant negatives",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `negative_tolerant_loss`."""
+        """Apply `negative_tolerant_loss` to the batch."""
         return negative_tolerant_loss(
             logits,
             positives(batch.observed, logits.dtype),

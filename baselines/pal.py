@@ -1,10 +1,9 @@
-"""PAL-loss: observed and estimated labels weighted against each other, by batch and by epoch.
+"""PAL-loss: observed and pseudo labels, weighted by batch and by epoch.
 
-Unknown labels are replaced by what the model itself predicted for the image one epoch earlier, on
-a random subset drawn anew for every image and epoch. Three factors, none of which carries
-gradient, weight the terms: the share of positives in the batch, the progress of training, and a
-penalty for images on which nothing is predicted. The paper's equations contradict its text in
-places; what is written here is the reading that satisfies the text.
+A random subset of the unknown labels, new for every image and epoch, is replaced by the predictions
+of the model for the image one epoch earlier. Three factors without gradient weight the terms: the
+share of positives in the batch, the progress of training, and a penalty for images without any
+prediction. Some equations of the paper contradict its text; this implementation follows the text.
 """
 
 from __future__ import annotations
@@ -41,17 +40,17 @@ def class_shares(
 
     Args:
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
-        floor: the least beta.
-        total: T, "all" for B*C or "observed" for the number of observed labels. P, the number of
-            observed positives, equals the latter where only positives are observed; alpha is then
-            zero and no true label counts, which is why "all" is the default.
+        floor: the smallest beta.
+        total: T, "all" for B*C or "observed" for the number of observed labels. P is the number of
+            observed positives. If only positives are observed, P equals the number of observed
+            labels, alpha is zero and positives have no weight; hence the default "all".
         dtype: of the result.
 
     Returns:
         alpha and beta, scalars.
 
     Raises:
-        ValueError: `total` is neither of the two.
+        ValueError: an unknown `total`.
     """
     if total not in ("all", "observed"):
         raise ValueError(f"total is '{total}'; it must be 'all' or 'observed'")
@@ -88,25 +87,25 @@ def pal_loss(
         d = exp((e + margin - E) / E)                                (1 without `schedule`)
         penalty_i = 2 if max_c p_ic <= threshold else 1              (1 without `penalty`)
 
-    E_i are the observed labels of image i and S_i a subset of its unknown ones; the mean over an
-    empty set is zero. Pseudo labels t and all factors carry no gradient.
+    E_i are the observed labels of image i, and S_i is a subset of its unknown labels; the mean over
+    an empty set is zero. The pseudo labels t and all factors have no gradient.
 
     Args:
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
-        pseudo: [B, C] in [0, 1], t; read only where `subset_mask` is set.
+        pseudo: t [B, C] in [0, 1]; read only where `subset_mask` is true.
         subset_mask: [B, C], 1 or true for the unknown labels in S_i.
         epoch: e, counted from 1.
         epochs: E.
-        margin: observed and unknown terms weigh the same in epoch E - margin.
+        margin: observed and unknown terms have the same weight in epoch E - margin.
         floor: see `class_shares`.
-        threshold: the greatest probability at which an image counts as without prediction.
-        weights: whether alpha and beta apply.
-        schedule: whether d applies.
-        penalty: whether the penalty applies.
+        threshold: an image without a larger probability counts as having no prediction.
+        weights: whether to use alpha and beta.
+        schedule: whether to use d.
+        penalty: whether to use the penalty.
         total: see `class_shares`.
-        even_unknown: weigh both halves of the unknown terms by 1/2 instead of alpha and beta (not
-            in the paper): with alpha >> beta unpinned pseudo labels drift towards positive.
+        even_unknown: weight both parts of the unknown terms by 1/2 instead of alpha and beta (not
+            in the paper), because with alpha >> beta the pseudo labels drift towards positive.
 
     Returns:
         A scalar.
@@ -114,9 +113,9 @@ def pal_loss(
     Raises:
         ValueError: an unknown `total`.
 
-    Source: Zhang et al., arXiv:2308.00166, equations 8 to 12. As printed, the exponent of d
-    lacks -E and the penalty is inverted; both contradict the text, which is followed here. P and T
-    are undefined there.
+    Source: Zhang et al., arXiv:2308.00166, equations 8 to 12. As printed, the exponent of d lacks
+    -E and the penalty is inverted. Both contradict the text, which is followed here. The paper does
+    not define P and T.
     """
     one = logits.new_ones(())
     alpha, beta = one, one
@@ -126,13 +125,13 @@ def pal_loss(
     relative = torch.exp((one * margin + epoch - epochs) / epochs) if schedule else one
 
     known = (observed != -1).to(logits.dtype)
-    chosen = subset_mask.to(logits.dtype)
+    subset = subset_mask.to(logits.dtype)
     label = (observed == 1).to(logits.dtype)
     pseudo = pseudo.detach().to(logits.dtype)
     log_positive, log_negative = F.logsigmoid(logits), F.logsigmoid(-logits)
     of_known = alpha * label * log_positive + beta * (1.0 - label) * log_negative
     of_unknown = unknown_alpha * pseudo * log_positive + unknown_beta * (1 - pseudo) * log_negative
-    terms = masked_mean(of_known, known, 1) + relative * masked_mean(of_unknown, chosen, 1)  # [B]
+    terms = masked_mean(of_known, known, 1) + relative * masked_mean(of_unknown, subset, 1)  # [B]
     if penalty:
         silent = (torch.sigmoid(logits.detach()) <= threshold).all(1)
         terms = torch.where(silent, 2.0, 1.0) * terms
@@ -142,13 +141,13 @@ def pal_loss(
 def random_subset(unknown: Tensor, uniform: Tensor, fraction: float | Tensor) -> Tensor:
     """A random subset of each image's unknown labels, without replacement.
 
-    It holds round(fraction * |U_i|) labels, halves rounded up, and at least one where there is one.
-    The fraction is read to six decimals and the product is exact: 0.65 of 90 labels are 58.5 and
-    so 59, which float32, the precision of a stacked run's fraction, would make 58.
+    It has round(fraction * |U_i|) labels, with halves rounded up, and at least one if any label is
+    unknown. The fraction is rounded to six decimals and the product is exact: 0.65 of 90 labels is
+    58.5, hence 59, whereas in float32, the dtype of the fraction in stacked runs, it would be 58.
 
     Args:
         unknown: bool [B, C].
-        uniform: [B, C] in [0, 1); the smallest ones are taken.
+        uniform: [B, C] in [0, 1); the labels with the smallest values are taken.
         fraction: in (0, 1].
 
     Returns:
@@ -163,37 +162,46 @@ def random_subset(unknown: Tensor, uniform: Tensor, fraction: float | Tensor) ->
 
 @dataclass(frozen=True)
 class Hyper:
-    """Hyperparameters of PAL-loss; the last six are switches for ablations and variants."""
+    """Hyperparameters of PAL-loss; the last six are for ablations and variants."""
 
     q: float = hyper(
         0.5,
-        "share of the unknown labels in a step; at least one is taken",
+        "fraction of the unknown labels that is used in a step; at least one label",
         search=(0.25, 0.5, 0.75, 1.0),
         low=0.0,
         high=1.0,
     )
     margin: float = hyper(
-        3.0, "epochs before the end at which both kinds weigh the same", search=(1.0, 5.0)
+        3.0,
+        "epochs before the end at which observed and unknown terms have the same weight",
+        search=(1.0, 5.0),
     )
     floor: float = hyper(
-        0.05, "least weight of negative terms", search=(0.01, 0.2), low=0.0, high=1.0
+        0.05, "smallest weight of negative terms", search=(0.01, 0.2), low=0.0, high=1.0
     )
     threshold: float = hyper(
-        0.1, "an image without a greater probability is penalised", search=(0.05, 0.2), low=0.0
+        0.1, "an image without a larger probability is penalised", search=(0.05, 0.2), low=0.0
     )
-    weights: bool = hyper(True, "weigh positive and negative terms by alpha and beta")
-    schedule: bool = hyper(True, "weigh unknown terms by the epoch")
+    weights: bool = hyper(True, "weight positive and negative terms by alpha and beta")
+    schedule: bool = hyper(True, "weight unknown terms by the epoch")
     penalty: bool = hyper(True, "double the loss of images without any prediction")
-    total: str = hyper("all", "labels that positives are a share of", choices=("all", "observed"))
-    online: bool = hyper(False, "pseudo labels from the same step instead of the epoch before")
-    even_unknown: bool = hyper(False, "weigh both halves of the unknown terms by 1/2")
+    total: str = hyper(
+        "all",
+        "denominator of the share of positives: all labels, or the observed ones",
+        choices=("all", "observed"),
+    )
+    online: bool = hyper(
+        False, "take pseudo labels from the same step instead of the previous epoch"
+    )
+    even_unknown: bool = hyper(False, "weight both parts of the unknown terms by 1/2")
 
 
 class PAL(Method):
-    """PAL-loss with stored pseudo labels on a random subset of the unknown ones.
+    """PAL-loss with stored pseudo labels on a random subset of the unknown labels.
 
-    Meant where labels are unknown and, as in the paper, for complete labels, where it is a weighted
-    cross-entropy; among candidates no label is unknown, and what is wrong there are the positives.
+    Intended for partial labels and, as in the paper, for complete labels, where it is a weighted
+    cross-entropy. It is not meant for candidate labels, where no label is unknown and some
+    positives are wrong.
     """
 
     info = MethodInfo(
@@ -209,23 +217,14 @@ class PAL(Method):
         "\nE observed, S a random share q of the unknown labels",
         unknown="estimated",
         regimes=("full", "pal", "ppl", "spl", "missing"),
-        needs=("memory per image", "random subsets"),
-        differs="No code was published. The exponent of d and the penalty are corrected to what "
-        "the paper's text says; T is B*C, because a share of the observed labels is 1 where only "
-        "positives are observed; q, which the paper does not give, is 0.5. even_unknown is ours.",
-        source="equations",
-        reference="arXiv:2308.00166, eq. 8-12, with the exponent and the penalty corrected",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_pal.py::test_equals_the_given_numbers",
-            "tests/baselines/test_pal.py::test_numpy_reference",
-            "tests/baselines/test_pal.py::test_memory_holds_the_predictions_of_the_epoch_before",
-        ),
+        needs=("memory per image", "random subsets", "the epoch"),
+        family="both",
+        summary="pseudo labels on a random subset of the unknown labels, with balanced weights",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and, unless `online`, pseudo labels: 0.5 on unknown, else the label."""
+        """Create the head and, unless `online`, pseudo labels: 0.5 if unknown, else the label."""
         setup = super().setup(problem, draw)
         if not self.hyper.online:
             observed = problem.observed.to(torch.float32)
@@ -233,7 +232,7 @@ class PAL(Method):
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `pal_loss`; then all unknown labels of the batch are estimated anew."""
+        """Apply `pal_loss`, then update the pseudo labels of all unknown labels of the batch."""
         logits = self.logits(run, batch.features)
         unknown = batch.observed == -1
         fresh = torch.sigmoid(logits).detach()

@@ -1,4 +1,4 @@
-"""Partial BCE: known labels alone, weighted by how many of an image's labels are known."""
+"""Partial BCE: only known labels, weighted by the share of known labels of the image."""
 
 from __future__ import annotations
 
@@ -33,32 +33,35 @@ def partial_bce(
         L = mean_i [ g(r_i) / C  sum_{c known} -(y log p + (1 - y) log(1 - p)) ]
         g(r) = a r^gamma + b,   r_i the share of image i's labels that are known
 
-    An image without known labels contributes zero and stays in the mean. a = 1, b = 0, gamma = -1
-    is the mean over an image's known labels; a = 0, b = 1 is the sum over them divided by C.
+    An image without known labels contributes zero and counts in the mean. With a = 1, b = 0 and
+    gamma = -1 this is the mean over the known labels of an image; with a = 0 and b = 1 it is their
+    sum divided by C.
 
     Args:
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
         a: slope of the weight.
-        b: its value at r = 0; g(1) = 1 where a + b = 1.
+        b: weight at r = 0; g(1) = 1 if a + b = 1.
         gamma: exponent of the share.
 
     Returns:
         A scalar, the mean over images.
 
     Source: Durand, Mehrasa and Mori, Learning a Deep ConvNet for Multi-label Classification with
-    Partial Labels, CVPR 2019, equations 1 and 2; the default weight is five where a tenth of the
+    Partial Labels, CVPR 2019, equations 1 and 2; the default weight is five if a tenth of the
     labels is known. No code was published.
     """
     known = (observed != -1).to(logits.dtype)
-    share = known.mean(1).clamp(min=1.0 / logits.shape[1])  # of no known label: any finite weight
+    share = known.mean(1).clamp(
+        min=1.0 / logits.shape[1]
+    )  # without known labels: any finite weight
     weight = a * share**gamma + b
     terms = known * bce_terms(logits, positives(observed, logits.dtype))
     return (weight * terms.mean(1)).mean()
 
 
 def known_bce(logits: Tensor, observed: Tensor) -> Tensor:
-    """The mean of binary cross-entropy over all known labels of a batch; zero without any.
+    """The mean of binary cross-entropy over all known labels of a batch; zero if there are none.
 
     Args:
         logits: [B, C].
@@ -85,7 +88,7 @@ class Hyper:
     )
     b: float = hyper(
         5.45,
-        "weight where nothing is known; 1 - a gives complete labels the weight 1",
+        "weight if no label is known; 1 - a gives complete labels the weight 1",
         search=(1.0, 10.0),
         paper={"coco": 5.45},
     )
@@ -97,17 +100,17 @@ class Hyper:
     )
     normalise: str = hyper(
         "image",
-        "weigh each image by its share of known labels, or take the mean over a batch's known ones",
+        "weight images by their share of known labels, or average over all known labels of a batch",
         search=("image", "batch"),
         choices=("image", "batch"),
     )
 
 
 class PartialBCE(Method):
-    """Partial BCE; unknown labels do not exist for it.
+    """Partial BCE; unknown labels are ignored.
 
-    Meant where negatives are observed: with positives alone the loss is least where every label of
-    every image is predicted.
+    Intended for labels with observed negatives: with positives alone, the loss is minimal if every
+    label of every image is predicted.
     """
 
     info = MethodInfo(
@@ -120,23 +123,13 @@ class PartialBCE(Method):
         "g(r) = a r^gamma + b,  r_i = share of known labels",
         unknown="ignored",
         regimes=("full", "pal"),
-        differs="No code was published; images without known labels, where g may be infinite, "
-        "contribute zero. normalise=batch is the loss of the HCP code base instead: one mean over "
-        "all known labels of the batch.",
-        source="equations",
-        reference="Durand et al., CVPR 2019, eq. 1-2; normalise=batch: the authors' code "
-        "HCPLab-SYSU/HCP-MLR-PL@d9fd300, loss/SST.py: BCELoss",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_partial_bce.py::test_numpy_reference",
-            "tests/baselines/test_partial_bce.py::test_method",
-        ),
+        family="partial",
+        summary="BCE on known labels, weighted by their share",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `partial_bce`, or of `known_bce`."""
+        """Apply `partial_bce` or `known_bce` to the batch."""
         if self.hyper.normalise == "batch":
             return known_bce(logits, batch.observed)
         a, b, gamma = self.hyper.a, self.hyper.b, self.hyper.gamma

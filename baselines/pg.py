@@ -1,6 +1,6 @@
-"""PG: the probability guided loss, which joins re-balanced probabilities and adaptive exponents.
+"""PG: the probability guided loss combines re-balanced probabilities and adaptive exponents.
 
-Every row of the ablations in the paper is a setting of the hyperparameters:
+Every row of the ablations in the paper corresponds to a setting of the hyperparameters:
 
 | table | row | raised | adaptive | focal | and |
 |---|---|---|---|---|---|
@@ -12,8 +12,8 @@ Every row of the ablations in the paper is a setting of the hyperparameters:
 | 5 | Focal, APAF | none | none | fixed, adaptive | factors 1, kappa 0, rebalance off |
 | 5 | APR + Focal, APR + APAF | as table 4 | lambda1_negative | fixed, adaptive | |
 
-On VOC-LT `raised_groups` is tail, on COCO-LT head+medium+tail. The defaults are AF of VOC-LT, the
-paper's final loss there.
+`raised_groups` is tail on VOC-LT and head+medium+tail on COCO-LT. The defaults are AF on VOC-LT,
+the final loss of the paper.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.apaf import RatioHyper, probability_ratio
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, hyper, positives
 from baselines.core.losses import reduced
-from baselines.pr import PR, Factors, selections
-from baselines.pr import Hyper as PRHyper
+from baselines.shared.probability_ratio import RatioHyper, probability_ratio
+from baselines.shared.rebalancing import Factors, Rebalanced, RebalancingHyper, selections
 
 ADAPTABLE = ("lambda1_negative", "lambda1_positive", "lambda2_positive")
 FOCALS = ("none", "fixed", "adaptive")
@@ -41,14 +40,14 @@ class Guidance:
     """The switches of the probability guided loss.
 
     Attributes:
-        adaptive: which factors are multiplied by the ratio of means: "none", or names of
+        adaptive: the factors that are multiplied by the ratio of means: "none", or names of
             `ADAPTABLE` joined by "+".
-        lambda1_positive: "narrow" lets lambda1+ rise where negatives lead, as table 1 of the paper
-            demands; "literal" inverts it, as equation 8 suggests for a positive factor.
+        lambda1_positive: "narrow" increases lambda1+ if negatives lead, as table 1 of the paper
+            requires; "literal" does the opposite, as equation 8 suggests for a positive factor.
         focal: "none", "fixed" (exponent gamma) or "adaptive" (APAF).
-        probability: what the focal factor and the means are of: "raw" for sigmoid(z),
+        probability: the probability in the focal factor and in the means: "raw" for sigmoid(z),
             "regularised" for sigmoid(lambda1 (z - v)).
-        negative_probability: see `baselines.apaf.probability_ratio`.
+        negative_probability: see `baselines.shared.probability_ratio`.
     """
 
     adaptive: str = "lambda1_negative"
@@ -58,7 +57,7 @@ class Guidance:
     negative_probability: str = "complement"
 
     def check(self) -> None:
-        """Raise a ValueError that names a switch whose value is none of its choices."""
+        """Raise a ValueError if a switch is not one of its choices."""
         for name, choices in (
             ("adaptive", selections(ADAPTABLE)),
             ("lambda1_positive", DIRECTIONS),
@@ -66,12 +65,12 @@ class Guidance:
             ("probability", PROBABILITIES),
         ):
             if getattr(self, name) not in choices:
-                wanted = f"it must be one of {list(choices)}"
-                raise ValueError(f"{name} is '{getattr(self, name)}'; {wanted}")
+                value = getattr(self, name)
+                raise ValueError(f"{name} is '{value}'; it must be one of {list(choices)}")
 
 
 def adapted(factors: Factors, ratio: Tensor, guidance: Guidance) -> Factors:
-    """Adaptive probability re-balancing: some factors times a power of p- / p+.
+    """Adaptive probability re-balancing: some factors are multiplied by a power of p- / p+.
 
         lambda1- <- lambda1- p- / p+
         lambda2+ <- lambda2+ p+ / p-
@@ -80,22 +79,22 @@ def adapted(factors: Factors, ratio: Tensor, guidance: Guidance) -> Factors:
     Args:
         factors: the base factors.
         ratio: [C], p- / p+.
-        guidance: which of them adapt.
+        guidance: the switches, of which `adaptive` and `lambda1_positive` apply.
 
     Returns:
         The factors of this batch.
 
-    Source: Lin, AAAI 2023, which names the scheme without an equation; this follows equation 8 and
-    table 1.
+    Source: Lin, AAAI 2023, which mentions the scheme without an equation; this follows equation 8
+    and table 1.
     """
-    chosen = guidance.adaptive.split("+")
-    upwards = ratio if guidance.lambda1_positive == "narrow" else 1.0 / ratio
+    adaptive = guidance.adaptive.split("+")
+    upward = ratio if guidance.lambda1_positive == "narrow" else 1.0 / ratio
     changed = {
         "lambda1_negative": factors.lambda1_negative * ratio,
         "lambda2_positive": factors.lambda2_positive / ratio,
-        "lambda1_positive": factors.lambda1_positive * upwards,
+        "lambda1_positive": factors.lambda1_positive * upward,
     }
-    return replace(factors, **{name: changed[name] for name in ADAPTABLE if name in chosen})
+    return replace(factors, **{name: changed[name] for name in ADAPTABLE if name in adaptive})
 
 
 def probability_guided_loss(
@@ -121,21 +120,20 @@ def probability_guided_loss(
         lambda+ = lambda- = gamma                               focal = "fixed"
         lambda+ = lambda- = 0                                   focal = "none"
 
-    p is sigmoid(z) or, regularised, sigmoid(lambda1 (z - v)) with the label's own lambda1; p+ and
-    p- are the batch means of `baselines.apaf.probability_ratio`, of the factors before they are
-    adapted by `adapted`. Ratios carry no gradient; p does. With fixed exponents, regularised p,
-    balance 2, the weight and the bias of the DB loss, lambda1- = lambda2- and positive factors of 1
-    it is DB-Focal.
+    p is sigmoid(z) or, regularised, sigmoid(lambda1 (z - v)) with the lambda1 of the label. p+ and
+    p- are the batch means of `probability_ratio`, with the factors before `adapted`. The ratios
+    have no gradient; p has. With fixed exponents, regularised p, balance 2, the weight and the bias
+    of the DB loss, lambda1- = lambda2- and positive factors of 1, this is DB-Focal.
 
     Args:
         logits: [B, C]; raw scores, which are also the scores at test time.
         target: [B, C], 0 or 1.
         shift: v, a number or [C].
-        shot: int64 [C], the shot group of each class, see `baselines.pr.shot_groups`.
+        shot: int64 [C], the shot group of each class, see `baselines.shared.rebalancing`.
         factors: the base factors.
         guidance: the switches.
         gamma: lambda0.
-        balance: factor on the loss of both classes where `focal` is not "none".
+        balance: factor on the loss unless `focal` is "none".
         limit: see `probability_ratio`.
         weight: [B, C] or None: the rebalanced weight of the DB loss.
         reduction: "mean" over all B*C entries, "sum", or "none" for [B, C].
@@ -146,8 +144,8 @@ def probability_guided_loss(
     Raises:
         ValueError: a switch or `reduction` that is not one of its choices.
 
-    Source: Lin, Probability Guided Loss, AAAI 2023, equation 10, whose exponents of e have the
-    signs exchanged: as printed it rewards wrong labels. No code was published.
+    Source: Lin, Probability Guided Loss, AAAI 2023, equation 10. Its exponents of e have the wrong
+    signs: as printed it rewards wrong labels. No code was published.
     """
     guidance.check()
     target = target.to(logits.dtype)
@@ -171,7 +169,7 @@ def probability_guided_loss(
         adaptive = guidance.focal == "adaptive"
         exponents = (gamma / ratio, gamma * ratio) if adaptive else (gamma, gamma)
         seen = (logits, logits) if raw else (score_positive, score_negative)
-        # Powers in the logarithm: exact near 1, and finite in value and gradient everywhere.
+        # Powers are taken of logarithms: exact near 1, with finite value and gradient everywhere.
         positive = balance * torch.exp(exponents[0] * F.logsigmoid(-seen[0])) * positive
         negative = balance * torch.exp(exponents[1] * F.logsigmoid(seen[1])) * negative
     element = target * positive + (1.0 - target) * negative
@@ -179,12 +177,12 @@ def probability_guided_loss(
 
 
 @dataclass(frozen=True)
-class Hyper(RatioHyper, PRHyper):
-    """Hyperparameters of PG: those of PR and APAF, and the switches of the paper's tables."""
+class Hyper(RatioHyper, RebalancingHyper):
+    """Hyperparameters of PG: those of PR and APAF, and the switches of the tables of the paper."""
 
     adaptive: str = hyper(
         "lambda1_negative",
-        "which factors follow the ratio of mean probabilities",
+        "factors that follow the ratio of mean probabilities",
         search=("none", "lambda1_negative", "lambda1_negative+lambda2_positive"),
         paper={"voc-lt": "lambda1_negative", "coco-lt": "lambda1_negative"},
         choices=selections(ADAPTABLE),
@@ -197,7 +195,7 @@ class Hyper(RatioHyper, PRHyper):
     )
     focal: str = hyper(
         "adaptive",
-        "no focal factor, one with the exponent gamma, or APAF",
+        "focal factor: none, with the fixed exponent gamma, or adaptive as in APAF",
         search=FOCALS,
         paper={"voc-lt": "adaptive", "coco-lt": "adaptive"},
         choices=FOCALS,
@@ -213,7 +211,7 @@ class Hyper(RatioHyper, PRHyper):
     )
 
 
-class PG(PR):
+class PG(Rebalanced):
     """Probability guided loss with class-aware sampling; unknown labels count as negative."""
 
     info = MethodInfo(
@@ -229,26 +227,13 @@ class PG(PR):
         "unknown -> y = 0",
         unknown="negative",
         needs=("class counts", "class-aware sampling"),
-        differs="No code was published, and equations 9 and 10 are printed with wrong signs. Not "
-        "said, and therefore options: what p- is of (negative_probability), p of the raw or the "
-        "regularised logit (probability=raw as printed), the weight w (rebalance=true, as the "
-        "table's rows start from DB), the factor 2 of DB-Focal (balance=1, without it), kappa "
-        "over lambda (bias=code), an adaptive lambda1+ (lambda1_positive_adapts). The raised "
-        "factors are ours (see PR). Shot groups are of the observed counts.",
-        source="equations",
-        reference="Lin, AAAI 2023, with the signs of the printed equations corrected",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_pg.py::test_numpy_reference_in_value",
-            "tests/baselines/test_pg.py::test_numpy_reference_in_gradient",
-            "tests/baselines/test_pg.py::test_method_as_db_focal",
-        ),
+        family="long-tailed",
+        summary="`pr` and `apaf` combined",
     )
     Hyper = Hyper
 
     def guidance(self) -> Guidance:
-        """The switches that the hyperparameters say."""
+        """The switches given by the hyperparameters."""
         return Guidance(
             adaptive=self.hyper.adaptive,
             lambda1_positive=self.hyper.lambda1_positive_adapts,
@@ -258,7 +243,7 @@ class PG(PR):
         )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `probability_guided_loss`."""
+        """Apply `probability_guided_loss` to the batch."""
         target = positives(batch.observed, logits.dtype)
         return probability_guided_loss(
             logits,

@@ -1,4 +1,4 @@
-"""PiCO-bank: a bank of soft labels that moves towards hard guesses, without PiCO's prototypes."""
+"""PiCO-bank: a bank of soft labels that moves towards hard guesses; PiCO without prototypes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.bce import bce
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.bank import class_threshold, initial_bank
-from baselines.candidate_parts.labels import candidates_of
-from baselines.core import (
-    Batch,
-    Clock,
-    Draw,
-    Method,
-    MethodInfo,
-    Problem,
-    Run,
-    Setup,
-    Step,
-    hyper,
-)
-from baselines.proden_ml import corrections
+from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Problem, Run, Setup, Step, hyper
+from baselines.shared.binary_cross_entropy import bce
+from baselines.shared.candidate_bank import class_threshold, initial_bank
+from baselines.shared.candidate_labels import REGIMES, candidates_of, corrections
 
 
 def hard_guess(logits: Tensor, candidates: Tensor, threshold: Tensor) -> Tensor:
-    """Candidates that the classifier holds above the bank's own level, s 1[p > phi].
+    """The candidates with a prediction above the mean of the bank, s 1[p > phi].
 
     Args:
         logits: z [B, C].
@@ -41,7 +28,7 @@ def hard_guess(logits: Tensor, candidates: Tensor, threshold: Tensor) -> Tensor:
 
 
 def momentum(epoch: int, epochs: int, start: float | Tensor, end: float | Tensor) -> float | Tensor:
-    """The bank's m = start + (end - start) epoch / epochs, `epoch` from 0."""
+    """The momentum m = start + (end - start) epoch / epochs, with `epoch` from 0."""
     return start + (end - start) * (epoch / epochs)
 
 
@@ -50,10 +37,10 @@ class Hyper:
     """Hyperparameters of PiCO-bank."""
 
     momentum_start: float = hyper(
-        0.95, "momentum of the bank, at first", search=(0.8, 0.99), low=0.0, high=1.0
+        0.95, "momentum of the bank at the beginning", search=(0.8, 0.99), low=0.0, high=1.0
     )
     momentum_end: float = hyper(
-        0.8, "momentum of the bank, in the end", search=(0.5, 0.95), low=0.0, high=1.0
+        0.8, "momentum of the bank at the end", search=(0.5, 0.95), low=0.0, high=1.0
     )
 
 
@@ -72,29 +59,19 @@ class PiCOBank(Method):
         unknown="estimated",
         regimes=REGIMES,
         needs=("memory per image",),
-        differs="PiCO has one true label per image: it moves the bank towards the one-hot vector "
-        "of the best candidate, found by prototypes of a contrastive embedding, and trains by "
-        "softmax cross-entropy. Here the guess may hold several labels or none, comes from the "
-        "classifier, and the loss is binary cross-entropy; there are neither prototypes nor "
-        "contrastive views.",
-        source="reconstruction",
-        reference="the bank of public code of PiCO, read and not run, by an implementation in "
-        "NumPy",
-        tolerance="1e-9",
-        evidence=(
-            "tests/baselines/test_candidates_steps.py::test_pico_trains_on_the_bank_then_moves_it_to_the_guess",
-        ),
+        family="candidates",
+        summary="a bank of soft labels that moves towards guessed labels",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and the bank, even over each image's candidates."""
+        """Create the head and the bank, uniform over the candidates of each image."""
         setup = super().setup(problem, draw)
         setup.memory["bank"] = initial_bank(problem.observed)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The loss on the bank's rows; then they move towards the guess."""
+        """Apply `bce` to the rows of the bank, then move them towards the guess."""
         logits = self.logits(run, batch.features)
         bank = run.memory["bank"]
         rows = bank[batch.rows]

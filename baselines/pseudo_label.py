@@ -1,4 +1,4 @@
-"""Pseudo-label: unknown labels replaced by what the model said of the image one epoch earlier."""
+"""Pseudo-label: unknown labels are replaced by the predictions of the previous epoch."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from baselines.core.losses import bce_terms
 
 
 def pseudo_label_loss(logits: Tensor, observed: Tensor, pseudo: Tensor) -> Tensor:
-    """Cross-entropy against labels where they are observed and pseudo labels where not.
+    """Cross-entropy with observed labels, and with pseudo labels where none is observed.
 
         L = mean_i [ mean_{E_i} H(y, p) + mean_{U_i} H(t, p) ]
         H(y, p) = -y log p - (1 - y) log(1 - p)
 
-    E_i are the observed labels of image i, U_i the unknown ones; each mean is over its own number
-    of labels, and zero over none.
+    E_i are the observed labels of image i, and U_i the unknown ones; the mean over an empty set is
+    zero.
 
     Args:
         logits: [B, C].
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
-        pseudo: [B, C] in [0, 1], t; read only where a label is unknown, no gradient.
+        pseudo: t [B, C] in [0, 1]; read only where a label is unknown, without gradient.
 
     Returns:
         A scalar, the mean over images.
 
-    Source: Zhang et al., arXiv:2308.00166, equation 7, the baseline "PL" of their tables.
+    Source: Zhang et al., arXiv:2308.00166, equation 7, the baseline "PL" in the tables.
     """
     hidden = unknowns(observed, logits.dtype)
     of_known = bce_terms(logits, positives(observed, logits.dtype))
@@ -48,9 +48,9 @@ def pseudo_label_loss(logits: Tensor, observed: Tensor, pseudo: Tensor) -> Tenso
 
 
 class PseudoLabel(Method):
-    """Soft pseudo labels, kept per image and refreshed at every visit.
+    """Soft pseudo labels, stored per image and updated at every visit.
 
-    Meant where labels are unknown.
+    Intended for partial labels.
     """
 
     info = MethodInfo(
@@ -64,27 +64,19 @@ class PseudoLabel(Method):
         unknown="estimated",
         regimes=("pal", "ppl", "spl", "missing"),
         needs=("memory per image",),
-        differs="No code was published, and the paper does not say when pseudo labels change: here "
-        "at each visit of an image, to what was predicted just before the step.",
-        source="equations",
-        reference="arXiv:2308.00166, eq. 7",
-        tolerance="1e-9; memory over steps 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_pseudo_label.py::test_numpy_reference",
-            "tests/baselines/test_pseudo_label.py::test_is_pal_loss_without_its_factors",
-            "tests/baselines/test_pseudo_label.py::test_memory_follows_the_predictions",
-        ),
+        family="partial",
+        summary="unknown labels take the predictions of the previous epoch",
     )
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head and the pseudo labels: 0.5 on unknown labels, else the label."""
+        """Create the head and the pseudo labels: 0.5 if unknown, else the label."""
         setup = super().setup(problem, draw)
         observed = problem.observed.to(torch.float32)
         setup.memory["pseudo"] = torch.where(problem.observed == -1, 0.5, observed)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `pseudo_label_loss`; then the unknown labels are estimated anew."""
+        """Apply `pseudo_label_loss`, then update the pseudo labels of the batch."""
         logits = self.logits(run, batch.features)
         unknown = batch.observed == -1
         pseudo = run.memory["pseudo"][batch.rows]

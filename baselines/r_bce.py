@@ -8,14 +8,8 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, positives
 from baselines.core.losses import bce_terms, reduced
-from baselines.db_focal import (
-    Counting,
-    CountsHyper,
-    Resampled,
-    SamplerHyper,
-    WeightHyper,
-    rebalanced_weight,
-)
+from baselines.shared.class_aware import Counting, CountsHyper, Resampled, SamplerHyper
+from baselines.shared.distribution_balanced import WeightHyper, rebalanced_weight
 
 
 def rebalanced_bce(
@@ -30,15 +24,15 @@ def rebalanced_bce(
 ) -> Tensor:
     """Binary cross-entropy with the rebalanced weight: element = w_bc (softplus(z) - y z).
 
-    w is `baselines.db_focal.rebalanced_weight`; with alpha = 1/2 and beta = 0 it is 1.
+    w is `rebalanced_weight`; with alpha = 1/2 and beta = 0 it is 1.
 
     Args:
         logits: [B, C].
         target: [B, C] in [0, 1].
         class_counts: [C], positives per class of the training set.
-        alpha: the least weight.
+        alpha: the smallest weight.
         beta: steepness of the weight.
-        mu: the ratio at which it is half way.
+        mu: the ratio at which the sigmoid is one half.
         reduction: "mean" over all B*C entries, "sum", or "none" for [B, C].
 
     Returns:
@@ -72,23 +66,13 @@ class RBCE(Counting, Resampled):
         "L = mean_{b,c} [ w (softplus(z) - y z) ],  unknown -> y = 0",
         unknown="negative",
         needs=("class counts", "class-aware sampling"),
-        differs="The paper smooths the ratio r; the authors' code adds alpha and extends r to "
-        "negatives, where it may be far above 1, as here. An image without positives has the "
-        "weight alpha + 1. Their counts and sampler read the complete labels; here both read the "
-        "observed ones unless told otherwise.",
-        source="authors' code",
-        reference="wutong16/DistributionBalancedLoss@14460d0, mllt/models/losses/resample_loss.py",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_db_parts.py::test_r_bce_numpy_reference",
-            "tests/baselines/test_db_parts.py::test_each_is_db_focal_with_parts_off",
-        ),
+        family="long-tailed",
+        summary="rebalanced weight",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `rebalanced_bce`."""
+        """Apply `rebalanced_bce` to the batch."""
         return rebalanced_bce(
             logits,
             positives(batch.observed, logits.dtype),

@@ -1,7 +1,7 @@
-"""RECORDS-ML: soft labels from logits whose class bias is taken out, the bias measured in passing.
+"""RECORDS-ML: soft labels from logits without the class bias, which is estimated during training.
 
-A classifier under a long tail says head classes whatever it is shown. What it says of the mean
-feature is that bias; it is subtracted where soft labels are made, and nowhere else.
+Under a long tail, a classifier prefers head classes for any input. Its prediction for the mean
+feature measures this bias. The bias is subtracted only where soft labels are computed.
 """
 
 from __future__ import annotations
@@ -12,36 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.bce import bce
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.labels import candidates_of
-from baselines.core import (
-    Batch,
-    Clock,
-    Draw,
-    Method,
-    MethodInfo,
-    Problem,
-    Run,
-    Setup,
-    Step,
-    hyper,
-)
-from baselines.proden_ml import corrections
+from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Problem, Run, Setup, Step, hyper
+from baselines.shared.binary_cross_entropy import bce
+from baselines.shared.candidate_labels import REGIMES, candidates_of, corrections
 
 
 def rebalanced_logits(logits: Tensor, bias: Tensor, tau: float | Tensor) -> Tensor:
-    """Logits without the class bias.
+    """Subtract the class bias from logits.
 
         zr_k = z_k - tau (log b_k - mean_j log b_j),   b = sigmoid(bias)
 
     Args:
         logits: z [B, C].
         bias: [C], the logits of the mean feature.
-        tau: how much of the bias is taken out.
+        tau: fraction of the bias that is subtracted.
 
     Returns:
-        [B, C]; the mean over classes of an image's logits is unchanged.
+        [B, C]; the mean of the logits of an image does not change.
     """
     level = F.logsigmoid(bias)
     return logits - tau * (level - level.mean())
@@ -51,9 +38,11 @@ def rebalanced_logits(logits: Tensor, bias: Tensor, tau: float | Tensor) -> Tens
 class Hyper:
     """Hyperparameters of RECORDS-ML."""
 
-    tau: float = hyper(1.0, "how much of the class bias is taken out", search=(0.0, 2.0), low=0.0)
+    tau: float = hyper(
+        1.0, "fraction of the class bias that is subtracted", search=(0.0, 2.0), low=0.0
+    )
     feature_rate: float = hyper(
-        0.1, "how far the mean feature moves in a step", search=(0.01, 0.5), low=0.0, high=1.0
+        0.1, "step size of the mean feature", search=(0.01, 0.5), low=0.0, high=1.0
     )
     warmup: int = hyper(
         1, "epochs of BCE on all candidates before the bank is used", search=(0, 1, 2, 5), low=0
@@ -61,7 +50,7 @@ class Hyper:
 
 
 class RecordsML(Method):
-    """Dynamic rebalancing of self-made soft labels in a multi-label form [reconstruction]."""
+    """Dynamic rebalancing of soft labels in a multi-label form [reconstruction]."""
 
     info = MethodInfo(
         key="records-ml",
@@ -74,28 +63,20 @@ class RecordsML(Method):
         unknown="estimated",
         regimes=REGIMES,
         needs=("memory per image", "moving mean feature"),
-        differs="RECORDS has one true label per image: softmax for b and Q, no centring (it "
-        "cancels in a softmax), no warm-up, softmax cross-entropy. h starts at zero, as in the "
-        "authors' code. It is the mean of the features that enter the head; theirs is that of the "
-        "layer before the last, which differs for a head with a hidden layer.",
-        source="reconstruction",
-        reference="public code of RECORDS, read and not run, by an implementation in NumPy",
-        tolerance="1e-9",
-        evidence=(
-            "tests/baselines/test_candidates_steps.py::test_records_takes_the_bias_out_of_the_labels",
-        ),
+        family="candidates",
+        summary="soft labels without the class bias of the mean feature",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head, the bank [N, C] and the mean feature [D]."""
+        """Create the head, the bank [N, C] and the mean feature [D]."""
         setup = super().setup(problem, draw)
         setup.memory["bank"] = candidates_of(problem.observed)
         setup.state["mean_feature"] = setup.memory["bank"].new_zeros(problem.feature_dim)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The loss on the bank's rows (in the warm-up on s); then mean feature and rows move."""
+        """Apply `bce` to the bank (in the warm-up to s), then update mean feature and bank."""
         logits = self.logits(run, batch.features)
         rate = self.hyper.feature_rate
         mean = (1.0 - rate) * run.state["mean_feature"] + rate * batch.features.mean(0)

@@ -1,4 +1,4 @@
-"""RS: binary cross-entropy on rows drawn class by class."""
+"""RS: binary cross-entropy on class-aware rows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from baselines.bce import bce
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, positives
-from baselines.db_focal import Resampled, SamplerHyper
+from baselines.shared.binary_cross_entropy import bce
+from baselines.shared.class_aware import Resampled, SamplerHyper
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,11 @@ class RS(Resampled):
         "L = mean_{b,c} [ softplus(z) - y z ],  unknown -> y = 0",
         unknown="negative",
         needs=("class-aware sampling",),
-        differs="As in the DB-loss code: an image stands in the list of each of its classes, so "
-        "that frequent classes are still drawn more often. Their lists hold the complete labels; "
-        "here the observed ones unless told otherwise. Their epoch is max n_c C / 4 draws "
-        "(length=classes); here it is N rows by default.",
-        source="equations",
-        reference="the law of the sampler of wutong16/DistributionBalancedLoss@14460d0, "
-        "mllt/datasets/loader/sampler.py, with random numbers of our own; BCE as bce",
-        tolerance="rows exact; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_rw_rs_ldam.py::test_rs_is_bce_on_class_aware_rows",
-            "tests/baselines/test_core.py::test_class_aware_laws",
-            "tests/baselines/test_core.py::test_epoch_length",
-        ),
+        family="long-tailed",
+        summary="BCE on class-aware rows",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """Binary cross-entropy, unknown as negative."""
+        """Apply `bce`; unknown labels count as negative."""
         return bce(logits, positives(batch.observed, logits.dtype))

@@ -1,4 +1,4 @@
-"""RW: binary cross-entropy with a weight per class, by the inverse of its frequency."""
+"""RW: binary cross-entropy with class weights from the inverse class frequency."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, hyper, positives
 from baselines.core.losses import bce_terms, reduced
-from baselines.db_focal import Counting, CountsHyper
+from baselines.shared.class_aware import Counting, CountsHyper
 
 FORMS = ("inverse-sqrt", "inverse")
 
@@ -33,7 +33,7 @@ def frequency_weight(
         [C].
 
     Raises:
-        ValueError: `form` is neither of the two.
+        ValueError: an unknown `form`.
     """
     if form not in FORMS:
         raise ValueError(f"form is '{form}'; it must be one of {list(FORMS)}")
@@ -53,8 +53,8 @@ def reweighted_bce(
     """Binary cross-entropy with class weights: element = s_c (softplus(z) - y z).
 
     The weight multiplies positives and negatives of a class alike and is not normalised: on VOC-LT
-    it reaches 16.9 (inverse-sqrt) or 286 (inverse). With equal counts it is a constant times binary
-    cross-entropy.
+        it reaches 16.9 (inverse-sqrt) or 286 (inverse). With equal counts this is a constant times
+        binary cross-entropy.
 
     Args:
         logits: [B, C].
@@ -101,23 +101,13 @@ class RW(Counting):
         "unknown -> y = 0",
         unknown="negative",
         needs=("class counts",),
-        differs="The authors' code can divide the weights by their maximum, which is off by "
-        "default and absent here; whether the published row used it is not known. Counts are of "
-        "the observed positives unless told otherwise, and at least 1.",
-        source="authors' code",
-        reference="wutong16/DistributionBalancedLoss@14460d0, "
-        "mllt/models/losses/resample_loss.py; form=inverse by an implementation in NumPy",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_long_tail_vectors.py::test_equals_the_vectors",
-            "tests/baselines/test_rw_rs_ldam.py::test_rw_numpy_reference",
-            "tests/baselines/test_rw_rs_ldam.py::test_counts_are_observed_or_declared",
-        ),
+        family="long-tailed",
+        summary="weights from inverse class frequency",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `reweighted_bce`."""
+        """Apply `reweighted_bce` to the batch."""
         return reweighted_bce(
             logits,
             positives(batch.observed, logits.dtype),

@@ -1,8 +1,8 @@
-"""SoLar-ML: soft labels by optimal transport onto a class prior that the training estimates itself.
+"""SoLar-ML: soft labels by optimal transport to a class prior that is estimated during training.
 
-Predictions within the candidate sets are moved, row by row and column by column, until classes
-receive what the prior says. Images whose loss on those labels is small train on them and on their
-mixtures; the others train on their renormalised predictions of the visit before.
+Predictions within the candidate sets are normalised by rows and columns in turn, until the classes
+have the shares of the prior. Images with a small loss on these labels train on them and on
+mixtures; the others train on their renormalised predictions of the previous visit.
 """
 
 from __future__ import annotations
@@ -12,16 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.bank import (
-    initial_bank,
-    mixing_share,
-    pairs,
-    ramps,
-    select,
-    update_bank,
-)
-from baselines.candidate_parts.labels import candidates_of
 from baselines.core import (
     Batch,
     Clock,
@@ -36,46 +26,55 @@ from baselines.core import (
     masked_mean,
 )
 from baselines.core.losses import bce_terms
-from baselines.proden_ml import corrections
+from baselines.shared.candidate_bank import (
+    initial_bank,
+    mixing_share,
+    pairs,
+    ramps,
+    select,
+    update_bank,
+)
+from baselines.shared.candidate_labels import REGIMES, candidates_of, corrections
 
-_ROWS = 8192  # of the training set at a time
+_ROWS = 8192  # rows of the training set per block
 
 
 def relative(rows: Tensor) -> Tensor:
-    """The multi-label reading of a distribution: y_ik = q_ik / max_j q_ij; zero rows stay zero."""
+    """A distribution read as several labels: y_ik = q_ik / max_j q_ij; zero rows remain zero."""
     return rows / rows.amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
 
 
 def sharpened(table: Tensor, exponent: float | Tensor) -> Tensor:
-    """The transport's kernel, T^exponent with every column's factor taken out.
+    """The kernel of the transport, T^exponent with columns divided by their maximum.
 
-    Factors of columns cancel in the transport; powers of small numbers would vanish in float32.
+    Factors of columns cancel in the transport. Without them powers of small numbers would underflow
+    in float32.
 
     Args:
-        table: T [n, C], not negative.
+        table: T [n, C], non-negative.
         exponent: above 0.
 
     Returns:
-        [n, C] in [0, 1]; the column of a class that no image has stays zero.
+        [n, C] in [0, 1]; the column of a class without predictions remains zero.
     """
     return (table / table.amax(0).clamp(min=torch.finfo(table.dtype).tiny)) ** exponent
 
 
 def sinkhorn(kernel: Tensor, prior: Tensor, iterations: int) -> Tensor:
-    """Transport with row sums 1 and column sums in proportion to a prior.
+    """Transport with row sums 1 and column sums proportional to a prior.
 
         repeat: T_ik <- T_ik prior_k / sum_i T_ik,   T_ik <- T_ik / sum_k T_ik
 
-    The matrix itself is scaled, not two vectors: entries stay within [0, 1] also where no transport
-    with these sums exists.
+    The matrix itself is scaled instead of two vectors, so entries remain in [0, 1] also if no
+    transport with these sums exists.
 
     Args:
-        kernel: [n, C], not negative; a zero row stays zero and takes no part.
+        kernel: [n, C], non-negative; a zero row remains zero and has no influence.
         prior: [C], sums to 1.
-        iterations: a fixed number.
+        iterations: number of iterations.
 
     Returns:
-        [n, C]; zero wherever the kernel is.
+        [n, C]; zero where the kernel is zero.
 
     Source: Cuturi, NeurIPS 2013, as SoLar uses it.
     """
@@ -88,7 +87,7 @@ def sinkhorn(kernel: Tensor, prior: Tensor, iterations: int) -> Tensor:
 
 
 def label_shares(rows: Tensor) -> Tensor:
-    """Every class's share of the labels that weigh over half of their row's greatest: -> [C]."""
+    """The share of each class in the labels above half of their row's maximum, [C]."""
     counts = (relative(rows) > 0.5).to(rows.dtype).sum(0)
     return counts / counts.sum().clamp(min=1.0)
 
@@ -98,31 +97,31 @@ class Hyper:
     """Hyperparameters of SoLar-ML."""
 
     sharpen: float = hyper(
-        3.0, "exponent on predictions before the transport", search=(1.0, 5.0), low=0.1
+        3.0, "exponent of predictions before the transport", search=(1.0, 5.0), low=0.1
     )
     ratio_start: float = hyper(
-        0.2, "share of a batch to select, at first", search=(0.1, 0.5), low=0.0, high=1.0
+        0.2, "fraction of a batch to select at the beginning", search=(0.1, 0.5), low=0.0, high=1.0
     )
     ratio_end: float = hyper(
-        0.6, "share of a batch to select, in the end", search=(0.4, 0.9), low=0.0, high=1.0
+        0.6, "fraction of a batch to select at the end", search=(0.4, 0.9), low=0.0, high=1.0
     )
     weight: float = hyper(
-        0.9, "weight that the selected images ramp up to", search=(0.5, 1.0), low=0.0, high=1.0
+        0.9, "final weight of the selected images", search=(0.5, 1.0), low=0.0, high=1.0
     )
     confidence: float = hyper(
         0.99,
-        "agreement of label and prediction that selects an image whatever its loss",
+        "agreement of label and prediction above which an image is always selected",
         search=(0.9, 1.0),
         low=0.0,
         high=1.0,
     )
     prior_rate: float = hyper(
-        0.1, "how far the class prior moves in an epoch", search=(0.01, 0.5), low=0.0, high=1.0
+        0.1, "step size of the class prior per epoch", search=(0.01, 0.5), low=0.0, high=1.0
     )
     iterations: int = hyper(50, "iterations of the transport", search=(20, 50, 100), low=1)
     queue: int = hyper(
         512,
-        "recent predictions that the transport sees beside the batch",
+        "number of recent predictions that the transport uses besides the batch",
         search=(256, 512, 1024),
         low=1,
     )
@@ -146,26 +145,13 @@ class SoLarML(Method):
         version="2",
         regimes=REGIMES,
         needs=("memory per image", "predictions on the training set", "second forward pass"),
-        differs="SoLar has one true label per image and softmax cross-entropy: here a distribution "
-        "is read as labels q / max q under binary cross-entropy, classes select by labels above "
-        "1/2 and not by the greatest, and the prior counts those. There is no second view, so no "
-        "consistency term, and no training beforehand to estimate the prior: it starts uniform "
-        "and moves by 0.1. Ramps run over all epochs. A batch without candidates at all trains "
-        "on negatives. The code's queue of 64 batches is 512 rows here.",
-        source="reconstruction",
-        reference="public code of SoLar, read and not run, by an implementation in NumPy",
-        tolerance="1e-9",
-        evidence=(
-            "tests/baselines/test_candidates_steps.py::test_solar_is_the_sum_of_its_parts",
-            "tests/baselines/test_candidates_steps.py::test_solar_trains_on_the_bank_in_the_first_epoch_and_where_nothing_is_chosen",
-            "tests/baselines/test_candidates_steps.py::test_solar_prior_follows_the_labels_of_the_predictions",
-            "tests/baselines/test_candidates_steps.py::test_transport",
-        ),
+        family="candidates",
+        summary="Sinkhorn refinery, selection by class, mixup",
     )
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """The head, the bank, a uniform prior and an empty queue."""
+        """Create the head, the bank, a uniform prior and an empty queue."""
         setup = super().setup(problem, draw)
         bank = initial_bank(problem.observed)
         setup.memory["bank"] = bank
@@ -176,7 +162,7 @@ class SoLarML(Method):
     def epoch_start(
         self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
     ) -> Run:
-        """From the second epoch, the prior moves towards the shares of predicted labels."""
+        """From the second epoch on, move the prior towards the shares of predicted labels."""
         if clock.epoch == 1:
             return run
         candidates = candidates_of(problem.observed)
@@ -191,25 +177,27 @@ class SoLarML(Method):
         prior = torch.where(shares.sum() > 0, moved, run.state["prior"])
         return replace(run, state=run.state | {"prior": prior})
 
-    def _chosen(self, plan: Tensor, seen: Tensor, scores: Tensor, run: Run, ratio: float) -> Tensor:
-        """Images of small loss in one of their classes, or with an agreed label, bool [B]."""
+    def _select(self, plan: Tensor, seen: Tensor, scores: Tensor, run: Run, ratio: float) -> Tensor:
+        """Images with a small loss in one of their classes, or with high agreement, bool [B]."""
         labels = relative(plan) > 0.5
         agreed = (plan * seen).sum(1) > self.hyper.confidence
         return select(scores, labels, run.state["prior"], ratio) | agreed
 
-    def _mixed(self, run: Run, batch: Batch, target: Tensor, chosen: Tensor, draw: Draw) -> Tensor:
-        """The loss of mixtures of chosen images with each other."""
-        first, second = pairs(chosen, draw.permutation("solar/pairs", chosen.shape[0]))
+    def _mixed(
+        self, run: Run, batch: Batch, target: Tensor, selected: Tensor, draw: Draw
+    ) -> Tensor:
+        """The loss of mixtures of pairs of selected images."""
+        first, second = pairs(selected, draw.permutation("solar/pairs", selected.shape[0]))
         share = mixing_share(draw.uniform("solar/share", 7)).to(target.dtype)
         features = share * batch.features[first] + (1.0 - share) * batch.features[second]
         mixed = share * target[first] + (1.0 - share) * target[second]
         losses = bce_terms(self.logits(run, features), mixed).mean(1)
-        return masked_mean(losses, chosen[first].to(losses.dtype))
+        return masked_mean(losses, selected[first].to(losses.dtype))
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """Transport, selection, the loss of both groups; then bank and queue take the prediction.
+        """Transport, select, add the losses of both groups, then update bank and queue.
 
-        The first epoch trains on the renormalised predictions alone, which are the candidates then.
+        The first epoch trains only on the bank, which is still uniform over the candidates.
         """
         epoch, ratios = clock.epoch - 1, (self.hyper.ratio_start, self.hyper.ratio_end)
         weight, ratio = ramps(epoch, clock.epochs, self.hyper.weight, *ratios)
@@ -228,10 +216,10 @@ class SoLarML(Method):
         plan = sinkhorn(kernel, run.state["prior"], self.hyper.iterations)[: rows.shape[0]]
         target = relative(plan)
         refined = bce_terms(logits, target).mean(1)
-        chosen = self._chosen(plan, seen, refined.detach(), run, ratio)
-        inside = chosen.to(logits.dtype)
-        trusted = masked_mean(refined, inside) + self._mixed(run, batch, target, chosen, draw)
+        selected = self._select(plan, seen, refined.detach(), run, ratio)
+        inside = selected.to(logits.dtype)
+        trusted = masked_mean(refined, inside) + self._mixed(run, batch, target, selected, draw)
         loss = weight * trusted + (1.0 - weight) * masked_mean(unrefined, 1.0 - inside)
-        loss = torch.where(chosen.any(), loss, unrefined.mean())
-        used = torch.where(chosen[:, None], target, before)
+        loss = torch.where(selected.any(), loss, unrefined.mean())
+        used = torch.where(selected[:, None], target, before)
         return Step(loss, *written, corrections(batch.observed, used))

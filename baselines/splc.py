@@ -1,6 +1,6 @@
-"""SPLC: unknown labels that the model is sure of are taken as positive, in the loss itself.
+"""SPLC: unknown labels with confident predictions count as positive in the loss.
 
-The correction is made anew in every step from the current prediction; nothing is stored.
+Each step computes the correction from the current predictions; nothing is stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from baselines.core.losses import reduced
 
 
 def confident_unknown(logits: Tensor, observed: Tensor, tau: float | Tensor) -> Tensor:
-    """The unknown labels with a probability above tau, strictly.
+    """The unknown labels with a probability strictly above tau.
 
     Args:
         logits: [B, C].
@@ -38,19 +38,19 @@ def splc_loss(
     gamma: float | Tensor = 2.0,
     reduction: str = "sum",
 ) -> Tensor:
-    """Focal loss with a margin on observed positives, against corrected labels.
+    """Focal loss on corrected labels, with a margin on observed positives.
 
         u = x - m on observed positives, else x;   s = sigmoid(u)
         target 1:  -(1 - s)^gamma log s            observed positives and corrected labels
         target 0:  -s^gamma log(1 - s)             everything else
 
-    The powers carry gradient. A corrected label has no margin.
+    The powers are differentiated. A corrected label has no margin.
 
     Args:
         logits: [B, C], x.
         observed: [B, C], 1 positive, 0 negative, -1 unknown.
-        corrected: bool [B, C], unknown labels taken as positive: `confident_unknown` from the epoch
-            of the change on, none before.
+        corrected: bool [B, C], unknown labels that count as positive, from `confident_unknown`;
+            none before the first epoch with corrections.
         margin: m.
         gamma: focal exponent, at least 0.
         reduction: "sum" over all B*C entries (the authors' code), "mean" over them, or "none" for
@@ -63,12 +63,12 @@ def splc_loss(
         ValueError: an unknown `reduction`.
 
     Source: Zhang et al., Simple and Robust Loss Design for Multi-Label Learning with Missing
-    Labels, arXiv:2112.07368. The authors' code compares every label with the threshold, an observed
-    positive after its margin, which changes nothing; it knows no observed negative.
+    Labels, arXiv:2112.07368. The authors' code compares every label with the threshold, observed
+    positives after the margin, which has no effect. It has no observed negatives.
     """
     positive = observed == 1
     u = torch.where(positive, logits - margin, logits)
-    # The floor keeps the gradient of a power below one finite at zero.
+    # The lower bound keeps the gradient finite at zero for exponents below one.
     tiny = torch.finfo(logits.dtype).tiny
     loss_positive = -(torch.sigmoid(-u).clamp(min=tiny) ** gamma) * F.logsigmoid(u)
     loss_negative = -(torch.sigmoid(u).clamp(min=tiny) ** gamma) * F.logsigmoid(-u)
@@ -81,7 +81,7 @@ class Hyper:
 
     tau: float = hyper(
         0.6,
-        "probability above which an unknown label is taken as positive",
+        "probability above which an unknown label counts as positive",
         search=(0.5, 0.9),
         paper={"coco": 0.6, "coco-75": 0.65},
         low=0.0,
@@ -89,7 +89,7 @@ class Hyper:
     )
     change_epoch: int = hyper(
         1,
-        "epochs before the first correction",
+        "number of epochs before the first correction",
         search=(1, 2, 4),
         paper={"coco": 1},
         low=0,
@@ -110,9 +110,9 @@ class Hyper:
 
 
 class SPLC(Method):
-    """Self-paced loss correction; unknown labels are negative until the model is sure of them.
+    """Self-paced loss correction; unknown labels are negative until predicted confidently.
 
-    Meant where labels are unknown, because only those are corrected.
+    Intended for partial labels, because only unknown labels are corrected.
     """
 
     info = MethodInfo(
@@ -126,23 +126,14 @@ class SPLC(Method):
         "t = 1 on observed positives and, after change_epoch epochs, on unknown with p > tau",
         unknown="estimated",
         regimes=("pal", "ppl", "spl", "missing"),
-        differs="The authors' code sums over batch and classes; here the sum is divided by B*C, so "
-        "that one learning rate serves all methods. It counts epochs from 0: change_epoch=1 "
-        "corrects from the second epoch on. It knows no observed negatives; here those are never "
-        "corrected.",
-        source="authors' code",
-        reference="xinyu1205/robust-loss-mlml@dcfa4d5, losses.py: SPLC",
-        tolerance="1e-9; step 1e-6 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_hill_splc.py::test_splc_numpy_reference",
-            "tests/baselines/test_hill_splc.py::test_splc_corrects_after_change_epoch_epochs",
-        ),
+        needs=("the epoch",),
+        family="partial",
+        summary="confident unknown labels become positive",
     )
     Hyper = Hyper
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """The equation of `splc_loss`, its sum divided by B*C."""
+        """Apply `splc_loss`, with the sum divided by B*C."""
         logits = self.logits(run, batch.features)
         corrected = confident_unknown(logits, batch.observed, self.hyper.tau)
         if clock.epoch - 1 < self.hyper.change_epoch:

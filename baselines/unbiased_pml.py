@@ -1,8 +1,8 @@
-"""Unbiased risk from candidates: the clean cross-entropy in expectation, plain or non-negative.
+"""Unbiased PML: a risk of candidates whose expectation is the risk of the true labels.
 
-Losses of candidates and non-candidates are recombined so that their expectation over the candidate
-law is the loss of the true labels. The plain form has terms without a lower bound; the non-negative
-form keeps the estimated risk of each class's positives from falling below zero.
+The losses of candidates and non-candidates are combined so that their expectation over the
+distribution of candidates is the loss of the true labels. The plain form has terms without a lower
+bound. The non-negative form keeps the estimated risk of the positives of each class above zero.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.bce_candidates import REGIMES
-from baselines.candidate_parts.labels import candidates_of
-from baselines.cc_pml import Rated, RateHyper
 from baselines.core import Batch, Clock, Draw, MethodInfo, Run, hyper
+from baselines.shared.candidate_labels import REGIMES, candidates_of
+from baselines.shared.noise_rate import Rated, RateHyper
 
 
 def unbiased_terms(logits: Tensor, candidates: Tensor, rho: Tensor | float) -> Tensor:
@@ -45,9 +44,9 @@ def non_negative_risk(logits: Tensor, candidates: Tensor, rho: Tensor | float) -
 
         max(0, E[s l1] - rho/(1 - rho) E[(1 - s) l1]) + E[(1 - s) l0] / (1 - rho)
 
-    The first part estimates the risk of the true positives, which cannot be negative; where it is,
-    it is zero and has no gradient. Where no maximum acts, the mean over classes is that of
-    `unbiased_terms`.
+    The first part estimates the risk of the true positives, which cannot be negative; a negative
+    estimate is replaced by zero, without gradient. If no estimate is negative, the mean over
+    classes equals that of `unbiased_terms`.
 
     Args:
         logits: z [B, C].
@@ -72,7 +71,7 @@ class Hyper(RateHyper):
 
     form: str = hyper(
         "non-negative",
-        "keep the risk of each class's positives at or above zero, or not",
+        "keep the risk of the positives of each class non-negative, or not",
         choices=("non-negative", "plain"),
     )
 
@@ -92,24 +91,13 @@ class UnbiasedPML(Rated):
         unknown="estimated",
         regimes=REGIMES,
         needs=("noise rate",),
-        differs="Only the abstract of the paper was read; the estimator is the textbook one for "
-        "negatives that flip at rate rho. The maximum is taken per class and batch.",
-        source="equations",
-        reference="the textbook estimator, unbiased for negatives that flip at rate rho; of "
-        "arXiv:2105.07338 the abstract",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_candidates_losses.py::test_unbiased_negatives_equal_the_vectors",
-            "tests/baselines/test_candidates_losses.py::test_unbiased_risk",
-            "tests/baselines/test_candidates_losses.py::test_unbiased_in_expectation",
-            "tests/baselines/test_candidates_losses.py::test_non_negative_risk",
-            "tests/baselines/test_candidates_losses.py::test_unbiased_method_is_the_mean_at_the_estimated_rate",
-        ),
+        family="candidates",
+        summary="an unbiased or non-negative estimate of the risk",
     )
     Hyper = Hyper
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The mean of `non_negative_risk` over classes, or of `unbiased_terms`."""
+        """Take the mean of `non_negative_risk` over classes, or of `unbiased_terms`."""
         candidates = candidates_of(batch.observed).to(logits.dtype)
         rule = unbiased_terms if self.hyper.form == "plain" else non_negative_risk
         return rule(logits, candidates, run.constants["noise_rate"]).mean()

@@ -1,11 +1,11 @@
-"""WAN: unknown labels assumed negative, and negatives weighted down to one positive per image."""
+"""WAN: assume that unknown labels are negative, with the total weight of one positive."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from baselines.core import Batch, Clock, Draw, Method, MethodInfo, Run, positives
-from baselines.role import guarded_cross_entropy
+from baselines.shared.guarded import guarded_cross_entropy
 
 
 def weak_assume_negative(logits: Tensor, positive: Tensor) -> Tensor:
@@ -15,7 +15,7 @@ def weak_assume_negative(logits: Tensor, positive: Tensor) -> Tensor:
         nl(a) = -log(a + 1e-5),   p = sigmoid(x)
 
     Args:
-        logits: [B, C], x; of a single class the weight is 1.
+        logits: [B, C], x; with a single class the weight is 1.
         positive: [B, C], z: 1 or true where a label is observed positive, else 0.
 
     Returns:
@@ -32,9 +32,9 @@ def weak_assume_negative(logits: Tensor, positive: Tensor) -> Tensor:
 class WAN(Method):
     """Weak assume negative.
 
-    The weight balances exactly one positive per image. It is kept, as in the authors' code, where
-    several are observed; complete labels and candidates are left out, because nothing is assumed
-    negative there.
+    The weight balances exactly one positive per image. As in the authors' code, it is the same for
+    images with several observed positives. It is not meant for complete labels and candidates,
+    where no label is assumed to be negative.
     """
 
     info = MethodInfo(
@@ -46,19 +46,11 @@ class WAN(Method):
         "unknown -> z = 0",
         unknown="negative",
         regimes=("pal", "ppl", "spl", "missing"),
-        differs="The authors' code adds 1e-5 inside the logarithm, and so does this. Their data "
-        "hold no observed negatives; here those weigh 1/(C-1) like the unknown labels.",
         version="2",
-        source="authors' code",
-        reference="elijahcole/single-positive-multi-label@89152d5, losses.py: loss_wan",
-        tolerance="1e-9; step 1e-5 in float32",
-        evidence=(
-            "tests/baselines/test_partial_label_vectors.py::test_equals_the_authors_code",
-            "tests/baselines/test_spml.py::test_numpy_reference",
-            "tests/baselines/test_fuzz_partial_labels.py::test_every_step_equals_the_equations",
-        ),
+        family="partial",
+        summary="`an` with down-weighted negatives",
     )
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The equation of `weak_assume_negative`."""
+        """Apply `weak_assume_negative` to the batch."""
         return weak_assume_negative(logits, positives(batch.observed))

@@ -1,20 +1,68 @@
-"""The command line's room: split files, feature caches, the trainer, metrics and run records.
+"""benchkit: splits, methods, one trainer and one leaderboard for long-tailed, partial labels.
 
-Only this package knows files and devices: `benchkit.split.file` is the one module that opens HDF5,
-`benchkit.runs.records` the one that writes run records, and `benchkit.base.random` draws numbers.
-What a method is lives in `baselines`, what a split is in `splits`, what a table is in
-`leaderboard`; none of those imports this room or each other.
+The public API; the command line is its first user. Names are imported on first use, so that
+`import benchkit` is cheap and `report` needs no torch.
+
+    split = benchkit.make_split("arrays:mine.npz", "mine.h5", regime="pal:0.5")
+    benchkit.run("mine.h5", ["bce", "asl"], out="runs", seeds=3)
+    print(benchkit.report("runs"))
 """
 
-from typing import Any
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "evaluate": "benchkit.api",
+    "load_split": "benchkit.api",
+    "make_split": "benchkit.api",
+    "read_records": "benchkit.api",
+    "report": "benchkit.api",
+    "run": "benchkit.api",
+    "check_method": "benchkit.training.check",
+    "Method": "baselines.core",
+    "MethodInfo": "baselines.core",
+    "BenchkitError": "benchkit.base.errors",
+    "losses": "benchkit.losses",
+    "metrics": "benchkit.metrics",
+}
+
+__all__ = [
+    "BenchkitError",
+    "Method",
+    "MethodInfo",
+    "check_method",
+    "evaluate",
+    "load_split",
+    "losses",
+    "make_split",
+    "metrics",
+    "read_records",
+    "report",
+    "run",
+]
+
+if TYPE_CHECKING:
+    from baselines.core import Method, MethodInfo
+    from benchkit import losses, metrics
+    from benchkit.api import evaluate, load_split, make_split, read_records, report, run
+    from benchkit.base.errors import BenchkitError
+    from benchkit.training.check import check_method
+
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: the report needs no torch, and `import benchkit` should cost nothing.
-    if name == "check_method":
-        from benchkit.training.check import check_method
+    if name not in _HOMES:
+        raise AttributeError(f"module 'benchkit' has no attribute '{name}'")
+    from benchkit.base.packages import check_siblings
 
-        return check_method
-    raise AttributeError(f"module 'benchkit' has no attribute '{name}'")
+    check_siblings()
+    home = _HOMES[name]
+    module = importlib.import_module(home)
+    return module if home == f"benchkit.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

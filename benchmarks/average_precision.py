@@ -1,4 +1,4 @@
-"""Average precision at COCO's size against scikit-learn, one core, the same run.
+"""Average precision at the size of COCO against scikit-learn, on one core.
 
 python benchmarks/average_precision.py
 """

@@ -1,11 +1,12 @@
-"""Training on labels that stay compressed until a batch needs them, against an array of them.
+"""Training on compressed label rows against training on a label array.
 
     python benchmarks/batch_labels.py
 
-Labels drawn as in `scale.py` (2.4 positives and 2.6 negatives an image, the rest unknown), features
-of 16 numbers, BCE, batches of 256. Each line is a process of its own; its peak memory is the
-process's, less what it had before the labels came. The last line is as many images by the 19,957
-classes of the image-level labels, which no array of this machine would hold (32 GiB).
+Labels are drawn as in `scale.py` (on average 2.4 positives and 2.6 negatives per image, the rest
+unknown); features have 16 numbers; the method is BCE with batches of 256. Every configuration runs
+in a process of its own, and its peak memory excludes imports and features. The last configuration
+has the 19,957 classes of the image-level labels of Open Images, an array of which would need
+32 GiB.
 """
 
 from __future__ import annotations
@@ -18,38 +19,43 @@ import sys
 import time
 
 IMAGES, BATCH, STEPS, DIM = 1_743_042, 256, 1000, 16
-LINES = [("array", 600, STEPS), ("compressed", 600, STEPS), ("compressed", 19_957, STEPS // 10)]
+CONFIGURATIONS = [
+    ("array", 600, STEPS),
+    ("compressed", 600, STEPS),
+    ("compressed", 19_957, STEPS // 10),
+]
 
 
 def main() -> None:
     seconds = {}
-    for kind, classes, steps in LINES:
+    for kind, classes, steps in CONFIGURATIONS:
         command = [sys.executable, __file__, kind, str(classes), str(steps)]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        found = json.loads(text)
-        seconds[kind, classes] = found["step"]
+        result = json.loads(text)
+        seconds[kind, classes] = result["step"]
         print(
-            f"{IMAGES:,} x {classes:,} {kind:10}  setup {found['setup']:5.2f} s  "
-            f"{found['step'] * 1e3:6.2f} ms per step  "
-            f"peak {found['peak']:6.0f} MiB above the {found['before']:.0f} of imports and features"
+            f"{IMAGES:,} x {classes:,} {kind:10}  setup {result['setup']:5.2f} s  "
+            f"{result['step'] * 1e3:6.2f} ms per step  peak {result['peak']:6.0f} MiB above the "
+            f"{result['before']:.0f} MiB of imports and features"
         )
     ratio = seconds["compressed", 600] / seconds["array", 600]
     print(f"a step on compressed labels takes {ratio:.2f} times one on an array")
 
 
 def measure(kind: str, classes: int, steps: int) -> None:
-    """Train so many steps; prints JSON."""
+    """Train three epochs of the given number of steps; prints JSON."""
     import numpy as np
     import torch
 
     from baselines.bce import BCE
     from baselines.core import LabelTable, Problem
     from baselines.core.labels import CompressedTable
+    from benchkit.training.inputs import TrainingSet
     from benchkit.training.recipe import Recipe
-    from benchkit.training.trainer import TrainingSet, train
+    from benchkit.training.trainer import train
 
     class Short(BCE):
-        """BCE whose epoch has as many steps as are timed."""
+        """BCE with epochs of the given number of steps."""
 
         def epoch_length(self, problem: Problem, stage: int) -> int:
             return steps * BATCH
@@ -62,25 +68,30 @@ def measure(kind: str, classes: int, steps: int) -> None:
     indptr, indices, values = (torch.from_numpy(part) for part in _draw(np, classes))
     table: LabelTable = CompressedTable((IMAGES, classes), indptr, indices, values, -1)
     if kind == "array":
-        array = torch.empty(IMAGES, classes, dtype=torch.int8)  # more than `whole` would give
-        at = 0
+        array = torch.empty(IMAGES, classes, dtype=torch.int8)  # larger than `whole` allows
+        start = 0
         for block in table.blocks():
-            array[at : at + len(block)] = block
-            at += len(block)
+            array[start : start + len(block)] = block
+            start += len(block)
         table = LabelTable.of(array)
     data = TrainingSet(features, table, table, "pal", torch.zeros(classes, dtype=torch.int64))
     times = []
     recipe = Recipe(epochs=3, batch=BATCH, sampler="method")
-    began = time.perf_counter()
+    start_of_training = time.perf_counter()
     train([Short()], [0], data, recipe, tick=lambda: times.append(time.perf_counter()))
-    # The first epoch includes what is set up; the others are steps and a permutation.
+    # The first epoch includes the setup; the others are steps and a permutation.
     step = min(b - a for a, b in itertools.pairwise(times)) / steps
-    found = {"setup": times[0] - began - step * steps, "step": step}
-    json.dump({**found, "before": before, "peak": _peak() - before}, sys.stdout)
+    result = {
+        "setup": times[0] - start_of_training - step * steps,
+        "step": step,
+        "before": before,
+        "peak": _peak() - before,
+    }
+    json.dump(result, sys.stdout)
 
 
 def _draw(np, classes: int) -> tuple:
-    """Compressed rows, classes by a power of their rank, positives first where both were drawn."""
+    """Compressed rows. Class frequencies follow a power law; a label drawn twice is positive."""
     random = np.random.default_rng(0)
     share = np.arange(1, classes + 1) ** -1.1
     edges = np.cumsum(share) / share.sum()

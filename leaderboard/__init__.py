@@ -1,7 +1,6 @@
-"""The leaderboard: run records in, tables, plots and one page out.
+"""The leaderboard: metrics, run records, tables, plots and the HTML page.
 
-What lives here: reading the records that runs leave behind, grouping them into tables that never
-mix what cannot be compared, and writing those tables for a terminal, a paper, a spreadsheet and a
-browser. What does not: training, metrics, split files. The room needs no torch, so anybody who has
-the records can build the page again.
+The package computes metrics from scores, reads run records, groups them into tables that never mix
+incomparable runs, and renders the tables for a terminal, a paper, a spreadsheet and a browser. It
+does not need torch, so a page can be rebuilt from the records alone.
 """

@@ -1,5 +1,5 @@
-"""The one error of this room."""
+"""The error of this package."""
 
 
 class ReportError(ValueError):
-    """Records that cannot be read or compared; the message is one sentence for a person."""
+    """Records that cannot be read or compared; the message is one sentence."""

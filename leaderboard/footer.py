@@ -1,24 +1,28 @@
-"""What stands under a table: everything that a reader needs to quote a row of it."""
+"""The footer of a table: what a reader needs in order to quote a row."""
 
 import math
 from collections.abc import Iterable, Sequence
 
-from leaderboard.record import SHOTS, Group, Split
+from leaderboard.record import SHOTS, Group, RecordedSplit
+from leaderboard.record_parts import PARTS
 from leaderboard.statistics import chance_ap, chance_deviation, mean
 
 _NAMES_SHOWN = 6
 
 
 def footer_lines(
-    split: Split, group: Group, seeds: Sequence[int], oracles: Iterable[tuple[str, Sequence[str]]]
+    split: RecordedSplit,
+    group: Group,
+    seeds: Sequence[int],
+    oracles: Iterable[tuple[str, Sequence[str]]],
 ) -> tuple[tuple[str, str], ...]:
     """Write the footer of one table.
 
     Args:
         split: the split of the table.
         group: its selection rule and metric version.
-        seeds: number of seeds of each row.
-        oracles: label and oracle marks of each oracle row.
+        seeds: the number of seeds of each row.
+        oracles: the label and the oracle marks of each oracle row.
 
     Returns:
         Pairs of a name and a text, in reading order.
@@ -26,7 +30,7 @@ def footer_lines(
     lines = [
         ("split", f"{split.name}, fingerprint {split.fingerprint[:12]}"),
         ("regime", split.regime),
-        ("images", ", ".join(f"{split.sizes[part]:,} {part}" for part in ("train", "val", "test"))),
+        ("images", ", ".join(f"{split.sizes[part]:,} {part}" for part in PARTS)),
         ("classes", _classes(split)),
         ("left out", _left_out(split)),
         ("chance", _chance(split)),
@@ -39,49 +43,52 @@ def footer_lines(
             "the three groups; – is undefined or missing",
         ),
     ]
-    sees = "; ".join(f"{label} sees {_words(marks)}" for label, marks in oracles)
-    if sees:
-        lines.append(("† oracle", f"{sees}; these rows do not compete for marks"))
+    used = "; ".join(f"{label} uses {_listed(marks)}" for label, marks in oracles)
+    if used:
+        lines.append(("† oracle", f"{used}; these rows are not ranked"))
     return tuple(lines)
 
 
-def _words(marks: Sequence[str]) -> str:
+def _listed(marks: Sequence[str]) -> str:
     return ", ".join(mark.replace("_", " ") for mark in marks)
 
 
-def _classes(split: Split) -> str:
+def _classes(split: RecordedSplit) -> str:
     sizes = ", ".join(f"{split.group_size(shot)} {shot}" for shot in SHOTS)
-    few, many = (f"{value:g}" for value in (split.few_below, split.many_from))
+    few, many = (f"{split.thresholds[name]:g}" for name in ("few", "many"))
     return (
         f"{len(split.class_names)} ({sizes}); few < {few} ≤ medium < {many} ≤ many, "
-        f"by {split.reference} training positives"
+        f"by {split.thresholds['reference']} training positives"
     )
 
 
-def _left_out(split: Split) -> str:
+def _left_out(split: RecordedSplit) -> str:
     names = split.without_test_positives
     if not names:
-        return "no class, all have positives in the test set"
+        return "no class: all have positives in the test set"
     listed = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
     noun = "class" if len(names) == 1 else "classes"
     return f"{len(names)} {noun} without positives in the test set, AP undefined ({listed})"
 
 
-def _chance(split: Split) -> str:
-    pairs = list(zip(split.test_positives, split.test_known, strict=True))
+def _chance(split: RecordedSplit) -> str:
+    counts = list(zip(split.test_positives, split.test_known, strict=True))
 
     def percent(shots: Sequence[str]) -> str:
-        chosen = [pair for pair, shot in zip(pairs, split.shot, strict=True) if shot in shots]
-        found = [ap for ap in (chance_ap(*pair) for pair in chosen) if ap is not None]
-        value = mean(found)
+        group = [pair for pair, shot in zip(counts, split.shot, strict=True) if shot in shots]
+        expected = [ap for ap in (chance_ap(*pair) for pair in group) if ap is not None]
+        value = mean(expected)
         if value is None:
             return "–"
-        # The classes' scores are independent of one another, so that their variances add up.
-        variance = sum((chance_deviation(*pair) or 0.0) ** 2 for pair in chosen)
-        return f"{100 * value:.2f} ± {100 * math.sqrt(variance) / len(found):.2f}"
+        # The classes' scores are independent of one another, so their variances add up.
+        variance = sum((chance_deviation(*pair) or 0.0) ** 2 for pair in group)
+        return f"{100 * value:.2f} ± {100 * math.sqrt(variance) / len(expected):.2f}"
 
     groups = ", ".join(f"{percent([shot])} {shot}" for shot in SHOTS)
-    return f"random scores give {percent(SHOTS)} ({groups}), mean ± deviation over all orders"
+    return (
+        f"random scores give {percent(SHOTS)} ({groups}), mean ± standard deviation over all "
+        "rankings"
+    )
 
 
 def _seeds(seeds: Sequence[int]) -> str:

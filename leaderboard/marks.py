@@ -1,9 +1,9 @@
-"""Best, second and lowest of a column.
+"""Marks of cells: the best, the second and the lowest value of a column.
 
-Values compete as they are shown, in percent with two decimals: two cells that read the same carry
-the same mark. Rows that see more than they may (oracle rows) do not compete. Where only one value
-competes, or all are the same, nobody wins and nothing is marked. `lowest` needs three different
-values, so that no cell is both second and lowest.
+Values are compared as they are shown, in percent with two decimals, so cells that read the same
+carry the same mark. Rows that use hidden information (oracle rows) are not ranked. If only one
+value is ranked, or all values are equal, nothing is marked. `lowest` requires three different
+values, so no cell is both second and lowest.
 """
 
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ class Mark(StrEnum):
 
 
 def percent(value: float) -> str:
-    """A fraction as tables show it: in percent, two decimals."""
+    """A fraction as tables show it: in percent with two decimals."""
     return f"{100 * value:.2f}"
 
 
-def mark_column(values: Sequence[float | None], competes: Sequence[bool]) -> list[Mark]:
+def mark_column(values: Sequence[float | None], ranked: Sequence[bool]) -> list[Mark]:
     """Mark the cells of one column.
 
     Args:
         values: the means of the column, `None` for a missing cell.
-        competes: whether the row of each value takes part.
+        ranked: whether the row of each value is ranked.
 
     Returns:
         One mark per value.
     """
     shown = [
-        float(percent(value)) if value is not None and compete else None
-        for value, compete in zip(values, competes, strict=True)
+        float(percent(value)) if value is not None and is_ranked else None
+        for value, is_ranked in zip(values, ranked, strict=True)
     ]
-    ranked = sorted({value for value in shown if value is not None}, reverse=True)
-    if len(ranked) < 2:
+    levels = sorted({value for value in shown if value is not None}, reverse=True)
+    if len(levels) < 2:
         return [Mark.NONE] * len(shown)
-    marks = {ranked[0]: Mark.BEST, ranked[1]: Mark.SECOND}
-    if len(ranked) >= 3:
-        marks[ranked[-1]] = Mark.LOWEST
+    marks = {levels[0]: Mark.BEST, levels[1]: Mark.SECOND}
+    if len(levels) >= 3:
+        marks[levels[-1]] = Mark.LOWEST
     return [Mark.NONE if value is None else marks.get(value, Mark.NONE) for value in shown]

@@ -1,185 +1,215 @@
-"""What one finished run says about itself, as plain frozen values.
+"""The schema of a run record: one dataclass that writes and reads every `run.json`.
 
-Fractions stay fractions here (0 to 1, `None` where undefined); renderers turn them into percent.
+Format 2 is written; format 1, which has no `science.departures`, is read as well. Fractions are
+stored as fractions (0 to 1, `None` where undefined); renderers turn them into percent.
 """
 
-import json
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-SHOTS = ("many", "medium", "few")
+from leaderboard.arguments import Departures, Group, RunArguments, canonical
+from leaderboard.errors import ReportError
+from leaderboard.reader import Reader
+from leaderboard.record_parts import (
+    KINDS,
+    SHOTS,
+    Environment,
+    Metrics,
+    RecordedMethod,
+    RecordedSplit,
+    ThresholdMetrics,
+)
 
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "SHOTS",
+    "Departures",
+    "Environment",
+    "Failure",
+    "Group",
+    "Metrics",
+    "Record",
+    "RecordedMethod",
+    "RecordedSplit",
+    "RunArguments",
+    "ThresholdMetrics",
+    "canonical",
+]
 
-class Group(NamedTuple):
-    """What every row of one table has in common."""
+FORMAT = 2
+FORMATS = (1, 2)
 
-    split: str
-    selection: str
-    metric_version: str
-
-
-@dataclass(frozen=True)
-class Science:
-    """The arguments that decide the numbers of a run, and nothing else."""
-
-    values: Mapping[str, Any]
-
-    @property
-    def method(self) -> str:
-        """Key of the method."""
-        return str(self.values["method"])
-
-    @property
-    def seed(self) -> int:
-        """Seed of the run."""
-        return int(self.values["seed"])
-
-    @property
-    def hyperparameters(self) -> Mapping[str, Any]:
-        """Hyperparameters of the method."""
-        return self.values["hyperparameters"]
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """Optimiser, schedule, epochs, batch and sampler."""
-        return self.values["recipe"]
-
-    @property
-    def group(self) -> Group:
-        """The table that the run belongs to."""
-        return Group(*(str(self.values[key]) for key in Group._fields))
-
-    @property
-    def external(self) -> bool:
-        """Whether the scores were computed elsewhere; nothing is known then of how."""
-        return bool(self.values.get("method_version") == "external")
-
-    @cached_property
-    def row(self) -> str:
-        """Canonical JSON of what the seeds of a row share.
-
-        That is `setting`, but for scores from elsewhere: each seed has a digest of its own.
-        """
-        if not self.external:
-            return self.setting
-        return canonical({k: v for k, v in self.values.items() if k not in ("seed", "inputs")})
-
-    @cached_property
-    def setting(self) -> str:
-        """Canonical JSON of everything but the seed."""
-        return canonical({key: value for key, value in self.values.items() if key != "seed"})
-
-
-@dataclass(frozen=True)
-class Split:
-    """The split a run was trained and tested on."""
-
-    name: str
-    fingerprint: str
-    regime: str
-    many_from: float
-    few_below: float
-    reference: str
-    class_names: tuple[str, ...]
-    shot: tuple[str, ...]
-    train_count: tuple[int, ...]
-    observed_count: tuple[int, ...]
-    test_positives: tuple[int, ...]
-    test_known: tuple[int, ...]
-    sizes: Mapping[str, int]
-
-    def group_size(self, shot: str) -> int:
-        """Number of classes in a shot group."""
-        return self.shot.count(shot)
-
-    @property
-    def without_test_positives(self) -> tuple[str, ...]:
-        """Names of the classes whose AP is undefined."""
-        pairs = zip(self.class_names, self.test_positives, strict=True)
-        return tuple(name for name, count in pairs if count == 0)
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a method presents itself."""
-
-    key: str
-    title: str
-    paper: str
-    year: int | None
-    oracle: tuple[str, ...]
-    kind: str
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Test metrics of one run; a value is `None` where it is undefined."""
-
-    values: Mapping[str, float | None]  # keyed like leaderboard.columns
-    ap: tuple[float | None, ...]  # [C]
+_MOST_CHARACTERS = 300  # of an error under a table
 
 
 @dataclass(frozen=True)
 class Record:
-    """One finished run."""
+    """One finished run.
+
+    Attributes:
+        run_id: the name of its folder; in format 2 that of its arguments.
+        arguments: the arguments that decide its numbers.
+        split: the split.
+        method: the method.
+        metrics: the test metrics.
+        environment: the machine and the software.
+        wall_seconds: the duration of the run.
+        command: the command that repeats the run.
+        curve: one object per epoch: `epoch`, `stage`, `loss`, and where they exist `val_map` and
+            `corrections`.
+        selected_epoch: the epoch that was scored, counted from 1 over all stages.
+        format: the format of the file.
+        path: the file.
+    """
 
     run_id: str
-    path: Path
-    science: Science
-    split: Split
-    method: Method
+    arguments: RunArguments
+    split: RecordedSplit
+    method: RecordedMethod
     metrics: Metrics
-    device: str
-    versions: Mapping[str, str]
+    environment: Environment
     wall_seconds: float
     command: tuple[str, ...]
+    curve: tuple[Mapping[str, Any], ...] = ()
+    selected_epoch: int | None = None
+    format: int = FORMAT
+    path: Path = field(default=Path("run.json"), compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as the JSON object of a `run.json`."""
+        selected = {} if self.selected_epoch is None else {"selected_epoch": self.selected_epoch}
+        return {
+            "format": self.format,
+            "run_id": self.run_id,
+            "science": self.arguments.to_json(self.format),
+            "split": self.split.to_json(),
+            "method": self.method.to_json(),
+            "metrics": self.metrics.to_json(),
+            "curve": [dict(entry) for entry in self.curve],
+            **selected,
+            "environment": self.environment.to_json(),
+            "wall_seconds": self.wall_seconds,
+            "command": list(self.command),
+        }
+
+    @classmethod
+    def from_json(cls, values: Any, path: Path) -> Record:
+        """Read and check the parsed JSON of a `run.json`.
+
+        Args:
+            values: the parsed JSON.
+            path: the file, for messages.
+
+        Raises:
+            ReportError: a key is missing or has a wrong value; the message names file and key.
+        """
+        reader = Reader(values, path)
+        format = _format(reader, None)
+        command = reader.texts("command")
+        arguments = RunArguments.from_json(reader.object("science"), format, command)
+        split = RecordedSplit.from_json(reader.object("split"))
+        if arguments.split != split.fingerprint:
+            raise reader.object("split").error("fingerprint", "the same as science.split")
+        method = RecordedMethod.from_json(reader.object("method"))
+        if method.key != arguments.method:
+            expected = f"{arguments.method!r}, as in science.method"
+            raise reader.object("method").error("key", expected)
+        return cls(
+            run_id=reader.text("run_id"),
+            arguments=arguments,
+            split=split,
+            method=method,
+            metrics=Metrics.from_json(reader.object("metrics"), len(split.class_names)),
+            environment=Environment.from_json(reader.object("environment")),
+            wall_seconds=float(reader.number("wall_seconds")),
+            command=command,
+            curve=reader.mappings("curve") if reader.has("curve") else (),
+            selected_epoch=(
+                reader.integer("selected_epoch") if reader.has("selected_epoch") else None
+            ),
+            format=format,
+            path=path,
+        )
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One run that was tried and failed; `group` is `None` if the record does not tell it."""
+    """One run that failed.
+
+    Attributes:
+        run_id: the name of its file.
+        method: the key of the method.
+        seed: the seed; None if the file does not tell.
+        error: the reason.
+        arguments: the arguments of the run; None if the file does not tell.
+        format: the format of the file.
+    """
 
     run_id: str
     method: str
     seed: int | None
     error: str
-    group: Group | None
+    arguments: RunArguments | None = None
+    format: int = FORMAT
+
+    @property
+    def group(self) -> Group | None:
+        """The table that the run belongs to, if it is known."""
+        return None if self.arguments is None else self.arguments.group
 
     def sentence(self) -> str:
         """The failure as a note under a table."""
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"failed: {self.method}{seed} (run {self.run_id}): {self.error}"
+        lines = self.error.strip().splitlines() or ["no reason was recorded"]
+        reason = lines[0]
+        if len(reason) > _MOST_CHARACTERS:
+            reason = reason[: _MOST_CHARACTERS - 1] + "…"
+        return f"failed: {self.method}{seed} (run {self.run_id}): {reason}"
 
+    def to_json(self) -> dict[str, Any]:
+        """The failure as a JSON object."""
+        values: dict[str, Any] = {} if self.format == 1 else {"format": self.format}
+        values |= {"run_id": self.run_id, "method": self.method}
+        if self.seed is not None:
+            values["seed"] = self.seed
+        values["error"] = self.error
+        if self.arguments is not None:
+            values["science"] = self.arguments.to_json(self.format)
+        return values
 
-@dataclass(frozen=True)
-class Records:
-    """Everything that a folder of runs holds."""
+    @classmethod
+    def from_json(cls, values: Any, path: Path) -> Failure:
+        """Read and check the parsed JSON of a recorded failure.
 
-    records: tuple[Record, ...]
-    failures: tuple[Failure, ...] = ()
-    interrupted: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences about the runs that left no record."""
-        return self.general_notes + tuple(failure.sentence() for failure in self.failures)
-
-    @property
-    def general_notes(self) -> tuple[str, ...]:
-        """Sentences about runs of which nothing is known, not even their table."""
-        if not self.interrupted:
-            return ()
-        count = len(self.interrupted)
-        folders = "1 folder holds" if count == 1 else f"{count} folders hold"
-        return (
-            f"{folders} an interrupted run without a record: start the same command again to "
-            "finish it.",
+        Raises:
+            ReportError: a key is missing or has a wrong value; the message names file and key.
+        """
+        reader = Reader(values, path)
+        format, arguments = _format(reader, 1), None
+        if reader.has("science"):
+            arguments = RunArguments.from_json(reader.object("science"), format)
+        return cls(
+            run_id=reader.text("run_id"),
+            method=reader.text("method"),
+            seed=reader.integer("seed") if reader.has("seed") else None,
+            error=reader.text("error"),
+            arguments=arguments,
+            format=format,
         )
 
 
-def canonical(value: Any) -> str:
-    """Write a JSON value in one way only: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _format(reader: Reader, default: int | None) -> int:
+    """The format of a file; failures of format 1 do not state it."""
+    format = reader.values.get("format", default)
+    if format not in FORMATS or isinstance(format, bool):
+        raise ReportError(
+            f"{reader.path}: format is {format!r}, but this version of the leaderboard reads "
+            f"formats {' and '.join(map(str, FORMATS))}: read it with the version that wrote it, "
+            "or repeat the run."
+        )
+    return int(format)

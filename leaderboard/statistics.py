@@ -1,4 +1,4 @@
-"""Mean and spread over seeds, with missing values that stay missing; and what chance gives."""
+"""Mean and spread over seeds, and the average precision of random scores."""
 
 import functools
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 def mean(values: Sequence[float | None]) -> float | None:
     """Arithmetic mean; `None` if there is no value or if any value is missing.
 
-    A mean over fewer seeds than the row claims would be a guess, so one missing value makes the
+    A mean over fewer seeds than the row states would be a guess, so one missing value makes the
     mean missing.
     """
     known = [value for value in values if value is not None]
@@ -30,19 +30,19 @@ def sample_std(values: Sequence[float | None]) -> float | None:
 
 
 def chance_ap(positives: int, images: int) -> float | None:
-    """What average precision is in expectation if the scores are random and all different.
+    """The expected average precision of random scores without ties.
 
-    The image at rank k is a positive with probability P / N, and then the precision there is
-    (1 + (k - 1) (P - 1) / (N - 1)) / k in expectation, so that with H_N = 1 + 1/2 + ... + 1/N
+    The image at rank k is a positive with probability P / N. The precision at that rank is then
+    (1 + (k - 1) (P - 1) / (N - 1)) / k in expectation. With H_N = 1 + 1/2 + ... + 1/N:
 
-        E[AP] = (H_N + (N - H_N) (P - 1) / (N - 1)) / N.
+        E[AP] = (H_N + (N - H_N) (P - 1) / (N - 1)) / N
 
     Args:
-        positives: P.
-        images: N, those whose label is known.
+        positives: P, the number of positives.
+        images: N, the number of images whose label is known.
 
     Returns:
-        A fraction, or `None` where there is no positive.
+        A fraction, or `None` if there is no positive.
     """
     if not 0 < positives <= images:
         return None
@@ -53,21 +53,21 @@ def chance_ap(positives: int, images: int) -> float | None:
 
 
 def chance_deviation(positives: int, images: int) -> float | None:
-    """The standard deviation of average precision if the scores are random and all different.
+    """The standard deviation of the average precision of random scores without ties.
 
-    With y_i for whether rank i is a positive and S_i for how many are up to there,
-    P AP = sum_i y_i S_i / i. Any r ranks are all positives with probability
-    p_r = P ... (P - r + 1) / (N ... (N - r + 1)), so that
+    Let y_i be 1 if rank i is a positive, and S_i = y_1 + ... + y_i. Then P AP = sum_i y_i S_i / i.
+    Any r ranks are all positives with probability
+    p_r = P ... (P - r + 1) / (N ... (N - r + 1)), so
 
         E[(P AP)^2] = sum_i (p_1 + 3 (i - 1) p_2 + (i - 1) (i - 2) p_3) / i^2
                       + 2 sum_{i < k} (2 p_2 + (3 i + k - 5) p_3 + (i - 1) (k - 3) p_4) / (i k).
 
     Args:
-        positives: P.
-        images: N, those whose label is known.
+        positives: P, the number of positives.
+        images: N, the number of images whose label is known.
 
     Returns:
-        A fraction, or `None` where there is no positive.
+        A fraction, or `None` if there is no positive.
     """
     expected = chance_ap(positives, images)
     if expected is None:
@@ -83,9 +83,9 @@ def chance_deviation(positives: int, images: int) -> float | None:
 
 @functools.lru_cache(maxsize=1024)
 def _square_factors(images: int) -> tuple[float, float, float, float]:
-    """What p_1 ... p_4 are multiplied with in `chance_deviation`."""
+    """The factors of p_1, ..., p_4 in the second moment of `chance_deviation`."""
     i = np.arange(1.0, images + 1)
-    before = np.cumsum(1 / i) - 1 / i  # the sum of 1 / j over the ranks j < i
+    before = np.cumsum(1 / i) - 1 / i  # [N], the sum of 1 / j over the ranks j < i
     pairs = (before / i).sum()
     return (
         float((1 / i**2).sum()),

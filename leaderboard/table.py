@@ -1,4 +1,4 @@
-"""Tables: rows of records that may be compared, with means, spreads and marks."""
+"""Tables of comparable records: rows with means, spreads and marks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from leaderboard.columns import COLUMNS
 from leaderboard.errors import ReportError
 from leaderboard.footer import footer_lines
-from leaderboard.groups import by_group, choose, refuse_contradictions, refuse_mixed
+from leaderboard.groups import (
+    by_group,
+    check_defaults,
+    check_one_group,
+    check_split_descriptions,
+    select,
+)
 from leaderboard.labels import row_labels
 from leaderboard.marks import Mark, mark_column
-from leaderboard.record import Group, Method, Record, Records, Science, Split
+from leaderboard.record import Group, Record, RecordedMethod, RecordedSplit, RunArguments
+from leaderboard.records import Records
 from leaderboard.statistics import mean, sample_std
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample standard deviation over seeds, as fractions; `None` is shown as a dash."""
+    """Mean and sample standard deviation over seeds, as fractions; a dash is shown for `None`."""
 
     mean: float | None
     std: float | None
@@ -27,19 +34,24 @@ class Row:
     """One method with one set of hyperparameters and one recipe, over its seeds."""
 
     label: str
-    method: Method
+    method: RecordedMethod
     records: tuple[Record, ...]  # in the order of their seeds
     cells: Mapping[str, Cell]  # keyed by column
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the method sees what the setting forbids."""
+        """Whether the runs used information that the setting hides."""
         return bool(self.method.oracle)
+
+    @property
+    def arguments(self) -> RunArguments:
+        """The arguments that its seeds share, with those of one seed."""
+        return _most_complete(self.records)
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of the row."""
-        return tuple(record.science.seed for record in self.records)
+        return tuple(record.arguments.seed for record in self.records)
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Table:
     """One leaderboard: one split, one selection rule, one metric version."""
 
     group: Group
-    split: Split
+    split: RecordedSplit
     rows: tuple[Row, ...]  # best total first
     footer: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
@@ -60,25 +72,25 @@ def build(
     selection: str | None = None,
     metric_version: str | None = None,
 ) -> Table:
-    """Build one table, or refuse.
+    """Build the table of one split, selection rule and metric version.
 
     Args:
-        records: what `leaderboard.records.load` gave.
-        split: keep the records whose split fingerprint begins with this.
-        selection: keep the records with this selection rule.
-        metric_version: keep the records with this metric version.
+        records: the result of `leaderboard.records.load`.
+        split: only records whose split fingerprint begins with this.
+        selection: only records with this selection rule.
+        metric_version: only records with this metric version.
 
     Returns:
-        The table; rows are ordered by their total, highest first.
+        The table, with the highest total first.
 
     Raises:
-        ReportError: there is no record, none matches, or what is left still mixes splits,
+        ReportError: there is no record, none matches, or the matching records mix splits,
             selection rules or metric versions.
     """
-    _refuse_empty(records)
-    chosen = choose(records.records, split, selection, metric_version)
-    refuse_mixed(chosen)
-    return _table(chosen, _notes(records, chosen[0].science.group))
+    _check_not_empty(records)
+    matches = select(records.records, split, selection, metric_version)
+    check_one_group(matches)
+    return _table(matches, _notes(records, matches[0].arguments.group))
 
 
 def build_all(
@@ -90,23 +102,22 @@ def build_all(
 ) -> list[Table]:
     """Build one table for every split, selection rule and metric version among the records.
 
-    The filters are those of `build`. Failures of a group in which no run succeeded stand under
-    the last table, unless a filter was given.
+    The filters are those of `build`. Failures of a group without a finished run are noted under
+    the last table, unless there is a filter.
 
     Raises:
         ReportError: there is no record, or none matches.
     """
-    _refuse_empty(records)
-    chosen = choose(records.records, split, selection, metric_version)
-    groups = by_group(chosen)
+    _check_not_empty(records)
+    groups = by_group(select(records.records, split, selection, metric_version))
     notes = {group: _notes(records, group) for group in groups}
     if split is selection is metric_version is None:
-        homeless = [failure for failure in records.failures if failure.group not in groups]
-        notes[list(groups)[-1]] += tuple(failure.sentence() for failure in homeless)
+        others = [failure for failure in records.failures if failure.group not in groups]
+        notes[list(groups)[-1]] += tuple(failure.sentence() for failure in others)
     return [_table(members, notes[group]) for group, members in groups.items()]
 
 
-def _refuse_empty(records: Records) -> None:
+def _check_not_empty(records: Records) -> None:
     if records.records:
         return
     notes = " ".join(records.notes)
@@ -122,62 +133,73 @@ def _notes(records: Records, group: Group) -> tuple[str, ...]:
 
 
 def _table(records: Sequence[Record], notes: tuple[str, ...]) -> Table:
-    refuse_contradictions(records)
-    members = [
-        part
-        for row in _sorted_by(records, lambda science: science.row)
-        for part in ([row] if _one_per_seed(row) else _sorted_by(row, lambda s: s.setting))
-    ]
-    labels = row_labels([records[0].science for records in members])
-    rows = [_row(label, records) for label, records in zip(labels, members, strict=True)]
-    rows.sort(key=_standing)
+    check_split_descriptions(records)
+    rows = sorted(_rows(records), key=_position)
     first = records[0]
     return Table(
-        group=first.science.group,
+        group=first.arguments.group,
         split=first.split,
         rows=tuple(_marked(rows)),
         footer=footer_lines(
             first.split,
-            first.science.group,
+            first.arguments.group,
             [len(row.records) for row in rows],
             [(row.label, row.method.oracle) for row in rows if row.is_oracle],
         ),
-        notes=notes + tuple(note for row in rows for note in _missing(row)),
+        notes=notes + tuple(note for row in rows for note in _undefined_notes(row)),
     )
 
 
-def _sorted_by(
-    records: Sequence[Record], key: Callable[[Science], str]
+def _rows(records: Sequence[Record]) -> list[Row]:
+    members = [
+        part
+        for row in _grouped(records, lambda arguments: arguments.row)
+        for part in ([row] if _one_per_seed(row) else _grouped(row, lambda a: a.setting))
+    ]
+    for row in members:
+        check_defaults(row)
+    labels = row_labels([_most_complete(row) for row in members])
+    return [_row(label, row) for label, row in zip(labels, members, strict=True)]
+
+
+def _grouped(
+    records: Sequence[Record], key: Callable[[RunArguments], str]
 ) -> list[tuple[Record, ...]]:
     """The records of each key, in the order of their seeds."""
-    found: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.science.seed):
-        found.setdefault(key(record.science), []).append(record)
-    return [tuple(found[name]) for name in sorted(found)]
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.arguments.seed):
+        groups.setdefault(key(record.arguments), []).append(record)
+    return [tuple(groups[name]) for name in sorted(groups)]
+
+
+def _most_complete(records: Sequence[Record]) -> RunArguments:
+    """The arguments with the most values: older records may lack fields that were added later."""
+    arguments = (record.arguments for record in records)
+    return max(arguments, key=lambda a: len(a.hyperparameters) + len(a.recipe))
 
 
 def _one_per_seed(records: Sequence[Record]) -> bool:
-    """Whether no seed occurs twice, as two files of scores from elsewhere may have it."""
-    return len({record.science.seed for record in records}) == len(records)
+    """Whether no seed occurs twice, as in two files of external scores for one seed."""
+    return len({record.arguments.seed for record in records}) == len(records)
 
 
 def _row(label: str, records: tuple[Record, ...]) -> Row:
     cells = {}
     for column in COLUMNS:
-        values = [record.metrics.values[column.key] for record in records]
+        values = [column.value(record.metrics) for record in records]
         cells[column.key] = Cell(mean(values), sample_std(values))
     return Row(label, records[0].method, records, cells)
 
 
-def _standing(row: Row) -> tuple[float, str]:
+def _position(row: Row) -> tuple[float, str]:
     total = row.cells["total"].mean
     return (float("inf") if total is None else -total, row.label)
 
 
 def _marked(rows: Sequence[Row]) -> list[Row]:
-    competes = [not row.is_oracle for row in rows]
+    ranked = [not row.is_oracle for row in rows]
     marks = {
-        column.key: mark_column([row.cells[column.key].mean for row in rows], competes)
+        column.key: mark_column([row.cells[column.key].mean for row in rows], ranked)
         for column in COLUMNS
     }
     return [
@@ -191,11 +213,11 @@ def _marked(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _missing(row: Row) -> list[str]:
-    """Notes on cells that are a dash because only some seeds have a value."""
+def _undefined_notes(row: Row) -> list[str]:
+    """Notes on cells that are a dash although some seeds have a value."""
     notes = []
     for column in COLUMNS:
-        values = [record.metrics.values[column.key] for record in row.records]
+        values = [column.value(record.metrics) for record in row.records]
         missing = values.count(None)
         if 0 < missing < len(values):
             notes.append(

@@ -1,10 +1,10 @@
 """The rules that turn a label matrix into a benchmark split.
 
-Here live: the sources (`splits.sources`, files to label matrices), the long-tailed selection of
-images (`long_tail`), what an annotator gets to see (`regimes`), the shot groups (`shots`), the
-validation part (`holdout`) and the counts behind all of them (`statistics`). Label codes are int8:
-1 positive (or candidate), 0 negative, -1 unknown.
+`sources` reads label matrices from files, `long_tail` selects a long-tailed subset of the images,
+`regimes` selects the labels that are observed, `shots` groups the classes, `holdout` selects the
+validation part, `statistics` counts labels, and `published` rebuilds the splits of papers. Label
+codes are int8: 1 positive (or candidate), 0 negative, -1 unknown.
 
-Not here: random numbers (they come in as arguments, as functions), features, HDF5,
-training.
+Splits are deterministic functions of their arguments: random numbers are passed in as functions.
+Features, HDF5 and training belong to other packages.
 """

@@ -1,6 +1,6 @@
-"""A number for each class, from a file that a person wrote: target counts, rates of noise.
+"""A number for each class from a file: target counts, or weights of noise rates.
 
-Either CSV, a line `name,number` per class after an optional heading, or a JSON object.
+The file is CSV, with a line `name,number` per class after an optional header, or a JSON object.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import numpy as np
 
 from splits.errors import InputError
 
-_MOST = 1e15
-"""More than any count or weight; numbers up to here are exact as integers and have finite sums."""
+_MAX = 1e15
+"""Larger than any count or weight; integers up to here are exact, and their sums are finite."""
 
 _Line = tuple[int, str, Any]
 
 
 @dataclass(frozen=True)
 class ClassFile:
-    """The numbers of a file, before it is known which classes there are.
+    """The numbers of a file, not yet matched with the classes of a data set.
 
     Attributes:
         path: the file.
-        numbers: the number of each name.
-        lines: the line of each name.
+        numbers: class name -> number.
+        lines: class name -> line, for messages.
     """
 
     path: Path
@@ -48,15 +48,15 @@ class ClassFile:
             float64 [C].
 
         Raises:
-            InputError: a name that is no class, or a class without a number.
+            InputError: a name that is not a class, or a class without a number.
         """
         known = set(class_names)
         for name in self.numbers:
             if name not in known:
-                near = difflib.get_close_matches(name, class_names, 1)
-                hint = f"; the nearest is {near[0]!r}" if near else ""
+                close = difflib.get_close_matches(name, class_names, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else "."
                 raise InputError(
-                    f"{self.path}, line {self.lines[name]}: there is no class {name!r}{hint}."
+                    f"{self.path}, line {self.lines[name]}: there is no class {name!r}{hint}"
                 )
         missing = [name for name in class_names if name not in self.numbers]
         if missing:
@@ -68,24 +68,24 @@ class ClassFile:
         return np.array([self.numbers[name] for name in class_names], np.float64)
 
 
-def read(path: Path, *, whole: bool) -> ClassFile:
+def read(path: Path, *, whole_numbers: bool) -> ClassFile:
     """Read a file of class names and numbers.
 
     Args:
-        path: a file that ends in .json, or a CSV file.
-        whole: whether only whole numbers will do, as for counts.
+        path: a JSON file if its name ends in .json, else a CSV file.
+        whole_numbers: whether the numbers must be whole, as counts are.
 
     Returns:
         Its numbers, all at least 0.
 
     Raises:
-        InputError: no such file, not CSV or JSON of that form, a name that is empty or comes
-            twice, or something else than a number >= 0; with the file and the line.
+        InputError: no such file, not CSV or JSON of this form, an empty or repeated name, or a
+            value that is not a number >= 0; the message names the file and the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: this file cannot be read: {error.strerror}.") from None
+        raise InputError(f"{path}: the file cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: this is not a text file in UTF-8.") from None
     numbers: dict[str, float] = {}
@@ -94,8 +94,11 @@ def read(path: Path, *, whole: bool) -> ClassFile:
         if not name:
             raise InputError(f"{path}, line {line}: the name of the class is empty.")
         if name in numbers:
-            raise InputError(f"{path}, line {line}: class {name!r} comes twice.")
-        lines[name], numbers[name] = line, _number(f"{path}, line {line}", name, value, whole)
+            raise InputError(f"{path}, line {line}: class {name!r} occurs twice.")
+        lines[name], numbers[name] = (
+            line,
+            _number(f"{path}, line {line}", name, value, whole_numbers),
+        )
     if not numbers:
         raise InputError(f"{path}: the file names no class.")
     return ClassFile(path, numbers, lines)
@@ -110,12 +113,12 @@ def _csv(path: Path, text: str) -> Iterator[_Line]:
                 continue
             if len(cells) != 2:
                 raise InputError(
-                    f"{path}, line {reader.line_num}: a line is `name,number`, not {len(cells)} "
-                    f"cells; a name with a comma needs quotes."
+                    f"{path}, line {reader.line_num}: a line must be `name,number`, not "
+                    f"{len(cells)} cells; a name with a comma needs quotes."
                 )
-            heading = first and _float(cells[1]) is None and cells[1].strip().isalpha()
+            is_header = first and _float(cells[1]) is None and cells[1].strip().isalpha()
             first = False
-            if not heading:
+            if not is_header:
                 yield reader.line_num, cells[0].strip(), cells[1].strip()
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: this is not CSV: {error}.") from None
@@ -123,22 +126,24 @@ def _csv(path: Path, text: str) -> Iterator[_Line]:
 
 def _json(path: Path, text: str) -> Iterator[_Line]:
     try:
-        # As pairs, because a dictionary would swallow a name that comes twice.
-        found = json.loads(text, object_pairs_hook=tuple)
+        # Pairs, because a dictionary would hide a repeated name.
+        pairs = json.loads(text, object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: this is not JSON: {error.msg}.") from None
     except RecursionError:
         raise InputError(f"{path}: this JSON is nested too deeply.") from None
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise InputError(f"{path}: this JSON cannot be read ({error}).") from None
     if not text.lstrip().startswith("{"):
-        raise InputError(f"{path}: the JSON must be one object, class name to number.")
-    place = 0
-    for name, value in found:
-        # JSON has no line numbers: the names come in the order of the text.
-        quoted = (text.find(json.dumps(name, ensure_ascii=ascii), place) for ascii in (False, True))
-        place = max(place, *quoted) + 1
-        yield text.count("\n", 0, place) + 1, name.strip(), value
+        raise InputError(f"{path}: the JSON must be one object that maps class names to numbers.")
+    position = 0
+    for name, value in pairs:
+        # The parser gives no line numbers, but the names are in the order of the text.
+        quoted = (
+            text.find(json.dumps(name, ensure_ascii=ascii), position) for ascii in (False, True)
+        )
+        position = max(position, *quoted) + 1
+        yield text.count("\n", 0, position) + 1, name.strip(), value
 
 
 def _float(text: str) -> float | None:
@@ -148,12 +153,11 @@ def _float(text: str) -> float | None:
         return None
 
 
-def _number(where: str, name: str, value: Any, whole: bool) -> float:
+def _number(where: str, name: str, value: Any, whole_numbers: bool) -> float:
     number = None
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         number = _float(str(value))
-    right = number is not None and 0 <= number <= _MOST and not (whole and number % 1)
-    if number is None or not right:
-        wanted = "a whole number" if whole else "a number"
-        raise InputError(f"{where}: class {name!r} needs {wanted} >= 0, not {value!r}.")
+    if number is None or not 0 <= number <= _MAX or (whole_numbers and number % 1):
+        noun = "a whole number" if whole_numbers else "a number"
+        raise InputError(f"{where}: class {name!r} needs {noun} >= 0, not {value!r}.")
     return number

@@ -1,5 +1,5 @@
-"""The one error of this room."""
+"""The one error class of this package."""
 
 
 class InputError(ValueError):
-    """Something that a person gave is wrong; the message is one sentence meant for that person."""
+    """Invalid input; the message is one sentence for the user who provided it."""

@@ -1,4 +1,4 @@
-"""The validation part: rows that leave the training set because their number is small."""
+"""The held-out part of a set of images: the rows with the smallest uniform numbers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from splits.numbers import round_half_up
 
 
 def held_out(u: np.ndarray, fraction: float) -> np.ndarray:
-    """Choose the validation rows: the `round(fraction * N)` rows with the smallest number.
+    """Select the rows to hold out: the `round(fraction * N)` rows with the smallest numbers.
 
-    Held-out sets nest: with the same numbers, a larger fraction holds out the same rows and more.
+    Held-out sets nest: with the same numbers, a larger fraction holds out a superset.
 
     Args:
         u: one uniform number per row, float64 [N].
-        fraction: share of the rows to hold out, in [0, 1). The product with N is rounded half up.
+        fraction: the share of the rows to hold out, in [0, 1); halves are rounded up.
 
     Returns:
-        bool [N], True where a row is held out. With a fraction above 0 and at least two rows, at
-        least one row is on either side; a single row is never held out.
+        bool [N], True for the rows that are held out. If the fraction is above 0 and there are at
+        least two rows, each side has at least one row; a single row is never held out.
 
     Raises:
-        InputError: a fraction outside [0, 1), or numbers that are not one per row.
+        InputError: a fraction outside [0, 1), or numbers that are not a list.
     """
     if not 0 <= fraction < 1:
         raise InputError(f"The held-out fraction must be in [0, 1), not {fraction}.")

@@ -1,9 +1,9 @@
-"""Choosing images so that the class counts fall off, by a law or by a list of targets.
+"""Long-tailed subsets: images selected so that the class counts follow decreasing targets.
 
-Two laws give the target at each rank, `pareto_targets` and `exponential_targets`. Two samplers
-share the targets and the order of the classes: `sample`, whose draws are bound to image ids and
-class names, and `sample_dbl`, which repeats the published generator to the bit. `report` says what
-came of the targets.
+`pareto_targets` and `exponential_targets` give the target at each rank. Two samplers use the same
+targets and the same order of classes: `sample`, whose draws are keyed by image id and class name,
+and `sample_dbl`, which reproduces the published generator bit for bit. `report` compares the
+subset with its targets.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from splits.labels import Labels, positives, take
 from splits.numbers import Uniform
 from splits.statistics import check_labels, class_counts, cooccurrence
 
-_MOST = 10**15
-"""Images of a class: far more than there are, and still exact as a floating-point number."""
+_MAX_COUNT = 10**15
+"""The largest count of a class: more images than exist, and exact as a floating-point number."""
 
 PythonSample = Callable[[Sequence[int], int], list[int]]
 
 
 class ClassReport(TypedDict):
-    """What a class was meant to get, what it got, and what the source had."""
+    """The target of a class, its count in the subset, and its count in the source."""
 
     name: str
     target: int
@@ -34,7 +34,7 @@ class ClassReport(TypedDict):
 
 
 class Report(TypedDict):
-    """How a choice of images compares with its targets; see `report`."""
+    """A comparison of a subset with its targets; see `report`."""
 
     classes: list[ClassReport]
     not_met: list[str]
@@ -49,7 +49,7 @@ def pareto_targets(
     minimum: int = 1,
     tail_quantile: float = 0.99,
 ) -> np.ndarray:
-    """How many images the class at each rank should have.
+    """The target number of images of the class at each rank, from a Pareto distribution.
 
         t_i = trunc((maximum - minimum) x_i^-(b+1) + minimum)
 
@@ -60,8 +60,8 @@ def pareto_targets(
         num_classes: C >= 1.
         b: the shape; a larger one gives a steeper head.
         maximum: the target of the first class.
-        minimum: what the targets fall towards, at least 0.
-        tail_quantile: where the last class stands on the distribution, in (0, 1).
+        minimum: the limit of the targets, at least 0.
+        tail_quantile: the quantile of the last class, in (0, 1).
 
     Returns:
         int64 [C], not increasing.
@@ -69,17 +69,17 @@ def pareto_targets(
     Raises:
         InputError: a parameter outside its range.
 
-    Source: Wu et al., ECCV 2020; their code divides the density by b, so that the first target is
+    Source: Wu et al., ECCV 2020; their code divides the density by b, so the first target is
     exactly `maximum`.
     """
     if num_classes < 1:
         raise InputError(f"Long-tailed targets need at least one class, not {num_classes}.")
     if not 0 < b < float("inf"):
         raise InputError(f"The Pareto shape b must be a number above 0, not {b}.")
-    if not 0 <= minimum <= maximum <= _MOST:
+    if not 0 <= minimum <= maximum <= _MAX_COUNT:
         raise InputError(
-            f"Long-tailed targets need 0 <= minimum <= maximum <= {_MOST}, not minimum {minimum} "
-            f"and maximum {maximum}."
+            f"Long-tailed targets need 0 <= minimum <= maximum <= {_MAX_COUNT}, not minimum "
+            f"{minimum} and maximum {maximum}."
         )
     if not 0 < tail_quantile < 1:
         raise InputError(f"The tail quantile must be in (0, 1), not {tail_quantile}.")
@@ -94,14 +94,14 @@ def pareto_targets(
 def exponential_targets(
     num_classes: int, *, imbalance_ratio: float = 100.0, maximum: int = 800
 ) -> np.ndarray:
-    """How many images the class at each rank should have, falling exponentially.
+    """The target number of images of the class at each rank, decreasing exponentially.
 
         t_i = trunc(maximum * imbalance_ratio^(-i / (C - 1)))
 
     Args:
         num_classes: C >= 1; a single class gets the maximum.
-        imbalance_ratio: the first class's target over the last one's, at least 1.
-        maximum: the target of the first class, at least the ratio.
+        imbalance_ratio: the target of the first class over that of the last, at least 1.
+        maximum: the target of the first class, at least `imbalance_ratio`.
 
     Returns:
         int64 [C], not increasing, at least 1.
@@ -109,26 +109,26 @@ def exponential_targets(
     Raises:
         InputError: a parameter outside its range.
 
-    Source: the law of CIFAR-LT (Cao et al., NeurIPS 2019).
+    Source: CIFAR-LT (Cao et al., NeurIPS 2019).
     """
     if num_classes < 1:
         raise InputError(f"Long-tailed targets need at least one class, not {num_classes}.")
-    if not 1 <= imbalance_ratio <= maximum <= _MOST:
+    if not 1 <= imbalance_ratio <= maximum <= _MAX_COUNT:
         raise InputError(
-            f"Exponential targets need 1 <= imbalance ratio <= maximum <= {_MOST}, so that the "
-            f"last class keeps an image, not ratio {imbalance_ratio} and maximum {maximum}."
+            f"Exponential targets need 1 <= imbalance ratio <= maximum <= {_MAX_COUNT}, so that "
+            f"the last class keeps an image, not ratio {imbalance_ratio} and maximum {maximum}."
         )
     rank = np.arange(num_classes) / max(num_classes - 1, 1)
-    # 800 * 100^-1 is 8, and the nearest floating-point product may be just below it.
+    # 800 * 100^-1 is 8, but the floating-point product may be just below it.
     return np.floor(maximum * imbalance_ratio**-rank * (1 + 1e-12)).astype(np.int64)
 
 
 def visit_order(labels: Labels) -> np.ndarray:
-    """The order in which the classes get their images: the most co-occurring first.
+    """The order in which the samplers visit the classes: the most co-occurring first.
 
         s_j = sum_i P(j | i) = sum_i M_ij / M_ii,  descending; ties by class index
 
-    with M the co-occurrence counts. A class without positives adds nothing and comes last.
+    with M the co-occurrence counts. A class without positives adds nothing and is the last.
 
     Args:
         labels: int8 [N, C], dense or sparse.
@@ -139,28 +139,28 @@ def visit_order(labels: Labels) -> np.ndarray:
     Raises:
         InputError: not a label matrix.
 
-    Source: Wu et al., ECCV 2020, as in the authors' code; frequency plays no part.
+    Source: Wu et al., ECCV 2020, as in the authors' code; class frequencies are not used.
     """
     check_labels(labels)
     together = cooccurrence(labels)
-    counts = np.maximum(np.diag(together), 1)  # a row of zeros stays one
+    counts = np.maximum(np.diag(together), 1)  # a row of zeros stays a row of zeros
     score = (together / counts[:, None]).sum(axis=0)
     return np.argsort(-score, kind="stable").astype(np.int64)
 
 
 def sample(labels: Labels, targets: np.ndarray, add: Uniform, remove: Uniform) -> np.ndarray:
-    """Choose a long-tailed set of images, with draws bound to names instead of an order.
+    """Select a long-tailed subset of images, with draws keyed by names instead of row order.
 
-    The classes are visited once, in `visit_order`. With n the class's count among the images
-    chosen so far and t its target,
+    The classes are visited once, in `visit_order`. With n the number of images of the class that
+    are selected so far and t its target,
 
         n < t: add the t - n images of the class outside the set with the smallest add(image, class)
         n > t: drop the n - t images of the class inside the set with the smallest remove(image,
                class)
 
-    Every image carries all its labels, and no class is visited again, so that the final counts
-    depart from the targets in both directions. A class with too few images gives all it has. The
-    result is the same set of images for every order of the rows.
+    Every image brings all its labels and no class is visited twice, so the final counts can be
+    above or below the targets. If a class has too few images, all of them are added. The result
+    does not depend on the order of the rows.
 
     Args:
         labels: int8 [N, C], dense or sparse; unknown labels count as not positive.
@@ -177,38 +177,39 @@ def sample(labels: Labels, targets: np.ndarray, add: Uniform, remove: Uniform) -
     Source: the greedy selection of Wu et al., ECCV 2020.
     """
     visits, columns = _visits(labels, targets), positives(labels).tocsc()
-    chosen = np.zeros(labels.shape[0], bool)
+    selected = np.zeros(labels.shape[0], bool)
     for label, target in visits:
         members = columns.indices[columns.indptr[label] : columns.indptr[label + 1]]
-        inside = chosen[members]
+        inside = selected[members]
         need = target - np.count_nonzero(inside)
         if need == 0:
             continue
         pool = members[inside != (need > 0)]
         numbers = (add if need > 0 else remove)(pool, np.full(len(pool), label))
         drawn = pool[np.argsort(numbers, kind="stable")[: abs(need)]]
-        chosen[drawn] = need > 0
-    return np.flatnonzero(chosen)
+        selected[drawn] = need > 0
+    return np.flatnonzero(selected)
 
 
 def sample_dbl(
     labels: Labels, targets: np.ndarray, python_sample: PythonSample, *, cap: bool
 ) -> np.ndarray:
-    """Choose a long-tailed set of images exactly as the published generator does.
+    """Select a long-tailed subset of images exactly as the published generator does.
 
-    The law is that of `sample` with CPython's sequential `random.sample` as the draw, and the
-    published lists follow from the order in which CPython iterates sets of small integers. What
-    must be kept for the same bits: rows in the source's order; per class one set of all its rows,
-    built in ascending order, and one set of its chosen rows, which lives through the whole walk
-    and is changed in place, row by row in the order drawn (`add`, `remove`); an addition draws
-    from `tuple(all - chosen)`, a removal from `tuple(chosen)`.
+    The rule is that of `sample` with CPython's sequential `random.sample` as the draw. The
+    published lists depend on the order in which CPython iterates over sets of small integers, so
+    the same result needs: rows in the order of the source; for each class one set of all its rows,
+    built in ascending order, and one set of its selected rows, which is kept throughout and changed
+    in place, row by row in the order drawn (`add`, `remove`); an addition draws from
+    `tuple(all - selected)`, a removal from `tuple(selected)`.
 
     Args:
         labels: int8 [N, C], dense or sparse, rows in the order of the published source.
         targets: integers [C], the target at each rank of the order.
-        python_sample: `random.Random(0).sample` for the published lists. The script that made
-            them draws for VOC and then for COCO from one generator: pass the same one on.
-        cap: whether a class with too few images gives all it has (COCO) or is an error (VOC).
+        python_sample: `random.Random(0).sample` for the published lists. The authors' script draws
+            for VOC and then for COCO from one generator: pass the same one for both.
+        cap: whether a class with too few images contributes all of them (COCO) or is an error
+            (VOC).
 
     Returns:
         int64 rows, ascending.
@@ -223,30 +224,30 @@ def sample_dbl(
     visits, positive = _visits(labels, targets), positives(labels)
     columns = positive.tocsc()
     members = [set(rows.tolist()) for rows in np.split(columns.indices, columns.indptr[1:-1])]
-    chosen: list[set[int]] = [set() for _ in members]
+    selected: list[set[int]] = [set() for _ in members]
     for label, target in visits:
-        need = target - len(chosen[label])
+        need = target - len(selected[label])
         if need > 0:
-            pool = tuple(members[label] - chosen[label])
+            pool = tuple(members[label] - selected[label])
             if need > len(pool) and not cap:
                 raise InputError(
-                    f"Class {label} needs {need} more images for its target of {target}, and only "
-                    f"{len(pool)} are left; lower the maximum, or cap targets at what is there."
+                    f"Class {label} needs {need} more images for its target of {target}, but only "
+                    f"{len(pool)} are left; lower the maximum, or cap the targets."
                 )
             drawn = python_sample(pool, min(need, len(pool)))
         else:
-            drawn = python_sample(tuple(chosen[label]), -need)
+            drawn = python_sample(tuple(selected[label]), -need)
         for row in drawn:
             for other in positive.indices[positive.indptr[row] : positive.indptr[row + 1]]:
                 if need > 0:
-                    chosen[other].add(row)
+                    selected[other].add(row)
                 else:
-                    chosen[other].remove(row)
-    return np.array(sorted(set().union(*chosen)), np.int64)
+                    selected[other].remove(row)
+    return np.array(sorted(set().union(*selected)), np.int64)
 
 
 def achieved(labels: Labels, rows: np.ndarray) -> np.ndarray:
-    """Number of positives per class that a choice of rows ends up with.
+    """Number of positives per class in some of the rows.
 
     Args:
         labels: int8 [N, C], dense or sparse.
@@ -259,7 +260,7 @@ def achieved(labels: Labels, rows: np.ndarray) -> np.ndarray:
 
 
 def by_class(labels: Labels, targets: np.ndarray) -> np.ndarray:
-    """The target of each class, where `targets` are those of the ranks in `visit_order`.
+    """The target of each class from the target of each rank in `visit_order`.
 
     Args:
         labels: int8 [N, C], dense or sparse.
@@ -268,57 +269,56 @@ def by_class(labels: Labels, targets: np.ndarray) -> np.ndarray:
     Returns:
         int64 [C], by class.
     """
-    out = np.empty_like(targets)
-    out[visit_order(labels)] = targets
-    return out
+    class_targets = np.empty_like(targets)
+    class_targets[visit_order(labels)] = targets
+    return class_targets
 
 
 def report(
     labels: Labels, rows: np.ndarray, targets: np.ndarray, class_names: Sequence[str]
 ) -> Report:
-    """How a choice of images compares with its targets and with the set it was made from.
+    """Compare a subset of the images with its targets and with the source.
 
-    A class can miss its target because too few images show it, or because images that a later
-    class had to give up showed it too. The drift says how far the choice bends which classes
-    appear together, with P(k | j) = M_jk / M_jj from the co-occurrence counts M:
+    A class can miss its target because it has too few images, or because some of its images were
+    dropped for a class that was visited later. The drift measures the change of the co-occurrence
+    of classes, with P(k | j) = M_jk / M_jj from the co-occurrence counts M:
 
-        drift = mean over j != k of |P_chosen(k | j) - P_source(k | j)|
+        drift = mean over j != k of |P_subset(k | j) - P_source(k | j)|
 
-    over the classes j that have positives in both; 0 where there is no such pair.
+    over the classes j that have positives in both; 0 if there is no such pair.
 
     Args:
-        labels: int8 [N, C], dense or sparse: what was chosen from.
-        rows: the row numbers chosen.
+        labels: int8 [N, C], dense or sparse: the source.
+        rows: the row numbers of the subset.
         targets: integers [C], one per class (not per rank).
         class_names: C names.
 
     Returns:
-        Plain JSON values: `classes` (name, target, achieved, available, in the order of the
-        classes), `not_met` (the names of the classes that achieved less than their target) and
-        `cooccurrence_drift`.
+        JSON values: `classes` (name, target, achieved, available, in the order of the classes),
+        `not_met` (the names of the classes below their target) and `cooccurrence_drift`.
     """
     before, after = cooccurrence(labels), cooccurrence(take(labels, rows))
-    available, got = np.diag(before), np.diag(after)
-    both = (available > 0) & (got > 0)
-    drift = np.abs(after[both] / got[both, None] - before[both] / available[both, None])
-    pairs = int(both.sum()) * (len(got) - 1)  # P(j | j) is 1 before and after
+    available, count = np.diag(before), np.diag(after)
+    both = (available > 0) & (count > 0)
+    drift = np.abs(after[both] / count[both, None] - before[both] / available[both, None])
+    pairs = int(both.sum()) * (len(count) - 1)  # P(j | j) is 1 in both
     return Report(
         classes=[
             ClassReport(
                 name=str(name),
                 target=int(targets[c]),
-                achieved=int(got[c]),
+                achieved=int(count[c]),
                 available=int(available[c]),
             )
             for c, name in enumerate(class_names)
         ],
-        not_met=[str(name) for c, name in enumerate(class_names) if got[c] < targets[c]],
+        not_met=[str(name) for c, name in enumerate(class_names) if count[c] < targets[c]],
         cooccurrence_drift=float(drift.sum() / pairs) if pairs else 0.0,
     )
 
 
 def _visits(labels: Labels, targets: np.ndarray) -> list[tuple[int, int]]:
-    """The (class, target) pairs in visiting order, after checking that they fit."""
+    """The (class, target) pairs in visiting order, after checking the targets."""
     order = visit_order(labels)
     targets = np.asarray(targets)
     if targets.shape != order.shape or targets.dtype.kind not in "iu" or (targets < 0).any():

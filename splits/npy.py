@@ -1,4 +1,4 @@
-"""What NumPy's files leave open: why one cannot be read, and what bytes in one say as text."""
+"""Reading NumPy files: explanations of errors, and bytes as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from splits.errors import InputError
 
 BROKEN = (OSError, EOFError, ValueError, MemoryError, tokenize.TokenError)
-"""What `numpy.load` raises on a file that is none of its own, or damaged; the last of a header."""
+"""The errors of `numpy.load` for a damaged file or another format."""
 
 BROKEN_NPZ = (
     *BROKEN,
@@ -20,21 +20,21 @@ BROKEN_NPZ = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What `numpy.load` and the reading of a member raise where the file should be an .npz."""
+"""The errors of `numpy.load` and of reading a member, for a file that should be an .npz."""
 
 _STARTS = (b"\x93NUMPY", b"PK")
 
 
 def reason(path: Path, error: Exception) -> str:
-    """The end of a sentence on a file that `numpy.load` has refused.
+    """Why `numpy.load` could not read a file.
 
     Args:
         path: the file.
-        error: what NumPy raised. Its own words on pickled data, which it finds in any file that
-            is no array, are replaced.
+        error: the error of NumPy. Its message about pickled data is replaced, because NumPy gives
+            it for any file that is not an array.
 
     Returns:
-        Words without a full stop.
+        A phrase without a full stop, to end a sentence.
     """
     text = str(error)
     if path.is_dir():
@@ -52,21 +52,21 @@ def reason(path: Path, error: Exception) -> str:
 
 
 def texts(path: Path, array: np.ndarray) -> list[str]:
-    """The texts of an array; bytes are UTF-8.
+    """The texts of an array; bytes are decoded as UTF-8.
 
     Args:
-        path: its file.
+        path: its file, for messages.
         array: unicode or bytes [N].
 
     Raises:
-        InputError: bytes that are not UTF-8 text, with their row.
+        InputError: bytes that are not UTF-8 text; the message names the row.
     """
     if array.dtype.kind == "U":
         return [str(text) for text in array.tolist()]
-    found = []
+    decoded = []
     for row, raw in enumerate(array.tolist()):
         try:
-            found.append(raw.decode())
+            decoded.append(raw.decode())
         except UnicodeDecodeError:
             raise InputError(f"{path}: row {row} is not UTF-8 text, but {raw!r}.") from None
-    return found
+    return decoded

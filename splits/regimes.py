@@ -1,109 +1,274 @@
-"""What an annotator gets to see: from a true label matrix to an observed one.
+"""Regimes: from a true label matrix to the labels that an annotator reveals.
 
-Every regime is a rule on ONE uniform number per (image, class), so that two levels of a regime
-nest and two settings differ only by what the setting means. Where labels are withheld, nothing but
-what the rule keeps is observed: in PPL, SPL and missing, a true negative is as unknown as a
-dropped positive, because a dropped positive among known negatives would give itself away.
+Each regime is a rule on one uniform number per (image, class). The levels of a regime are therefore
+nested, and two settings differ only by the meaning of the setting. Where labels are withheld, only
+the selected labels are observed: in PPL, SPL and missing, a true negative is as unknown as a
+dropped positive, because an unknown label among known negatives would reveal the dropped positive.
+
+`Regime` is a parsed regime, `RULES` the table of rules, `observe` applies one of them.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable
+import dataclasses
+import difflib
+import os.path
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any
 
 import numpy as np
 
 from splits.errors import InputError
-from splits.labels import Labels, SparseLabels, count_both, counts
-from splits.numbers import Uniform, round_half_up
+from splits.labels import Labels, SparseLabels
+from splits.numbers import Uniform
+from splits.selection import (
+    Decision,
+    Level,
+    Rule,
+    apply_dense,
+    apply_sparse,
+    below_rate,
+    smallest_share,
+)
 from splits.statistics import check_labels
-from splits.variants import PAPER, Variant
+from splits.variants import LabelRates
 
-_BLOCK = 1 << 18  # entries worked on at a time: the temporaries stay in the processor's cache
+# ----------------------------------------------------------------------------- the six rules
 
-_LEVELS: dict[str, tuple[str, Callable[[float], bool]] | None] = {
-    "full": None,
-    "pal": ("R in (0, 1], the share of labels kept", lambda level: 0 < level <= 1),
-    "ppl": ("R in (0, 1], the share of positives kept", lambda level: 0 < level <= 1),
-    "spl": None,
-    "missing": ("Q in [0, 1), the share of positives dropped", lambda level: 0 <= level < 1),
-    "candidates": ("RHO in [0, 1), the share of negatives added", lambda level: 0 <= level < 1),
+
+RULES: Mapping[str, Rule] = {
+    "full": Rule(others_become=None),
+    "pal": Rule(
+        level=Level("R", "the share of labels kept", excluded=0),
+        codes=(1, 0),
+        select={"bernoulli": below_rate, "exact": smallest_share},
+        variants=("counts",),
+    ),
+    "ppl": Rule(
+        level=Level("R", "the share of positives kept", excluded=0),
+        codes=(1,),
+        select={
+            "exact": lambda pool: pool.rank < np.maximum(pool.share, 1),
+            "bernoulli": lambda pool: (pool.u < pool.rate) | (pool.rank == 0),
+        },
+        variants=("counts",),
+    ),
+    "spl": Rule(codes=(1,), select={"exact": lambda pool: pool.rank == 0}),
+    "missing": Rule(
+        level=Level("Q", "the share of positives dropped", excluded=1),
+        codes=(1,),
+        select={
+            "bernoulli": lambda pool: (pool.u >= pool.rate) | (pool.rank == pool.size - 1),
+            "exact": lambda pool: pool.rank >= np.minimum(pool.share, pool.size - 1),
+        },
+        variants=("counts", "by-class"),
+    ),
+    "candidates": Rule(
+        level=Level("RHO", "the share of negatives added", excluded=1),
+        codes=(0,),
+        select={"bernoulli": below_rate, "exact": smallest_share},
+        selected_become=1,
+        others_become=None,
+        variants=("counts", "by-class", "by-image"),
+    ),
 }
-_FORMS = "full, pal:R, ppl:R, spl, missing:Q, candidates:RHO"
+"""Kind -> rule."""
+
+KINDS = tuple(RULES)
+FORMS = ", ".join(
+    kind if rule.level is None else f"{kind}:{rule.level.symbol}" for kind, rule in RULES.items()
+)
+"""The standard form of every regime."""
+VARIANT_FORMS = {
+    "counts": "counts=exact|bernoulli",
+    "by-class": "by-class=FILE (candidates: or frequency)",
+    "by-image": "by-image=SPREAD",
+}
+"""Non-standard variant -> its form after a comma, as in `candidates:0.3,by-image=0.5`."""
+
+
+# ----------------------------------------------------------------------------- a parsed regime
 
 
 @dataclass(frozen=True)
 class Regime:
-    """A regime and its level, checked when it is made; `str` gives the form that `parse` reads.
+    """A regime with its level and its non-standard variants; checked on creation.
+
+    `str` gives the standard form (`candidates:0.3`), which split files store; `text` adds the
+    variants.
 
     Attributes:
         kind: full, pal, ppl, spl, missing or candidates.
-        level: R, Q or RHO, or None for the kinds that have no level.
+        level: R, Q or RHO, or None for the kinds without a level.
+        counts: "exact" selects a share of each image's labels, "bernoulli" each label
+            independently; None for the way of counting in the papers.
+        by_class: a file with a weight per class to which the rates are proportional, or, in
+            candidates, "frequency" for the true training counts; None for equal rates.
+        by_image: in [0, 1], how much the rates of images differ; candidates only.
     """
 
     kind: str
     level: float | None = None
+    counts: str | None = None
+    by_class: str | None = None
+    by_image: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in _LEVELS:
-            raise InputError(f"There is no regime {self.kind!r}; the regimes are {_FORMS}.")
-        rule = _LEVELS[self.kind]
-        if rule is None and self.level is not None:
-            raise InputError(f"The regime {self.kind} has no level, but {self.level} was given.")
-        if rule is not None and (self.level is None or not rule[1](self.level)):
-            given = "none was given" if self.level is None else f"not {self.level}"
-            raise InputError(f"The regime {self.kind} needs a level {rule[0]}; {given}.")
+        if self.kind not in RULES:
+            raise InputError(f"There is no regime {self.kind!r}; the regimes are {FORMS}.")
+        level = RULES[self.kind].level
+        if level is None and self.level is not None:
+            raise InputError(f"The regime {self.kind} has no level, not {self.level}.")
+        if level is not None and (self.level is None or self.level not in level):
+            actual = "it has none" if self.level is None else f"not {self.level}"
+            raise InputError(f"The regime {self.kind} needs a level {level}; {actual}.")
+        self._check_variants()
+
+    def _check_variants(self) -> None:
+        values = {"counts": self.counts, "by-class": self.by_class, "by-image": self.by_image}
+        for name, value in values.items():
+            if value:
+                _check_applies(name, self.kind)
+        if self.counts not in (None, "exact", "bernoulli"):
+            raise InputError(f"counts must be exact or bernoulli, not {self.counts!r}.")
+        if not 0 <= self.by_image <= 1:
+            raise InputError(f"by-image must be a number in [0, 1], not {self.by_image}.")
+        if self.by_class == "frequency" and self.kind != "candidates":
+            raise InputError(
+                f"by-class=frequency can only be used with the regime candidates; in {self.kind}, "
+                f"name a file with a weight per class."
+            )
+        if self.counts == "exact" and (self.by_class is not None or self.by_image):
+            raise InputError("counts=exact cannot be combined with by-class or by-image.")
 
     def __str__(self) -> str:
         if self.level is None:
             return self.kind
-        return f"{self.kind}:{repr(self.level + 0.0).removesuffix('.0')}"
+        return f"{self.kind}:{_number_text(self.level)}"
+
+    @property
+    def text(self) -> str:
+        """The form that `parse` reads, with the non-standard variants."""
+        variants = {
+            "counts": self.counts,
+            "by-class": self.by_class,
+            "by-image": _number_text(self.by_image) if self.by_image else None,
+        }
+        return ",".join([str(self), *(f"{k}={v}" for k, v in variants.items() if v is not None)])
+
+    @property
+    def noise_rate(self) -> float | None:
+        """How often a negative is observed as positive or unknown: rho, or 1 - r in pal."""
+        if self.level is None or self.kind not in ("candidates", "pal"):
+            return None
+        return self.level if self.kind == "candidates" else 1.0 - self.level
+
+    @property
+    def departs(self) -> bool:
+        """Whether this differs from the regime of the papers."""
+        return bool(self.departures())
+
+    def departures(self) -> dict[str, Any]:
+        """The non-standard variants by the names under which split files record them."""
+        departures: dict[str, Any] = {}
+        if self.counts not in (None, RULES[self.kind].standard_counts):
+            departures["counts"] = self.counts
+        if self.by_class is not None:
+            name = "noise_by_class" if self.kind == "candidates" else "missing_by_class"
+            departures[name] = self.by_class
+        if self.by_image:
+            departures["instance_noise"] = self.by_image
+        return departures
 
     @classmethod
     def parse(cls, text: str) -> Regime:
-        """Read `full`, `pal:R`, `ppl:R`, `spl`, `missing:Q` or `candidates:RHO`.
+        """Read `KIND[:LEVEL][,NAME=VALUE]...`; a leading `~` in a file name is expanded.
 
         Args:
-            text: one of the forms above, for example `ppl:0.5`.
+            text: for example `ppl:0.5`, `pal:0.4,counts=exact` or
+                `candidates:0.3,by-class=weights.csv,by-image=0.5`.
 
         Returns:
             The regime.
 
         Raises:
-            InputError: an unknown kind, a level that is no number or out of range, a level too
-                many or too few.
+            InputError: an unknown kind, a missing, superfluous or invalid level, an unknown or
+                repeated variant, or a variant that does not apply to the kind.
         """
-        kind, colon, level = text.strip().partition(":")
-        if not colon:
-            return cls(kind)
+        # Only a comma before NAME= is a separator, so a file name may contain commas.
+        form, *assignments = re.split(r",(?=[^,=]*=)", text.strip())
+        form, comma, stray = form.partition(",")
+        if comma:
+            raise InputError(f"{stray!r} in the regime {text!r} is not NAME=VALUE.")
+        kind, colon, level = form.partition(":")
         try:
-            number = float(level)
+            number = float(level) if colon else None
         except ValueError:
             raise InputError(
-                f"The level of the regime {text!r} is not a number; the regimes are {_FORMS}."
+                f"The level of the regime {text!r} is not a number; the regimes are {FORMS}."
             ) from None
-        return cls(kind, number)
+        regime = cls(kind, number)
+        return dataclasses.replace(regime, **_parse_variants(kind, assignments))
 
 
 parse = Regime.parse
 
 
-class Rates(TypedDict):
-    """Shares that describe an observed label matrix; NaN where there is nothing to share."""
-
-    observed: float
-    positives_kept: float
-    candidate_noise: float
-    observed_by_class: np.ndarray
-    positives_kept_by_class: np.ndarray
-    candidate_noise_by_class: np.ndarray
+def _number_text(number: float) -> str:
+    return repr(number + 0.0).removesuffix(".0")
 
 
-def observe(labels: Labels, regime: Regime, uniform: Uniform, variant: Variant = PAPER) -> Labels:
-    """The labels that the regime lets an image show.
+def _parse_variants(kind: str, assignments: list[str]) -> dict[str, Any]:
+    """Fields of `Regime` from `NAME=VALUE` texts."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, _, value = (part.strip() for part in assignment.partition("="))
+        name = name.replace("_", "-")
+        if name not in VARIANT_FORMS:
+            close = difflib.get_close_matches(name, VARIANT_FORMS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(VARIANT_FORMS)}"
+            raise InputError(f"Regimes have no variant {name!r}; {hint}")
+        _check_applies(name, kind)
+        key = name.replace("-", "_")
+        if key in values:
+            raise InputError(f"{name} occurs twice in the regime.")
+        if not value:
+            raise InputError(f"{name} needs a value: {VARIANT_FORMS[name]}.")
+        values[key] = value
+    if "by_class" in values:
+        values["by_class"] = os.path.expanduser(values["by_class"])
+    if "by_image" in values:
+        try:
+            values["by_image"] = float(values["by_image"])
+        except ValueError:
+            raise InputError(
+                f"by-image must be a number in [0, 1], not {values['by_image']!r}."
+            ) from None
+    return values
+
+
+def _check_applies(variant: str, kind: str) -> None:
+    kinds = [kind for kind, rule in RULES.items() if variant in rule.variants]
+    if kind not in kinds:
+        names = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+        noun = "regimes" if len(kinds) > 1 else "regime"
+        raise InputError(f"{variant} can only be used with the {noun} {names}, not with {kind}.")
+
+
+# ----------------------------------------------------------------------------- observing
+
+
+def observe(
+    labels: Labels,
+    regime: Regime,
+    uniform: Uniform,
+    *,
+    class_weights: np.ndarray | None = None,
+    image_numbers: np.ndarray | None = None,
+) -> Labels:
+    """The labels that are observed under a regime.
 
     With one number u_ic per image and class, and n_i known positives in image i:
 
@@ -111,274 +276,78 @@ def observe(labels: Labels, regime: Regime, uniform: Uniform, variant: Variant =
         pal:R          o_ic = y_ic where u_ic < R, else unknown
         ppl:R          o_ic = 1 for the max(1, round(R n_i)) positives with the smallest u
         spl            o_ic = 1 for the positive with the smallest u
-        missing:Q      o_ic = 1 for the positives with u_ic >= Q, or, where none is left, for the
+        missing:Q      o_ic = 1 for the positives with u_ic >= Q, or, if none is left, for the
                        one with the largest u
         candidates:RHO o_ic = 1 for the positives and for the negatives with u_ic < RHO, else 0
 
-    Whatever ppl, spl and missing do not keep is unknown, true negatives too; halves round up.
+    In ppl, spl and missing all other labels are unknown, true negatives included; halves round up.
     Labels that the source does not know stay unknown in every regime. An image without positives
-    shows nothing in ppl, spl and missing. `splits.variants` describes the departures from these
-    laws.
+    has no observed label in ppl, spl and missing.
+
+    The non-standard variants, with k the number of labels in image i that the rule decides about
+    (pal: known labels; ppl, missing: positives; candidates: negatives):
+
+        counts=exact      pal keeps the round(R k) labels with the smallest u, ppl keeps
+                          max(1, round(R k)), missing drops min(round(Q k), k - 1), candidates
+                          adds round(RHO k)
+        counts=bernoulli  each label independently, u < level; ppl always keeps the smallest u
+        by-class, by-image  the rates of `splits.variants.LabelRates` instead of one level; if an
+                          image would lose all its positives, missing keeps the largest u / w_c
 
     Args:
         labels: true labels, int8 [N, C], codes 1, 0, -1, dense or sparse.
         regime: the regime.
         uniform: numbers `(rows, columns) -> float64` in [0, 1), broadcasting, keyed by image id
             and class name.
-        variant: departures from the papers' laws.
+        class_weights: float64 [C] of numbers >= 0, the weights that `by-class` names.
+        image_numbers: float64 [N], a uniform number per image, for `by-image`.
 
     Returns:
-        int8 [N, C]. Dense labels give a new array. Sparse labels give sparse ones, filled up with
-        -1 except in full and candidates; should those need more memory than an array, which only
-        pal and candidates among known negatives can do, they give an array.
+        int8 [N, C]. Dense labels give a new array. Sparse labels give sparse ones with fill -1,
+        except in full and candidates, which keep the fill. If they would need more memory than an
+        array (only possible in pal and candidates with known negatives), they give an array.
 
     Raises:
-        InputError: not a label matrix, or a variant that does not go with the regime or labels.
+        InputError: not a label matrix; weights or numbers that are missing, unused or invalid.
 
     Source: PAL, PPL and SPL: arXiv 2308.00166; missing: Zhang et al., ICCV 2023, whose script is
-    not public; candidates: the law of the released LT-PML generators.
+    not public; candidates: the rule of the released LT-PML generators.
     """
     check_labels(labels)
-    variant.check(regime.kind, labels.shape)
-    law = _Law(regime.kind, 0.0 if regime.level is None else float(regime.level), variant)
-    if isinstance(labels, SparseLabels):
-        return _observe_sparse(labels, law, uniform)
-    observed = np.array(labels, np.int8, order="C")
-    if law.kind != "full":
-        step = max(1, _BLOCK // labels.shape[1])
-        for start in range(0, len(labels), step):
-            _hide(observed[start : start + step], start, law, uniform)  # a view
-    return observed
-
-
-@dataclass(frozen=True)
-class _Law:
-    """A regime's rule: which of the labels that it looks at are chosen.
-
-    Chosen is what pal, ppl, spl and missing show, and what candidates add.
-    """
-
-    kind: str
-    level: float
-    variant: Variant
-
-    def looks_at(self, codes: np.ndarray) -> np.ndarray:
-        """Of which labels it decides: known ones, negatives or positives."""
-        if self.kind == "pal":
-            return codes != -1
-        return codes == (0 if self.kind == "candidates" else 1)
-
-    @property
-    def is_threshold(self) -> bool:
-        """Whether each label is decided by its own number, whatever else its image shows."""
-        exact = self.variant.is_exact(self.kind)
-        return (self.kind == "pal" and not exact) or (self.kind == "candidates" and not exact)
-
-    def chosen(self, rows: np.ndarray, columns: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Decide about labels, whole rows of them, given row by row: bool [n]."""
-        rate = self.variant.rate(self.level, rows, columns)
-        if self.is_threshold or not len(rows):
-            return u < rate
-        rows = rows - int(rows[0])
-        count = np.bincount(rows)
-        n, place = count[rows], _places(rows, count, self.variant.key(u, columns))
-        if self.kind == "spl":
-            return place == 0
-        share = np.array([round_half_up(self.level, k) for k in range(int(count.max()) + 1)])[n]
-        exact = self.variant.is_exact(self.kind)
-        if self.kind == "ppl":
-            return place < np.maximum(share, 1) if exact else (u < rate) | (place == 0)
-        if self.kind == "missing":
-            return place >= np.minimum(share, n - 1) if exact else (u >= rate) | (place == n - 1)
-        return place < share
-
-
-def _places(rows: np.ndarray, count: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """The place of each label among those of its row, by ascending key: 0, 1, ...
-
-    Args:
-        rows: ascending row numbers [n].
-        count: how often each row comes, [rows].
-        key: float64 [n]; of equal ones in a row the first comes first.
-
-    Returns:
-        int64 [n].
-    """
-    first = np.cumsum(count) - count
-    width = int(count.max())
-    if len(count) * width > 2 * len(rows):  # rows of very different lengths
-        order = np.lexsort((key, rows))
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order)) - np.repeat(first, count)
-        return place
-    # Sorting many short rows of a matrix is several times faster than one long list.
-    column = np.arange(len(rows)) - first[rows]
-    table = np.full((len(count), width), np.inf)
-    table[rows, column] = key
-    order = np.argsort(table, axis=1, kind="stable")
-    place = np.empty_like(order)
-    np.put_along_axis(place, order, np.arange(width)[None, :], axis=1)
-    return place[rows, column]
-
-
-def _hide(block: np.ndarray, start: int, law: _Law, uniform: Uniform) -> None:
-    """Apply a law in place to whole rows of a dense matrix, of which the first is `start`."""
-    if law.is_threshold:  # no need to find the labels: decide about every place
-        rows = np.arange(start, start + len(block))[:, None]
-        columns = np.arange(block.shape[1])[None, :]
-        chosen = law.chosen(rows, columns, uniform(rows, columns))
-        if law.kind == "pal":
-            block[~chosen] = -1
-        else:
-            block[(block == 0) & chosen] = 1
-        return
-    flat = block.reshape(-1)  # a view too: one place is found faster than a row and a column
-    places = np.flatnonzero(law.looks_at(flat))
-    rows, columns = np.divmod(places, block.shape[1])
-    rows += start
-    chosen = places[law.chosen(rows, columns, uniform(rows, columns))]
-    shown = flat[chosen]
-    if law.kind == "candidates":
-        shown = np.ones_like(shown)
-    else:
-        flat[:] = -1
-    flat[chosen] = shown
-
-
-def _observe_sparse(labels: SparseLabels, law: _Law, uniform: Uniform) -> Labels:
-    if law.kind == "full":
-        return labels
-    if labels.fill == 0 and law.kind in ("pal", "candidates"):
-        return _observe_filled(labels, law, uniform)
-    pieces = []
-    for start, stop in _row_blocks(labels):
-        begin, end = labels.indptr[start], labels.indptr[stop]
-        columns, values = labels.indices[begin:end], labels.values[begin:end]
-        rows = np.repeat(np.arange(start, stop), np.diff(labels.indptr[start : stop + 1]))
-        at = np.flatnonzero(law.looks_at(values))
-        chosen = at[law.chosen(rows[at], columns[at], uniform(rows[at], columns[at]))]
-        if law.kind == "candidates":
-            values = values.copy()
-            values[chosen] = 1
-            chosen = np.arange(len(values))
-        pieces.append(
-            SparseLabels.from_triplets(
-                rows[chosen] - start,
-                columns[chosen],
-                values[chosen],
-                (stop - start, labels.shape[1]),
-                -1,
-            )
-        )
-    return SparseLabels.stacked(pieces)
-
-
-def _row_blocks(labels: SparseLabels) -> list[tuple[int, int]]:
-    """Ranges of rows with about a block of entries each, or one row where it alone has more."""
-    ends = np.searchsorted(labels.indptr, np.arange(_BLOCK, labels.indptr[-1], _BLOCK))
-    borders = np.unique(np.concatenate([[0], ends, [len(labels)]])).tolist()
-    return list(itertools.pairwise(borders))
-
-
-def _observe_filled(labels: SparseLabels, law: _Law, uniform: Uniform) -> Labels:
-    """What a law shows where the labels that are not stored are known negatives."""
-    step = max(1, _BLOCK // labels.shape[1])
-    fill = -1 if law.kind == "pal" else 0
-    pieces: list[SparseLabels] = []
-    whole: np.ndarray | None = None
-    size, limit = 0, math.prod(labels.shape)
-    for start in range(0, len(labels), step):
-        rows = np.arange(start, min(start + step, len(labels)))
-        block = labels.rows(rows).to_dense()
-        _hide(block, start, law, uniform)
-        if whole is None:
-            pieces.append(SparseLabels.from_dense(block, fill))
-            size += pieces[-1].nbytes
-            if size <= limit:
-                continue
-            whole = np.empty(labels.shape, np.int8)
-            whole[: start + len(block)] = SparseLabels.stacked(pieces).to_dense()
-            pieces = []
-        else:
-            whole[start : start + len(block)] = block
-    return SparseLabels.stacked(pieces) if whole is None else whole
-
-
-def observed_rates(labels: Labels, observed: Labels) -> Rates:
-    """How much an observed label matrix shows, over all entries and per class.
-
-        observed         share of entries that are not unknown
-        positives_kept   share of the true positives that are observed as positive
-        candidate_noise  share of the observed positives that are known not to be true
-
-    Args:
-        labels: true labels, int8 [N, C], dense or sparse.
-        observed: observed labels, int8 [N, C], dense or sparse.
-
-    Returns:
-        The three shares as numbers, and each `_by_class` as float64 [C].
-
-    Raises:
-        InputError: matrices of different shapes.
-    """
-    if labels.shape != observed.shape:
-        raise InputError(
-            f"True and observed labels must have one shape, not {labels.shape} and "
-            f"{observed.shape}."
-        )
-    known = labels.shape[0] - counts(observed, -1)
-    shown, positive = counts(observed, 1), counts(labels, 1)
-    kept, noise = count_both(labels, observed, 1), count_both(labels, observed, 0)
-    entries = np.full(labels.shape[1], labels.shape[0])
-    return Rates(
-        observed=float(_share(known.sum(), entries.sum())),
-        positives_kept=float(_share(kept.sum(), positive.sum())),
-        candidate_noise=float(_share(noise.sum(), shown.sum())),
-        observed_by_class=_share(known, entries),
-        positives_kept_by_class=_share(kept, positive),
-        candidate_noise_by_class=_share(noise, shown),
+    _check_arrays(regime, labels.shape, class_weights, image_numbers)
+    rule = RULES[regime.kind]
+    if not rule.select:
+        return labels if isinstance(labels, SparseLabels) else np.array(labels, np.int8, order="C")
+    level = 0.0 if regime.level is None else float(regime.level)
+    decision = Decision(
+        rule,
+        rule.selection(regime.counts),
+        LabelRates(level, class_weights, regime.by_image, image_numbers),
+        uniform,
     )
+    if isinstance(labels, SparseLabels):
+        return apply_sparse(decision, labels)
+    return apply_dense(decision, np.array(labels, np.int8, order="C"))
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    out = np.full(np.shape(whole), math.nan)
-    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
-
-
-def spml_observe(
-    labels: np.ndarray, num_pos: int, num_neg: int, random_state: np.random.RandomState
-) -> np.ndarray:
-    """Observe a fixed number of labels per image exactly as SPML's sampling script does.
-
-    Row after row, the positives are shuffled and the first `num_pos` observed, then the negatives
-    are shuffled, also when `num_neg` is 0, and the first `num_neg` observed. An image with fewer
-    shows all it has. The row order decides what is drawn.
-
-    Args:
-        labels: true labels, int8 [N, C], rows in the order of SPML's files.
-        num_pos: positives per image, or -1 for all.
-        num_neg: negatives per image, or -1 for all.
-        random_state: NumPy's generator in the state to draw from; seed 1200 anew for each of the
-            training and the validation file gives the published labels.
-
-    Returns:
-        int8 [N, C].
-
-    Raises:
-        InputError: not a label matrix, or a number below -1.
-
-    Source: Cole et al., CVPR 2021, sampling script of the authors' code.
-    """
-    check_labels(labels)
-    if num_pos < -1 or num_neg < -1:
-        raise InputError(
-            f"Labels per image must be -1 (all), 0 or more, not {num_pos} positives and "
-            f"{num_neg} negatives."
-        )
-    observed = np.full(labels.shape, -1, np.int8)
-    for row, line in enumerate(labels):
-        for code, number in ((1, num_pos), (0, num_neg)):
-            columns = np.flatnonzero(line == code)
-            random_state.shuffle(columns)
-            observed[row, columns[: len(columns) if number == -1 else number]] = code
-    return observed
+def _check_arrays(
+    regime: Regime,
+    shape: tuple[int, ...],
+    class_weights: np.ndarray | None,
+    image_numbers: np.ndarray | None,
+) -> None:
+    for name, array, variant, is_used, size in (
+        ("class_weights", class_weights, "by-class", regime.by_class is not None, shape[1]),
+        ("image_numbers", image_numbers, "by-image", regime.by_image != 0, shape[0]),
+    ):
+        if array is None and not is_used:
+            continue
+        if not is_used:
+            raise InputError(
+                f"{name} can only be used with {variant}; the regime is {regime.text}."
+            )
+        if array is None or array.shape != (size,):
+            actual = "which are missing" if array is None else f"not of shape {array.shape}"
+            raise InputError(f"The regime {regime.text} needs {size} {name}, {actual}.")
+    if class_weights is not None and not ((class_weights >= 0) & np.isfinite(class_weights)).all():
+        raise InputError("The weights of the classes must be finite numbers >= 0.")

@@ -1,6 +1,9 @@
-"""Shot groups: how many training positives a class has, in three steps."""
+"""Shot groups: the classes in three groups by their number of training positives."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +21,14 @@ def shot_groups(counts: np.ndarray, many: int = 100, few: int = 20) -> np.ndarra
     Args:
         counts: training positives per class, integers [C].
         many: the smallest count of a many-shot class.
-        few: the smallest count of a class that is not few-shot any more.
+        few: the smallest count of a medium-shot class.
 
     Returns:
         uint8 [C] of MANY, MEDIUM, FEW (positions in `SHOT_NAMES`).
 
     Raises:
-        InputError: thresholds that leave no room for three groups, or counts that are no counts.
+        InputError: thresholds that do not satisfy 0 < few < many, or counts that are not a list
+            of integers >= 0.
 
     Source: Wu et al., ECCV 2020. Papers word it "more than 100"; the class lists they publish put
     a class with exactly 100 images into many and one with exactly 20 into medium.
@@ -40,3 +44,28 @@ def shot_groups(counts: np.ndarray, many: int = 100, few: int = 20) -> np.ndarra
             f"shape {counts.shape}."
         )
     return np.where(counts >= many, MANY, np.where(counts >= few, MEDIUM, FEW)).astype(np.uint8)
+
+
+def groups_of(
+    train_count: np.ndarray, observed_count: np.ndarray, thresholds: Mapping[str, Any]
+) -> np.ndarray:
+    """The shot group of each class of a split.
+
+    Args:
+        train_count: true training positives per class, integers [C].
+        observed_count: observed training positives per class, integers [C].
+        thresholds: `many` and `few` as in `shot_groups`, and `reference`: "observed" groups the
+            classes by their observed counts, "true" by their true ones.
+
+    Returns:
+        uint8 [C], as from `shot_groups`.
+
+    Raises:
+        InputError: as `shot_groups`, and for another reference.
+    """
+    counts = {"true": train_count, "observed": observed_count}
+    if thresholds["reference"] not in counts:
+        raise InputError(
+            f"The shot reference must be true or observed, not {thresholds['reference']!r}."
+        )
+    return shot_groups(counts[thresholds["reference"]], thresholds["many"], thresholds["few"])

@@ -1,4 +1,4 @@
-"""What every source gives: names, ids, a label matrix, and where the images or features are."""
+"""The result of every source: names, ids, a label matrix, and paths of images or features."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _ROWS_PER_CHECK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One data set as it comes, before any selection; checked when it is made.
+    """One data set before any selection; checked on creation.
 
     Attributes:
-        name: what the data set is called.
-        class_names: C different names.
-        image_ids: unicode [N], different over the whole set; random numbers are keyed by them.
-        labels: int8 [N, C], codes 1, 0, -1; an array, or sparse where that would not fit.
-        part: uint8 [N], 0 train and 1 test, or None where the source has no split of its own.
+        name: the name of the data set.
+        class_names: C unique names.
+        image_ids: unicode [N], unique; random numbers are keyed by them.
+        labels: int8 [N, C], codes 1, 0, -1; an array, or sparse if an array would be too large.
+        part: uint8 [N], 0 train and 1 test, or None if the source has no test part.
         paths: unicode [N], image files relative to their root, or None.
-        roots: the folders of the images: one per part (train, test), or a single one, or none.
+        roots: the folders of the images: one per part (train, test), a single one, or none.
         features: float32 [N, V, D], V views of D numbers, or None.
-        digests: the SHA-256 of each file read, hexadecimal, by file name.
-        path: what was read, for sentences; None where nothing was.
+        digests: file name -> hexadecimal SHA-256, for each file that was read.
+        path: the file or folder that was read, for messages; None if there is none.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Source:
         self.validate()
 
     def validate(self) -> None:
-        """Check that the arrays fit one another and hold what they should.
+        """Check the shapes and the contents of the arrays.
 
         Raises:
-            InputError: wrong shapes or types, a label that is no code, an image id or class name
-                that is empty or comes twice, features that are not finite, an empty set.
+            InputError: wrong shapes or types, an invalid label code, an empty or repeated image id
+                or class name, features that are not finite, an empty set.
         """
         self._check_shapes()
         _check_names(self._where, "class name", self.class_names)
@@ -91,19 +91,19 @@ class Source:
             ("paths", self.paths, "U", 1),
             ("features", self.features, "f4", 3),
         )
-        for what, array, dtype, dimensions in columns:
+        for name, array, dtype, dimensions in columns:
             if array is None:
                 continue
-            typed = array.dtype.str[1:].startswith(dtype)
-            if array.ndim != dimensions or len(array) != rows or not typed:
+            has_type = array.dtype.str[1:].startswith(dtype)
+            if array.ndim != dimensions or len(array) != rows or not has_type:
                 raise InputError(
-                    f"{self._where}: {what} must have type {dtype}, {dimensions} dimension(s) and "
+                    f"{self._where}: {name} must have type {dtype}, {dimensions} dimension(s) and "
                     f"{rows} rows like the labels, not {array.dtype} of shape {array.shape}."
                 )
         if len(self.roots) > (1 if self.part is None else 2):
             raise InputError(
-                f"{self._where}: {len(self.roots)} image folders; give one, or one per part of a "
-                f"set that has parts."
+                f"{self._where}: there are {len(self.roots)} image folders; there must be one, or "
+                f"one per part."
             )
 
     def _check_codes(self) -> None:
@@ -113,21 +113,21 @@ class Source:
             row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
             raise InputError(
                 f"{self._where}: the label of image {self.image_ids[row]!s} (row {row}) for class "
-                f"{self.class_names[column]!r} is {dense[row, column]}; a label is 1 "
+                f"{self.class_names[column]!r} is {dense[row, column]}; a label must be 1 "
                 f"(positive), 0 (negative) or -1 (unknown)."
             )
         if self.part is not None and (self.part > 1).any():
             first = int((self.part > 1).argmax())
             raise InputError(
                 f"{self._where}: the part of image {self.image_ids[first]!s} (row {first}) is "
-                f"{self.part[first]}; it is 0 (train) or 1 (test)."
+                f"{self.part[first]}; it must be 0 (train) or 1 (test)."
             )
 
     def _check_finite(self, features: np.ndarray) -> None:
         if 0 in features.shape:
             raise InputError(
-                f"{self._where}: features of shape {features.shape} hold no number; at least one "
-                f"view of one number is needed."
+                f"{self._where}: features of shape {features.shape} are empty; at least one view "
+                f"of one number is needed."
             )
         for start in range(0, len(features), _ROWS_PER_CHECK):
             finite = np.isfinite(features[start : start + _ROWS_PER_CHECK]).all(axis=(1, 2))
@@ -135,12 +135,12 @@ class Source:
                 row = start + int(finite.argmin())
                 raise InputError(
                     f"{self._where}: the features of image {self.image_ids[row]!s} (row {row}) "
-                    f"hold a number that is NaN, infinite or too large for float32."
+                    f"contain a number that is NaN, infinite or too large for float32."
                 )
 
 
 def digest_file(path: Path) -> str:
-    """The SHA-256 of a file, read in pieces.
+    """The SHA-256 of a file, which is read in pieces.
 
     Args:
         path: an existing file.
@@ -152,23 +152,23 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_names(source: str, what: str, names: Sequence[str] | np.ndarray) -> None:
-    _check_text(source, what, names)
-    first: dict[str, int] = {}
+def _check_names(source: str, noun: str, names: Sequence[str] | np.ndarray) -> None:
+    _check_text(source, noun, names)
+    positions: dict[str, int] = {}
     for position, name in enumerate(map(str, names)):
         if not name.strip():
-            raise InputError(f"{source}: {what} number {position} is empty.")
-        if name in first:
+            raise InputError(f"{source}: {noun} number {position} is empty.")
+        if name in positions:
             raise InputError(
-                f"{source}: {what} {name!r} comes twice, at positions {first[name]} and "
-                f"{position}; each must be there once."
+                f"{source}: {noun} {name!r} occurs twice, at positions {positions[name]} and "
+                f"{position}; it must be unique."
             )
-        first[name] = position
+        positions[name] = position
 
 
-def _check_text(source: str, what: str, names: Sequence[str] | np.ndarray) -> None:
+def _check_text(source: str, noun: str, names: Sequence[str] | np.ndarray) -> None:
     for name in map(str, names):
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise InputError(f"{source}: {what} {name!r} is not valid Unicode text.") from None
+            raise InputError(f"{source}: {noun} {name!r} is not valid Unicode text.") from None

@@ -1,8 +1,8 @@
-"""Reads published `.pkl` files of plain arrays and sets, without running anything in them.
+"""Reads published `.pkl` files of plain arrays and sets, without running any code in them.
 
-The one place that touches pickle. Three walls: only the operations that plain data needs, only a
-short list of names, and stand-ins in the place of those names, so that no code of NumPy runs on
-what a file says. Anything else is refused by name.
+No other module uses pickle. Three restrictions apply: only the operations that plain data needs,
+only a short list of names, and stand-ins for these names, so no code of NumPy runs on the content
+of a file. An error message names anything else that a file contains.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from splits.errors import InputError
 
-_LARGEST = 1 << 28  # bytes
+_MAX_BYTES = 1 << 28
 _PROTOCOL = 4
 _DTYPE = re.compile(r"[|<>=]?([biufcSU])([0-9]{1,6})")
 _PLAIN = (
@@ -34,21 +34,21 @@ _OPERATIONS = frozenset(_PLAIN.split())
 
 
 class _Refused(Exception):
-    """What a file asks for and does not get; the message is the end of a sentence."""
+    """Content that is not allowed; the message is the end of a sentence."""
 
 
 class _Dtype:
-    """Stands in for `numpy.dtype`: the name of a type of numbers or text, and its byte order."""
+    """A stand-in for `numpy.dtype`: the name of a type of numbers or text, and its byte order."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-            raise _Refused(f"it holds an array of type {text!r}, not of numbers or text")
+            raise _Refused(f"it contains an array of type {text!r}, not of numbers or text")
         self.text = text
 
     def __setstate__(self, state: Any) -> None:
-        plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
-        if not plain or state[1] not in ("<", ">", "|", "="):
-            raise _Refused("it holds an array with fields")
+        is_plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None,) * 3
+        if not is_plain or state[1] not in ("<", ">", "|", "="):
+            raise _Refused("it contains an array with fields")
         self.text = state[1] + self.text.lstrip("|<>=")
 
     def real(self) -> np.dtype:
@@ -56,13 +56,13 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array until the whole file is read."""
+    """A stand-in for an array until the file is read completely."""
 
     array: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
-            raise _Refused("it holds an array of an unknown form")
+            raise _Refused("it contains an array in an unknown format")
         _, shape, dtype, fortran, data = state
         flat = np.frombuffer(_bytes(data), dtype.real())
         self.array = flat.reshape(shape, order="F" if fortran else "C").copy()
@@ -72,7 +72,7 @@ def _bytes(data: Any) -> bytes:
     if isinstance(data, str):  # written by Python 2
         data = data.encode("latin1")
     if not isinstance(data, bytes):
-        raise _Refused("it holds an array of Python objects")
+        raise _Refused("it contains an array of Python objects")
     return data
 
 
@@ -82,7 +82,7 @@ def _reconstruct(*_: Any) -> _Array:
 
 def _scalar(dtype: Any, data: Any) -> Any:
     if not isinstance(dtype, _Dtype):
-        raise _Refused("it holds a number of an unknown form")
+        raise _Refused("it contains a number in an unknown format")
     return np.frombuffer(_bytes(data), dtype.real(), count=1)[0].item()
 
 
@@ -94,7 +94,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 def _no_bytes(*rest: Any) -> bytes:
     if rest:
-        raise _Refused("it makes bytes in an unknown way")
+        raise _Refused("it creates bytes in an unknown way")
     return b""
 
 
@@ -118,87 +118,87 @@ _ALLOWED = _allowed()
 
 
 class _Restricted(pickle.Unpickler):
-    """Finds only the allowed names, and their stand-ins."""
+    """Resolves the allowed names to their stand-ins, and no other names."""
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _ALLOWED.get((module, name))
-        if found is None:
-            raise _Refused(f"it asks for {module}.{name}")
-        return found
+        stand_in = _ALLOWED.get((module, name))
+        if stand_in is None:
+            raise _Refused(f"it refers to {module}.{name}")
+        return stand_in
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _Refused(f"it asks for an outside object {pid!r}")
+        raise _Refused(f"it refers to an external object {pid!r}")
 
 
 def load(path: Path) -> Any:
     """Read a pickle of dictionaries, lists, tuples, sets, text, numbers and arrays of numbers.
 
     Args:
-        path: the file; protocol 4 at most, not over 256 MiB.
+        path: the file; at most protocol 4 and 256 MiB.
 
     Returns:
-        What it holds; arrays as NumPy arrays, NumPy numbers as Python numbers.
+        Its content; arrays as NumPy arrays, NumPy numbers as Python numbers.
 
     Raises:
-        InputError: no such file, no pickle, a damaged one, or one that holds anything else; what
-            it asks for is named, and nothing of it has run.
+        InputError: no such file, not a pickle, a damaged one, or one with any other content, which
+            the message names; none of its code has run.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: this is a folder, not a file.")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file.")
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path}: this is too large for a published list ({_LARGEST} bytes).")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path}: the file is too large; the limit is {_MAX_BYTES} bytes.")
     data = path.read_bytes()
     try:
         _scan(data)
         return _plain(_Restricted(io.BytesIO(data), encoding="latin1").load(), {})
     except _Refused as refused:
         raise InputError(
-            f"{path}: this pickle is refused, because {refused}; only plain data is read (arrays "
-            f"of numbers, sets, lists, dictionaries, text)."
+            f"{path}: this pickle is refused, because {refused}; it may contain only plain data "
+            f"(arrays of numbers, sets, lists, dictionaries, text)."
         ) from None
     except (pickle.UnpicklingError, MemoryError, RecursionError, LookupError) as error:
-        raise InputError(f"{path}: this is no pickle, or a damaged one ({error}).") from None
+        raise InputError(f"{path}: this is not a pickle, or it is damaged ({error}).") from None
     except (ValueError, TypeError, AttributeError, EOFError, OverflowError) as error:
-        raise InputError(f"{path}: this is no pickle, or a damaged one ({error}).") from None
+        raise InputError(f"{path}: this is not a pickle, or it is damaged ({error}).") from None
 
 
 def _scan(data: bytes) -> None:
-    """Refuse operations that plain data does not need, before any is carried out."""
+    """Refuse operations that plain data does not need, before running any."""
     for operation, argument, _ in pickletools.genops(data):
         if operation.name not in _OPERATIONS:
             raise _Refused(f"it uses the operation {operation.name}")
         if operation.name == "PROTO" and not 0 <= int(argument or 0) <= _PROTOCOL:
-            raise _Refused(f"it has protocol {argument}, above {_PROTOCOL}")
+            raise _Refused(f"it has protocol {argument}; the limit is {_PROTOCOL}")
         if operation.name in ("PUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= len(data):
-            raise _Refused("it numbers its parts beyond its own length")
+            raise _Refused("it has memo indices beyond its length")
 
 
 def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """The value with arrays in the place of their stand-ins; shared parts stay shared."""
+    """The value with arrays in place of their stand-ins; shared parts stay shared."""
     if id(value) in done:
         return done[id(value)]
-    made: Any = value
+    plain: Any = value
     if isinstance(value, _Array):
         if value.array is None:
-            raise _Refused("it holds an array without content")
-        made = value.array
+            raise _Refused("it contains an array without content")
+        plain = value.array
     elif isinstance(value, dict):
-        made = {key: _plain(one, done) for key, one in value.items()}
-        _only_plain(made)
+        plain = {key: _plain(item, done) for key, item in value.items()}
+        _check_hashable(plain)
     elif isinstance(value, list | tuple):
-        made = type(value)(_plain(one, done) for one in value)
+        plain = type(value)(_plain(item, done) for item in value)
     elif isinstance(value, set | frozenset):
-        _only_plain(value)
+        _check_hashable(value)
     elif not isinstance(value, str | bytes | int | float | complex | None):
-        raise _Refused(f"it holds a {type(value).__name__.lstrip('_').lower()} as a value")
-    done[id(value)] = made
-    return made
+        raise _Refused(f"it contains a {type(value).__name__.lstrip('_').lower()} as a value")
+    done[id(value)] = plain
+    return plain
 
 
-def _only_plain(values: Iterable[Any]) -> None:
+def _check_hashable(values: Iterable[Any]) -> None:
     for value in values:
         if not isinstance(value, str | bytes | int | float | tuple | frozenset | None):
-            raise _Refused("it holds a set or a key of something other than text and numbers")
+            raise _Refused("it contains a set element or a key other than text and numbers")

@@ -12,11 +12,11 @@ The trainer calls a method in this order:
                 method.step(run, batch, clock, draw) the only call inside the hot loop
     method.logits(run, features)                     evaluation
 
-`step` runs under `torch.func.vmap` with a leading axis of runs that the method never sees. That
-makes four rules, which `benchkit.check_method` tests: no data-dependent shapes, no `.item()` and no
-Python branch on a tensor's value, memory per image only by rows, random numbers only from `draw`.
-Numeric (float) hyperparameters may be tensors in `step`, one value per run; integers, booleans and
-strings are always plain Python values.
+`step` runs under `torch.func.vmap` with a leading axis of runs that the method never sees. A method
+must follow four rules, which `benchkit.check_method` tests: no data-dependent shapes; no `.item()`
+and no Python branch on a tensor's value; memory per image is read and written by rows; random
+numbers come only from `draw`. Numeric (float) hyperparameters may be tensors in `step`, one value
+per run; integers, booleans and strings are always plain Python values.
 """
 
 from __future__ import annotations
@@ -31,54 +31,12 @@ from torch import Tensor
 from baselines.core.draw import Draw
 from baselines.core.errors import MethodError
 from baselines.core.heads import Head, LinearHead
+from baselines.core.info import MethodInfo
 from baselines.core.labels import LabelTable
-
-SOURCES = ("authors' code", "equations", "reconstruction")
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """What the list of methods says of one.
-
-    `source`, `reference`, `tolerance`, `evidence` and `differs` are its row of the verification
-    ledger; without evidence the row says "not verified".
-
-    Attributes:
-        key: the stable name, as in `--method KEY`.
-        title: the name in tables.
-        paper: authors, title, venue.
-        year: of the paper.
-        equation: the loss or rule in one or a few lines of plain text.
-        unknown: how unknown labels are treated: "negative", "ignored" or "estimated".
-        regimes: the label regimes in which the method is meaningful as its defaults make it; empty
-            for all.
-        needs: what beyond a batch it uses, in words: "class counts", "memory", ...
-        differs: what the authors' code does differently from the paper, and which is the default.
-        version: raised when the method's numbers change; part of a run's identity.
-        source: where the numbers come from that the tests hold it to: one of `SOURCES`.
-        reference: the repository and commit, or the equations, behind `source`.
-        tolerance: the relative difference that the tests allow, in float64 unless it says so.
-        evidence: the tests, as pytest's node ids without parameters.
-    """
-
-    key: str
-    title: str
-    paper: str
-    year: int
-    equation: str
-    unknown: str
-    regimes: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    differs: str = ""
-    version: str = "1"
-    source: str = ""
-    reference: str = ""
-    tolerance: str = ""
-    evidence: tuple[str, ...] = ()
 
 
 class Oracle:
-    """The truth that a training set hides; a method sees only what it declares.
+    """The ground truth behind the observed labels; a method reads only what it declares.
 
     Names: `true_labels` (a `LabelTable`), `true_counts` [C], `noise_rate` (rho of the candidates
     regime), `expected_positives` (mean true positives per training image).
@@ -93,12 +51,11 @@ class Oracle:
         if name not in self._allowed:
             raise MethodError(
                 f"the method reads the oracle '{name}' without declaring it; "
-                f"return it from oracle(), which now says {list(self._allowed)}"
+                f"return it from oracle(), which returns {list(self._allowed)}"
             )
         if name not in self._values:
             raise MethodError(
-                f"the oracle '{name}' does not exist for this split; known here: "
-                f"{sorted(self._values)}"
+                f"the oracle '{name}' does not exist for this split; it has {sorted(self._values)}"
             )
         value = self._values[name]
         return LabelTable.of(value) if name == "true_labels" else value
@@ -106,16 +63,17 @@ class Oracle:
 
 @dataclass(frozen=True)
 class Problem:
-    """The training set as a method may know it before the first step.
+    """The training set, as far as a method may know it before the first step.
 
     Attributes:
-        labels: what is observed, [N, C]: 1 positive (or candidate), 0 negative, -1 unknown. It
-            gives counts, rows and places without a matrix in memory; `observed` is that matrix.
+        labels: the observed labels [N, C]: 1 positive (or candidate), 0 negative, -1 unknown. The
+            table gives counts, rows and positions without a dense matrix; `observed` is the dense
+            matrix.
         feature_dim: D.
-        regime: the kind of labels: full, pal, ppl, spl, missing or candidates.
-        epochs: of the recipe (a stage may have its own).
-        oracle: the hidden truth, opened only where the method declares it.
-        class_embeddings: float [C, E] or None; one row per class, in the split's class order.
+        regime: the kind of labels, e.g. full, pal, ppl, spl, missing or candidates.
+        epochs: the recipe's number of epochs; a stage may have its own.
+        oracle: the ground truth that the method declares.
+        class_embeddings: float [C, E], one row per class in the split's class order, or None.
     """
 
     labels: LabelTable
@@ -127,10 +85,10 @@ class Problem:
 
     @property
     def observed(self) -> Tensor:
-        """All of `labels` as one int8 [N, C], for a method that keeps a value for each.
+        """All of `labels` as one int8 tensor [N, C], for a method that stores a value per label.
 
         Raises:
-            MethodError: so many do not fit.
+            MethodError: there are more labels than fit in memory.
         """
         return self.labels.whole()
 
@@ -147,13 +105,13 @@ class Problem:
 
 @dataclass
 class Setup:
-    """What a run starts with; every tensor is this run's own.
+    """The initial tensors of a run; runs share none of them.
 
     Attributes:
-        params: trained by the recipe's optimiser; may hold one row per training image.
-        state: carried from step to step, replaced by `Step.state`: class counts, moving means.
+        params: trained by the optimiser; may have one row per training image.
+        state: carried from step to step and replaced by `Step.state`: class counts, moving means.
         memory: one row per training image, written by `Step.memory` for the rows of the batch.
-        constants: never change: class weights, adjacency.
+        constants: never change: class weights, an adjacency matrix.
     """
 
     params: dict[str, Tensor]
@@ -162,7 +120,7 @@ class Setup:
     constants: dict[str, Tensor] = field(default_factory=dict)
 
 
-# What a method reads during a run has the same four parts.
+# During training a run has the same four parts.
 Run = Setup
 
 
@@ -171,7 +129,7 @@ class Batch:
     """One step's images.
 
     Attributes:
-        rows: int64 [B], positions in the training set; a row may occur twice.
+        rows: int64 [B], indices into the training set; an index may occur twice.
         features: float32 [B, D] (or images [B, 3, H, W] for an image model).
         observed: int8 [B, C].
     """
@@ -183,7 +141,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where training stands: plain Python numbers, the same for all stacked runs.
+    """The progress of training: plain Python numbers, the same for all stacked runs.
 
     Attributes:
         stage: position in `stages()`, from 0.
@@ -202,15 +160,15 @@ class Clock:
 
 @dataclass
 class Step:
-    """What one step returns.
+    """The result of one step.
 
     Attributes:
-        loss: scalar; its gradient with respect to `run.params` is what the optimiser follows.
+        loss: scalar; the optimiser follows its gradient with respect to `run.params`.
         state: new values of some entries of `run.state`.
-        memory: name -> [B, ...]: new values of the batch's rows. Where a row occurs twice in the
-            batch, its last occurrence is what is kept.
-        corrected: bool [B, C] or None: unknown (or candidate) labels that the method treats
-            against their observation in this step; the trainer counts how many are right.
+        memory: name -> [B, ...]: new values of the batch's rows. If a row occurs twice in the
+            batch, its last occurrence is kept.
+        corrected: bool [B, C] or None: unknown labels (or candidates) that the method treats as the
+            opposite of their observed value in this step. The trainer counts how many are right.
     """
 
     loss: Tensor
@@ -221,14 +179,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Rate:
-    """How a group of parameters departs from the recipe.
+    """How the learning rate of a group of parameters deviates from the recipe.
 
     Attributes:
-        multiplier: times the recipe's learning rate.
-        step_every: decay this group by `step_factor` every so many epochs instead of following
-            the recipe's schedule; None follows the recipe.
+        multiplier: factor on the recipe's learning rate.
+        step_every: multiply the rate by `step_factor` every `step_every` epochs instead of
+            following the recipe's schedule; None follows the recipe.
         step_factor: see above.
-        decay: whether the recipe's weight decay applies.
+        decay: whether weight decay applies.
     """
 
     multiplier: float = 1.0
@@ -239,13 +197,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training, with an optimiser of its own.
+    """A stage of training, with its own optimiser.
 
     Attributes:
         name: for logs and the learning curve.
-        epochs: None takes the recipe's.
-        train: prefixes of the parameters that learn; empty for all.
-        restart: prefixes of the parameters that are drawn anew when the stage begins.
+        epochs: number of epochs; None for the recipe's.
+        train: prefixes of the parameters that are trained; empty for all.
+        restart: prefixes of the parameters that are reinitialised when the stage begins.
     """
 
     name: str = "train"
@@ -256,16 +214,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Every image once, in random order."""
+    """Visit every image once, in random order."""
 
 
 @dataclass(frozen=True)
 class ClassAware:
-    """Class-aware sampling: draw a class, then `per_class` of its images (core.sampling).
+    """Class-aware sampling: draw a class, then `per_class` of its images; see `core.sampling`.
 
     Attributes:
-        lists: an image stands in the list of every class in which its label is one of `codes`.
-        codes: see above; positives unless told otherwise.
+        lists: an image belongs to the list of every class for which its label is one of `codes`.
+        codes: see above; positives by default.
         per_class: images per drawn class.
     """
 
@@ -274,7 +232,7 @@ class ClassAware:
     per_class: int = 3
 
     def sizes(self) -> Tensor:
-        """How long the lists are, int64 [C]."""
+        """The length of each class's list, int64 [C]."""
         return self.lists.count(*self.codes)
 
 
@@ -287,30 +245,34 @@ class NoHyper:
 
 
 class Method:
-    """The base of all methods; the least one overrides is `info` and `loss`."""
+    """The base class of all methods. A minimal method defines `info` and `loss`."""
 
     info: ClassVar[MethodInfo]
     Hyper: ClassVar[type] = NoHyper
 
     def __init__(self, hyper: Any = None, head: Head | None = None) -> None:
-        """Keep the hyperparameters; derive nothing from them here, they may become tensors."""
+        """Store the hyperparameters, which may later be replaced by tensors."""
         self.hyper = self.Hyper() if hyper is None else hyper
         self.head: Head = LinearHead() if head is None else head
 
     def with_hyper(self, **values: Any) -> Method:
-        """The same method with some hyperparameters replaced (by one tensor per run)."""
+        """The same method with some hyperparameters replaced, e.g. by one tensor per run."""
         return type(self)(replace(self.hyper, **values), self.head)
 
     def oracle(self) -> tuple[str, ...]:
-        """Which hidden truths it uses under these hyperparameters; shown in every table."""
-        return ()
+        """The ground truth that the method reads with these hyperparameters; shown in every table.
+
+        A method whose answer depends on its hyperparameters overrides this. With the defaults the
+        answer must equal `info.oracle`.
+        """
+        return self.info.oracle
 
     def regimes(self) -> tuple[str, ...]:
-        """The label regimes in which it is meaningful under these hyperparameters; () for all."""
+        """The label regimes for which these hyperparameters are meant; () for all."""
         return self.info.regimes
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """What the run starts with; the default is the recipe's head and nothing else."""
+        """Create the tensors of a run; by default only the parameters of the recipe's head."""
         return Setup(self.head.init(problem.feature_dim, problem.num_classes, draw))
 
     def stages(self) -> tuple[Stage, ...]:
@@ -318,29 +280,29 @@ class Method:
         return (Stage(),)
 
     def rates(self) -> dict[str, Rate]:
-        """Parameter prefix -> how that group departs from the recipe."""
+        """Parameter prefix -> deviation of that group from the recipe."""
         return {}
 
     def epoch_length(self, problem: Problem, stage: int) -> int:
-        """How many rows an epoch visits; fixed for a stage."""
+        """The number of rows that an epoch visits; fixed for a stage."""
         return problem.num_images
 
     def epoch_start(
         self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: Draw
     ) -> Run:
-        """Called for each run at the start of every epoch, outside vmap, without gradients.
+        """Prepare an epoch; called for each run, outside vmap, without gradients.
 
         Args:
-            run: the run; return it, or one with new `state` or `memory`.
+            run: the run; return it, or a copy with new `state` or `memory`.
             problem: the training set.
-            features: float32 [N, D], all training rows.
+            features: float32 [N, D], of all training images.
             clock: `step` is 0.
             draw: keyed by the epoch.
         """
         return run
 
     def sampling(self, run: Run, problem: Problem, clock: Clock) -> Sampling:
-        """Which rows the coming epoch visits; called for each run after `epoch_start`."""
+        """The rows that the epoch visits; called for each run after `epoch_start`."""
         return Shuffle()
 
     def logits(self, run: Run, features: Tensor) -> Tensor:
@@ -348,11 +310,11 @@ class Method:
         return self.head.apply(run.params, features)
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
-        """The scalar loss of a batch; enough for a method that only changes the loss."""
+        """The scalar loss of a batch; many methods override nothing else."""
         raise NotImplementedError(f"{type(self).__name__} defines neither loss nor step")
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
-        """One step: forward pass, loss, and what it writes back."""
+        """Run one step: forward pass, loss, and updates of state and memory."""
         logits = self.logits(run, batch.features)
         return Step(self.loss(run, logits, batch, clock, draw))
 
@@ -360,7 +322,7 @@ class Method:
 def last_write(rows: Tensor, values: Tensor) -> Tensor:
     """Give every occurrence of a row the values of its last occurrence in the batch.
 
-    Writing by index is undefined where an index repeats; after this, all repeats agree.
+    Writing by index is undefined if an index repeats; after this, all repeats agree.
 
     Args:
         rows: int64 [B].

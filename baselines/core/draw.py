@@ -1,4 +1,4 @@
-"""Where a method's random numbers come from: an interface; the numbers are made by the caller."""
+"""The interface through which a method draws random numbers; the trainer implements it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 class Draw(Protocol):
     """Random numbers keyed by (run seed, moment, stream name, position).
 
-    The same call at the same moment gives the same numbers, whatever else is drawn; two calls that
-    should differ need two stream names.
+    The same call at the same moment returns the same numbers, whatever else is drawn. Two calls
+    that should differ need different stream names.
     """
 
     def bits(self, stream: str, *coordinates: Tensor | int) -> Tensor:
@@ -21,7 +21,7 @@ class Draw(Protocol):
         """Uniform float32 numbers in [0, 1)."""
 
     def row_uniform(self, stream: str, rows: Tensor, width: int) -> Tensor:
-        """Uniform float32 [B, width] keyed by epoch and image row, whatever the batch."""
+        """Uniform float32 [B, width], keyed by epoch and row: independent of the batch."""
 
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Standard normal float32 numbers."""

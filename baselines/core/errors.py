@@ -1,5 +1,5 @@
-"""The error of methods."""
+"""The exception of methods."""
 
 
 class MethodError(ValueError):
-    """A method that is unknown, ill-formed or used against its declaration: one clear sentence."""
+    """A method is unknown, ill-formed, or used against its declaration."""

@@ -1,4 +1,4 @@
-"""Hyperparameters as data: a default, a search range, the papers' values, a sentence of help."""
+"""Hyperparameters as data: a default, a search range, the papers' values, and a help text."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def hyper(
     """Declare a field of a method's `Hyper` dataclass.
 
     Args:
-        default: the value used when the user says nothing; its type is the field's type.
+        default: the default value; its type is the type of the field.
         help: one sentence.
-        search: values worth trying, or a pair (low, high) of floats for a range.
-        paper: data set name -> the paper's value, where it differs or is stated.
-        choices: the allowed values, where they are few.
-        low: the least allowed value.
-        high: the greatest allowed value.
+        search: values to try, or a pair (low, high) of floats for a range.
+        paper: name of a data set -> the paper's value for it.
+        choices: the allowed values, if only some are.
+        low: the smallest allowed value.
+        high: the largest allowed value.
     """
     meta = dict(help=help, search=search, paper=paper, choices=choices, low=low, high=high)
     return dataclasses.field(default=default, metadata={_META: meta})
 
 
 def describe(hyper_class: type) -> list[dict[str, Any]]:
-    """Every hyperparameter of a class with name, default and what `hyper` was told."""
+    """Name, default and the arguments of `hyper` for every hyperparameter of a class."""
     return [
         {"name": f.name, "default": f.default, **f.metadata.get(_META, {"help": ""})}
         for f in dataclasses.fields(hyper_class)
@@ -45,13 +45,13 @@ def describe(hyper_class: type) -> list[dict[str, Any]]:
 
 
 def published(hyper_class: type, sets: Sequence[str]) -> dict[str, Any]:
-    """The papers' values for data sets, of which an earlier one goes before a later one."""
-    found = {}
+    """The papers' values for some data sets; the first data set that has a value wins."""
+    values = {}
     for entry in describe(hyper_class):
         stated = [entry["paper"][name] for name in sets if name in (entry.get("paper") or {})]
         if stated:
-            found[entry["name"]] = stated[0]
-    return found
+            values[entry["name"]] = stated[0]
+    return values
 
 
 def parse(

@@ -1,9 +1,9 @@
-"""The labels of all training images as a method meets them, dense or compressed.
+"""The labels of all training images, dense or compressed.
 
-A data set of millions of images by hundreds of classes does not fit as an array, and hardly a
-method needs it as one: class statistics are sums over images, a step needs the rows of its batch,
-and a sampler the places of the positives. `LabelTable` offers these. A method that does keep a
-value for every label asks for `whole()`, which says so where that would not fit.
+The labels of millions of images and hundreds of classes do not fit in memory as an array, and few
+methods need the array: class statistics are sums over images, a step needs the rows of its batch,
+and a sampler needs the positions of the positives. `LabelTable` offers these. A method that stores
+a value for every label calls `whole()`, which raises an error if there are too many.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from baselines.core.errors import MethodError
 
-# Labels of which a run may keep a value each: 1 GiB as float32, and four times that for a parameter
-# with its gradient and Adam's moments.
+# The largest number of labels for which a run may store a value each: 1 GiB as float32, four times
+# that for a parameter with its gradient and Adam's moments.
 MOST_WHOLE = 1 << 28
-_BLOCK = 1 << 22  # labels of a block of rows
+_BLOCK = 1 << 22  # labels per block of rows
 
 
 class LabelTable(ABC):
@@ -35,7 +35,7 @@ class LabelTable(ABC):
 
     @staticmethod
     def of(labels: LabelTable | Tensor) -> LabelTable:
-        """A tensor [N, C] as a table; a table as it is."""
+        """Wrap a tensor [N, C]; return a table unchanged."""
         return labels if isinstance(labels, LabelTable) else DenseTable(labels)
 
     def __len__(self) -> int:
@@ -47,22 +47,22 @@ class LabelTable(ABC):
 
     @abstractmethod
     def count(self, *codes: int) -> Tensor:
-        """How many images have one of the codes, for each class: int64 [C]."""
+        """The number of images that have one of the codes, for each class: int64 [C]."""
 
     @abstractmethod
     def _all(self) -> Tensor:
         """All labels, int8 [N, C]."""
 
     def whole(self) -> Tensor:
-        """All labels, int8 [N, C], for a method that keeps a value for each.
+        """All labels, int8 [N, C], for a method that stores a value for each.
 
         Raises:
-            MethodError: they are more than `MOST_WHOLE`.
+            MethodError: there are more than `MOST_WHOLE` labels.
         """
         images, classes = self.shape
         if images * classes > MOST_WHOLE:
             raise MethodError(
-                f"the method keeps a value for each of {images} x {classes} labels, and at most "
+                f"the method stores a value for each of {images} x {classes} labels, and at most "
                 f"{MOST_WHOLE} fit; take a method without memory per image, or fewer images or "
                 "classes"
             )
@@ -70,14 +70,14 @@ class LabelTable(ABC):
 
     @abstractmethod
     def places(self, *codes: int) -> tuple[Tensor, Tensor]:
-        """Where the label is one of the codes: rows and classes, int64 [E] each, by rising row.
+        """The positions of labels with one of the codes: rows and classes, int64 [E] each, by row.
 
         Raises:
-            MethodError: there are more than `MOST_WHOLE` such places.
+            MethodError: there are more than `MOST_WHOLE` positions.
         """
 
     def blocks(self) -> Iterator[Tensor]:
-        """All rows in order, int8 [n, C] at a time."""
+        """All rows in order, as blocks int8 [n, C]."""
         step = max(1, _BLOCK // self.shape[1])
         for begin in range(0, self.shape[0], step):
             end = min(begin + step, self.shape[0])
@@ -85,7 +85,7 @@ class LabelTable(ABC):
 
 
 class DenseTable(LabelTable):
-    """A table that is one tensor."""
+    """A table that holds one tensor."""
 
     def __init__(self, labels: Tensor) -> None:
         self._labels = labels
@@ -97,7 +97,7 @@ class DenseTable(LabelTable):
         return self._labels.index_select(0, rows)
 
     def count(self, *codes: int) -> Tensor:
-        """See `LabelTable.count`; by blocks, since a sum of truths makes them int64 first."""
+        """See `LabelTable.count`; in blocks, because summing booleans copies them to int64."""
         total = torch.zeros(self.shape[1], dtype=torch.int64, device=self.device)
         for block in self.blocks():
             total += _among(block, codes).sum(0)
@@ -117,7 +117,7 @@ class DenseTable(LabelTable):
 
 
 class CompressedTable(LabelTable):
-    """A table of compressed rows: what differs from one code, `fill`, and where.
+    """A table that stores only the labels that differ from one code, `fill`, row by row.
 
     Row i has the codes `values[indptr[i] : indptr[i + 1]]` at the classes `indices[...]` of the
     same range, and `fill` elsewhere.
@@ -125,9 +125,9 @@ class CompressedTable(LabelTable):
     Args:
         shape: N and C.
         indptr: int64 [N + 1].
-        indices: int32 [entries], rising within a row.
+        indices: int32 [entries], increasing within a row.
         values: int8 [entries], none equal to `fill`.
-        fill: the code of whatever is not stored.
+        fill: the code of all labels that are not stored.
     """
 
     def __init__(
@@ -142,15 +142,15 @@ class CompressedTable(LabelTable):
     def rows(self, rows: Tensor) -> Tensor:
         """See `LabelTable.rows`.
 
-        Every row is read as wide as the widest: shapes then depend on no data, and a GPU is not
-        waited for.
+        Every row is read with the width of the widest row, so that shapes do not depend on the data
+        and the GPU does not have to be waited for.
         """
         number, classes = rows.shape[0], self.shape[1]
         begin, end = self._indptr[rows], self._indptr[rows + 1]
         place = begin[:, None] + torch.arange(self._widest, device=self.device)
         inside = place < end[:, None]
         place = torch.where(inside, place, 0)
-        # What lies beyond a row's end goes to a column of its own, which is cut off.
+        # Entries beyond the end of a row go to an extra column, which is cut off.
         column = torch.where(inside, self._indices[place], classes).long()
         out = torch.full((number, classes + 1), self.fill, dtype=torch.int8, device=self.device)
         return out.scatter_(1, column, self._values[place])[:, :classes].contiguous()
@@ -171,11 +171,11 @@ class CompressedTable(LabelTable):
         return self._whole
 
     def places(self, *codes: int) -> tuple[Tensor, Tensor]:
-        """See `LabelTable.places`; for the code `fill`, block by block."""
-        found = int(self.count(*codes).sum())
-        if found > MOST_WHOLE:
+        """See `LabelTable.places`; block by block if `fill` is among the codes."""
+        total = int(self.count(*codes).sum())
+        if total > MOST_WHOLE:
             raise MethodError(
-                f"the method lists {found} labels class by class, and at most {MOST_WHOLE} fit; "
+                f"the method lists {total} labels class by class, and at most {MOST_WHOLE} fit; "
                 "take one that samples images evenly, or fewer images or classes"
             )
         if self.fill in codes:
@@ -195,7 +195,7 @@ class CompressedTable(LabelTable):
 
 
 def _among(labels: Tensor, codes: tuple[int, ...]) -> Tensor:
-    found = labels == codes[0]
+    mask = labels == codes[0]
     for code in codes[1:]:
-        found = found | (labels == code)
-    return found
+        mask = mask | (labels == code)
+    return mask

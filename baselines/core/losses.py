@@ -1,7 +1,7 @@
-"""Pieces that many losses are made of: label codes to masks, stable binary cross-entropy terms.
+"""Building blocks of losses: masks of label codes, stable binary cross-entropy terms.
 
-Label codes: 1 positive (or candidate), 0 negative, -1 unknown. Every paper's code has another
-encoding; a method maps ours to its own through these three masks and nowhere else.
+Label codes are 1 positive (or candidate), 0 negative, -1 unknown. The published code bases use
+other encodings; a method maps labels to its own only through these three masks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def positives(observed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """1 where a label is observed positive, else 0: the target that takes unknown as negative."""
+    """1 where a label is observed positive, else 0: the target that treats unknown as negative."""
     return (observed == 1).to(dtype)
 
 
@@ -36,7 +36,7 @@ def bce_terms(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def reduced(values: Tensor, reduction: str) -> Tensor:
-    """A loss's elements as they are ("none"), or their "mean" or "sum" over all entries."""
+    """The elements of a loss unchanged ("none"), or their "mean" or "sum" over all entries."""
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction is '{reduction}'; it must be 'none', 'mean' or 'sum'")
     return values if reduction == "none" else getattr(values, reduction)()
@@ -46,7 +46,7 @@ def masked_mean(values: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
     """The mean of `values` where `mask` is 1; 0 where the mask is empty.
 
     Args:
-        values: any shape, finite also where the mask is 0.
+        values: any shape; must be finite also where the mask is 0.
         mask: the same shape, 0 or 1.
         dim: the dimension to reduce; None for all.
     """

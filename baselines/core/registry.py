@@ -1,7 +1,7 @@
-"""Discovery: every file in `baselines/` is a method; plugins add their own the same way.
+"""The registry of methods: every file in `baselines/`, entry points, and plugin files.
 
-There is no list to edit. A file that fails to import, a file without a method and two equal keys
-are errors, because a silently missing row is the worst kind of wrong table.
+There is no list to edit. A file that cannot be imported, a file without a method, and two equal
+keys are errors: a table that silently lacks a row would be wrong.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from types import ModuleType
 import baselines
 from baselines.core.contract import Method
 from baselines.core.errors import MethodError
-
-ENTRY_POINTS = "benchkit.methods"
+from baselines.core.info import ENTRY_POINTS
 
 
 def methods_of(module: ModuleType) -> list[type[Method]]:
-    """The methods that a module defines itself (imported ones do not count)."""
+    """The methods that a module defines itself, without those that it imports."""
     return [
         value
         for value in vars(module).values()
@@ -35,29 +34,39 @@ def methods_of(module: ModuleType) -> list[type[Method]]:
     ]
 
 
+def import_methods(module: str, where: str) -> list[type[Method]]:
+    """Import a module and return the methods that it defines.
+
+    Args:
+        module: its dotted name.
+        where: the file or entry point, for messages.
+
+    Raises:
+        MethodError: the module cannot be imported, or it defines no method.
+    """
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise MethodError(f"{where} cannot be imported: {error}") from error
+    return _defined(imported, where)
+
+
 @functools.cache
 def builtin() -> dict[str, type[Method]]:
     """Key -> class of every method in the folder and of every installed entry point."""
-    found: dict[str, type[Method]] = {}
+    methods: dict[str, type[Method]] = {}
     for entry in pkgutil.iter_modules(baselines.__path__):
-        if entry.ispkg:
-            continue
-        try:
-            module = importlib.import_module(f"baselines.{entry.name}")
-        except Exception as error:
-            raise MethodError(f"baselines/{entry.name}.py cannot be imported: {error}") from error
-        _add(found, module, f"baselines/{entry.name}.py")
+        if not entry.ispkg:
+            where = f"baselines/{entry.name}.py"
+            _add(methods, import_methods(f"baselines.{entry.name}", where), where)
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            module = importlib.import_module(point.module)
-        except Exception as error:
-            raise MethodError(f"entry point {point.name} cannot be imported: {error}") from error
-        _add(found, module, f"entry point {point.name}")
-    return dict(sorted(found.items()))
+        where = f"entry point {point.name}"
+        _add(methods, import_methods(point.module, where), where)
+    return dict(sorted(methods.items()))
 
 
 def load_plugin(path: Path) -> dict[str, type[Method]]:
-    """The methods of a Python file that is not part of the package."""
+    """Load the methods of a Python file that is not part of the package."""
     if not path.is_file():
         raise MethodError(f"plugin {path} does not exist; give the path of a Python file")
     name = f"benchkit_plugin_{path.stem}"
@@ -65,33 +74,37 @@ def load_plugin(path: Path) -> dict[str, type[Method]]:
     if spec is None or spec.loader is None:
         raise MethodError(f"plugin {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up by name while it is executed
+    sys.modules[name] = module  # dataclasses look up their module by name while it runs
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         kind = type(error).__name__
         raise MethodError(f"plugin {path} cannot be imported: {kind}: {error}") from error
-    found = dict(builtin())
-    known = set(found)
-    _add(found, module, str(path))
-    return {key: method for key, method in found.items() if key not in known}
+    methods = dict(builtin())
+    known = set(methods)
+    _add(methods, _defined(module, str(path)), str(path))
+    return {key: method for key, method in methods.items() if key not in known}
 
 
-def _add(found: dict[str, type[Method]], module: ModuleType, where: str) -> None:
+def _defined(module: ModuleType, where: str) -> list[type[Method]]:
     methods = methods_of(module)
     if not methods:
         raise MethodError(f"{where} defines no method; it needs a subclass of Method with `info`")
-    for method in methods:
+    return methods
+
+
+def _add(methods: dict[str, type[Method]], new: list[type[Method]], where: str) -> None:
+    for method in new:
         key = method.info.key
-        if key in found:
-            other = found[key].__module__
+        if key in methods:
+            other = methods[key].__module__
             raise MethodError(f"{where} and {other} both define the method '{key}'; rename one")
-        found[key] = method
+        methods[key] = method
 
 
 def get(key: str, extra: dict[str, type[Method]] | None = None) -> type[Method]:
-    """The method of a key; an unknown key is an error that names the nearest one."""
+    """Look up a method by key; the error for an unknown key names the nearest one."""
     known = builtin() | (extra or {})
     if key not in known:
         near = difflib.get_close_matches(key.lower(), known, 1)

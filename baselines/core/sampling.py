@@ -1,10 +1,10 @@
-"""Row orders of an epoch: shuffling, and class-aware sampling.
+"""The row order of an epoch under class-aware sampling.
 
-Class-aware sampling (Shen, Lin and Huang, ECCV 2016, as in the DB-loss code): classes are visited
-in cycles, each cycle a fresh permutation of the classes that have images; each visit takes the
-next `per_class` images of that class's list, which is itself cycled through fresh permutations.
-Every cycle visits each class once, so the k-th visit of a class falls into cycle k: any stretch of
-the sequence is computed on its own, with no state carried from epoch to epoch.
+Class-aware sampling (Shen, Lin and Huang, ECCV 2016, as in the DB-loss code) visits the classes in
+cycles. Each cycle is a new permutation of the classes that have images. Each visit takes the next
+`per_class` images from the list of the class, which is cycled through new permutations as well.
+Every cycle visits each class once, so the k-th visit of a class is in cycle k. Any part of the
+sequence can therefore be computed directly, without state that is carried from epoch to epoch.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def epoch_length(length: str, counts: Tensor, num_images: int, reduce: int = 4) 
     """Rows of a class-aware epoch.
 
     Args:
-        length: "images" visits N rows, so that every method of a table has the same budget;
-            "classes" visits max_c n_c * C / reduce, the law of the DB-loss code, which grows with
+        length: "images" visits N rows, so that every method in a table has the same budget;
+            "classes" visits max_c n_c * C / reduce rows as the DB-loss code does, which grows with
             the number of classes (3.4 N on VOC-LT, 12 N on COCO-LT, 21 N on 374 Corel classes).
         counts: [C], n_c.
         num_images: N.
-        reduce: see above; 4 in the released configurations.
+        reduce: see above; 4 in the authors' configurations.
     """
     if length == "images":
         return num_images
@@ -35,7 +35,7 @@ def epoch_length(length: str, counts: Tensor, num_images: int, reduce: int = 4) 
 
 
 def _ranked(draw: Draw, stream: str, groups: Tensor, cycles: Tensor, members: Tensor) -> Tensor:
-    """Positions that sort entries by group, and at random inside each group."""
+    """The order that sorts entries by group, and at random within each group."""
     by_key = torch.argsort(draw.bits(stream, groups, cycles, members), stable=True)
     order = torch.argsort(groups[by_key] * (cycles.max() + 1) + cycles[by_key], stable=True)
     return by_key[order]
@@ -49,15 +49,15 @@ def class_aware(
     draw: Draw,
     codes: tuple[int, ...] = (1,),
 ) -> Tensor:
-    """Rows `start` .. `start + count` of a run's class-aware sequence.
+    """Rows `start` to `start + count` of a run's class-aware sequence.
 
     Args:
-        lists: [N, C]; an image stands in the list of each class in which its label is one of
-            `codes`. At least one does; a class without images is skipped.
+        lists: [N, C]; an image belongs to the list of each class for which its label is one of
+            `codes`. At least one list must have images; a class without images is skipped.
         per_class: images per visited class.
-        start: a multiple of `per_class`: where in the sequence the epoch begins.
-        count: rows wanted.
-        draw: keyed by the run alone, not by the epoch: the sequence goes on across epochs.
+        start: where the epoch begins in the sequence; a multiple of `per_class`.
+        count: number of rows.
+        draw: keyed by the run but not by the epoch, because the sequence continues across epochs.
         codes: see `lists`.
 
     Returns:
@@ -89,14 +89,14 @@ def _pick(
     by_class: Tensor, sizes: Tensor, owner: Tensor, round_: Tensor, offset: Tensor, draw: Draw
 ) -> Tensor:
     """The `offset`-th member of class `owner`'s permutation number `round_`, for each entry."""
-    wanted, inverse = torch.unique(torch.stack([owner, round_]), dim=1, return_inverse=True)
-    length = sizes[wanted[0]]
+    permutations, inverse = torch.unique(torch.stack([owner, round_]), dim=1, return_inverse=True)
+    length = sizes[permutations[0]]
     begin = torch.cumsum(length, 0) - length
-    pair = torch.repeat_interleave(torch.arange(wanted.shape[1]), length)
+    pair = torch.repeat_interleave(torch.arange(permutations.shape[1]), length)
     within = torch.arange(len(pair)) - begin[pair]
     class_begin = torch.cumsum(sizes, 0) - sizes
-    member = by_class[class_begin[wanted[0][pair]] + within]
-    keys = draw.bits("class-aware/images", wanted[0][pair], wanted[1][pair], member)
+    member = by_class[class_begin[permutations[0][pair]] + within]
+    keys = draw.bits("class-aware/images", permutations[0][pair], permutations[1][pair], member)
     by_key = torch.argsort(keys, stable=True)
     order = by_key[torch.argsort(pair[by_key], stable=True)]
     return member[order][begin[inverse] + offset]

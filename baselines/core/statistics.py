@@ -1,4 +1,4 @@
-"""Statistics of a label matrix that losses and heads need, computed once from what is observed."""
+"""Statistics of the observed labels that losses and heads use."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def class_counts(labels: LabelTable | Tensor, dtype: torch.dtype = torch.float32
 def cooccurrence(
     labels: LabelTable | Tensor, *codes: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """M_ij = images in which the labels of i and j are both among `codes`; diagonal n_i.
+    """M_ij: the number of images whose labels of i and j are both among `codes`; M_ii = n_i.
 
     Args:
         labels: [N, C].
-        codes: positives if none is given.
+        codes: label codes; positives by default.
         dtype: of the result; float32 is exact for up to 2^24 images.
 
     Returns:

@@ -1,1 +1,1 @@
-"""What the other parts of benchkit use: files, errors, terminal, random numbers, typed fields."""
+"""Shared by all parts of benchkit: files, errors, terminal output, random numbers, typed fields."""

@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Selection of the device that computes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from benchkit.base.errors import BenchkitError
 
 
 def pick_device(name: str) -> str:
-    """The torch device of a `--device` argument: `auto` is cuda where there is one, else cpu.
+    """Resolve a `--device` argument to a torch device.
+
+    Args:
+        name: `auto` (cuda if available, else cpu), `cuda`, or the name of any torch device.
 
     Raises:
-        BenchkitError: cuda was asked for and torch finds no CUDA device.
+        BenchkitError: `cuda` was requested and torch finds no CUDA device.
     """
     import torch
 

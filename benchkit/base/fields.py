@@ -1,6 +1,7 @@
-"""Typed options from text: `NAME=VALUE` with a type, a range, choices, and the nearest name.
+"""Typed options: parse `NAME=VALUE` text by type, range and choices.
 
-Recipes, hyperparameters and source options are all described by `Field`s and parsed here.
+Recipes, hyperparameters and source options describe their options as `Field`s. Values come from the
+command line as text, and from Python or TOML with a type of their own.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Field:
     """One option.
 
     Attributes:
-        name: its name.
-        default: the default value; its type is the type of the option.
+        name: the name of the option.
+        default: the default value. Its type is the type of the option.
         choices: the allowed values, or None for any.
         low: the smallest allowed number, or None.
         high: the largest allowed number, or None.
@@ -40,7 +41,7 @@ class Field:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known name, or the list of all of them."""
+    """A hint for an unknown name: the nearest known name, or else all known names."""
     names = list(known)
     close = difflib.get_close_matches(name, names, 1)
     if close:
@@ -53,11 +54,14 @@ def assignment(text: str, option: str, example: str) -> tuple[str, str]:
 
     Args:
         text: the argument.
-        option: the command-line option it belongs to, for the message.
-        example: a correct argument, for the message.
+        option: the command-line option of the argument, for the message.
+        example: a valid argument, for the message.
+
+    Returns:
+        The name and the value, stripped of surrounding spaces.
 
     Raises:
-        BenchkitError: there is no `=`, or no name before it.
+        BenchkitError: the argument has no `=`, or no name before it.
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
@@ -66,19 +70,19 @@ def assignment(text: str, option: str, example: str) -> tuple[str, str]:
 
 
 def parse(fields: Iterable[Field], values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Convert and check values by the fields they belong to.
+    """Convert and check values by their fields.
 
     Args:
-        fields: the options that exist.
-        values: name -> text, or a value that already has a type (from Python or TOML).
-        owner: what has the options, for messages, such as `method 'asl'`.
+        fields: the known options.
+        values: name -> value, as text or with a type of its own (from Python or TOML).
+        owner: the owner of the options, for messages, such as `method 'asl'`.
 
     Returns:
         Name -> typed value, for the names in `values` only.
 
     Raises:
-        BenchkitError: an unknown name (with the nearest known one), a value of the wrong type, a
-            number that is not finite or out of range, a value that is not among the choices.
+        BenchkitError: a name is unknown (the message suggests the nearest known name), or a value
+            has the wrong type, is not finite, is out of range or is not among the choices.
     """
     known = {field.name: field for field in fields}
     parsed = {}
@@ -90,13 +94,15 @@ def parse(fields: Iterable[Field], values: Mapping[str, Any], owner: str) -> dic
 
 
 def convert(field: Field, value: Any, owner: str) -> Any:
-    """One value as the type of its field, checked against choices and range.
+    """Convert one value to the type of its field, and check it against choices and range.
+
+    Numbers are never rounded: 5.0 is a valid integer, 5.7 is an error. Booleans are not numbers.
 
     Raises:
         BenchkitError: see `parse`.
     """
     typed = _typed(field, value, owner)
-    where = f"{owner}: {field.name}={value}"
+    where = f"{owner}: {field.name}={typed!r}"
     if field.choices is not None and typed not in field.choices:
         allowed = ", ".join(map(str, field.choices))
         raise BenchkitError(f"{where} is not one of {allowed}")
@@ -114,7 +120,7 @@ def _typed(field: Field, value: Any, owner: str) -> Any:
     try:
         if isinstance(value, str):
             return _SWITCH[value.lower()] if kind is bool else kind(value)
-        # Converting 5.7 to 5 or True to 1 would change the value without a message.
+        # `int` would silently turn 5.7 into 5 and True into 1.
         if isinstance(value, bool) is (kind is bool):
             typed = kind(value)
             if typed == value:

@@ -1,19 +1,22 @@
-"""Files that are either complete or not there: write beside the target, sync, rename.
+"""Atomic files and folders: write beside the target, sync, rename.
 
-A writer that is killed leaves a name ending in `.partial` that says whose it was. The next writer
-of the same target removes what dead writers left and says so; readers never look at such names.
+A target is either complete or absent. A writer that is killed leaves a temporary file whose name
+ends in `.partial` and contains the writer's host and process id. Readers ignore such names; the
+next writer of the same target removes those of dead processes and logs it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from benchkit.base.errors import BenchkitError
 
@@ -25,7 +28,7 @@ def _owner() -> str:
 
 
 def _alive(partial: Path) -> bool:
-    """Whether a partial file's writer may still be at work (another host's always may)."""
+    """Whether the writer of a partial file may still be running (always true for other hosts)."""
     owner = partial.name.removesuffix(".partial").rpartition(".")[2]
     host, _, pid = owner.rpartition("-")
     if host != socket.gethostname().replace(".", "-") or not pid.isdigit():
@@ -40,7 +43,7 @@ def _alive(partial: Path) -> bool:
 
 
 def remove_unfinished(target: Path, log: Log) -> None:
-    """Remove what interrupted writers of `target` left beside it, and say so."""
+    """Remove the partial files that interrupted writers of `target` left, and log each one."""
     for partial in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
         if not _alive(partial):
             log(f"ignoring and removing {partial}: its writer was interrupted")
@@ -51,47 +54,85 @@ def remove_unfinished(target: Path, log: Log) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
+
+
+def lock(handle: IO[Any], message: str) -> None:
+    """Lock an open file for this process until it is closed.
+
+    Raises:
+        BenchkitError: with `message`, if another process holds the lock.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BenchkitError(message) from None
+
+
+def format_size(size: int) -> str:
+    """A number of bytes with a binary unit, as in `293.0 KiB`."""
+    for unit, power in (("GiB", 3), ("MiB", 2), ("KiB", 1)):
+        if size >= 1024**power:
+            return f"{size / 1024**power:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def require_space(folder: Path, needed: int, task: str) -> None:
+    """Check the free space of a disk before writing to it.
+
+    Args:
+        folder: an existing folder on the disk.
+        needed: bytes about to be written.
+        task: for the message, such as `write split.h5`.
+
+    Raises:
+        BenchkitError: the disk has less free space than needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise BenchkitError(
+            f"no disk space to {task}: it needs {format_size(needed)} and {format_size(free)} are "
+            f"free in {folder}"
+        )
 
 
 def disk_error(error: OSError, target: Path) -> BenchkitError:
-    """A write error as a sentence; HDF5 hides the errno in its text, so the text is read too."""
+    """A failed write as an error that names the target.
+
+    HDF5 reports the errno only in its message, so the message is searched as well.
+    """
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
-        words in str(error) for words in ("No space left", "quota exceeded", "File too large")
+        phrase in str(error) for phrase in ("No space left", "quota exceeded", "File too large")
     )
     if full:
-        return BenchkitError(f"no disk space to write {target}; free some and start again")
+        return BenchkitError(f"no disk space to write {target}; free some space and try again")
     reason = error.strerror or str(error)
-    return BenchkitError(f"{target} cannot be written: {reason}; nothing was left behind")
+    return BenchkitError(f"{target} cannot be written: {reason}")
 
 
 @contextlib.contextmanager
 def atomic(target: Path, log: Log = lambda _: None, needed: int = 0) -> Iterator[Path]:
-    """A path to write a file (or make a folder) at, renamed to `target` when the block succeeds.
+    """Yield a temporary path for a file or a folder, and rename it to `target` on success.
 
     Args:
-        target: the final path; its folder is made.
-        log: called with a message about unfinished leftovers that are removed.
-        needed: bytes about to be written; checked against the free space first.
+        target: the final path. Its parent folder is created.
+        log: receives a message for each leftover of an interrupted writer that is removed.
+        needed: bytes about to be written, compared with the free space first.
 
     Raises:
-        BenchkitError: the disk is full or the folder cannot be written; nothing is left behind.
+        BenchkitError: the disk is full or the folder is not writable. The temporary path is
+            removed, and an older target is kept.
     """
     partial = target.parent / f".{target.name}.{_owner()}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(target, log)
-        free = shutil.disk_usage(target.parent).free
-        if needed > free:
-            raise BenchkitError(
-                f"no disk space to write {target}: it needs {needed / 2**20:.0f} MiB and "
-                f"{free / 2**20:.0f} MiB are free"
-            )
+        require_space(target.parent, needed, f"write {target}")
         yield partial
         for path in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
             sync(path)
@@ -102,7 +143,7 @@ def atomic(target: Path, log: Log = lambda _: None, needed: int = 0) -> Iterator
     except OSError as error:
         raise disk_error(error, target) from error
     finally:
-        # What stops the writing (a file where a folder should be) stops the cleaning up as well.
+        # The cause of a failed write, such as a file in place of the folder, fails here again.
         with contextlib.suppress(OSError):
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)

@@ -1,6 +1,8 @@
-"""The command line. Commands are imported when they are called, so that `report` needs no torch.
+"""The command line: one file per command, each a call into the public API and what is printed.
 
-Exit codes: 0 done, 1 something failed or could not be used, 2 a wrong call.
+Commands are imported when they are called, so that `--help` and `report` need no torch.
+
+Exit codes: 0 success, 1 something failed or could not be used, 2 a wrong call.
 """
 
 from __future__ import annotations
@@ -13,21 +15,38 @@ import sys
 import threading
 import time
 from types import FrameType
+from typing import NamedTuple
 
 import click
 
+from benchkit.base.errors import BenchkitError, UsageError
+from benchkit.base.packages import check_siblings
+
+
+class _Entry(NamedTuple):
+    """Where a command is defined, and the summary that `benchkit --help` shows."""
+
+    module: str
+    summary: str
+
+
 COMMANDS = {
-    "demo": "benchkit.cli.demo",
-    "download": "benchkit.cli.download",
-    "make-split": "benchkit.cli.make_split",
-    "show": "benchkit.cli.inspect",
-    "verify": "benchkit.cli.inspect",
-    "diff": "benchkit.cli.diff",
-    "run": "benchkit.cli.run",
-    "report": "benchkit.cli.report",
-    "methods": "benchkit.cli.methods",
-    "evaluate": "benchkit.cli.run",
+    "demo": _Entry("demo", "Build a data set, train, and render the leaderboard."),
+    "download": _Entry("download", "Download a public data set, or list the known ones."),
+    "make-split": _Entry("make_split", "Build a split file from labels and images."),
+    "show": _Entry("show", "Show the contents of a split file."),
+    "verify": _Entry("verify", "Check a split file against its fingerprint."),
+    "diff": _Entry("diff", "Compare two split files."),
+    "methods": _Entry(
+        "methods", "List the methods, or describe one: paper, equation, hyperparameters, oracles."
+    ),
+    "run": _Entry("run", "Train methods on a split and record their test scores."),
+    "evaluate": _Entry(
+        "evaluate", "Record test scores that were computed elsewhere, for the same leaderboard."
+    ),
+    "report": _Entry("report", "Render the per-shot leaderboard of a folder of run records."),
 }
+"""Name -> the command; a command is a module of this package with a function of that name."""
 
 
 class _Commands(click.Group):
@@ -37,9 +56,14 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[cmd_name])
+        module = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name].module}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
 @click.group(
@@ -48,46 +72,53 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="benchkit")
 def benchkit() -> None:
-    """The bench for long-tailed, partially labelled multi-label learning.
+    """The benchmark for long-tailed, partially labelled multi-label learning.
 
-    make-split builds a split file from labels and images, run trains methods on it, report renders
-    the per-shot leaderboard. `benchkit demo` does all three on a data set that it draws itself.
+    `make-split` builds a split file from labels and images, `run` trains methods on it, and
+    `report` renders the per-shot leaderboard. `benchkit demo` does all three on a data set that it
+    draws itself.
     """
 
 
-def _known_errors() -> tuple[type[Exception], ...]:
-    """The errors that are sentences for people; the rooms that were not imported cannot raise."""
-    kinds: list[type[Exception]] = []
-    for module, name in (
-        ("benchkit.base.errors", "BenchkitError"),
-        ("splits.errors", "InputError"),
-        ("baselines.core.errors", "MethodError"),
-        ("leaderboard.errors", "ReportError"),
-    ):
+# Packages that have not been imported cannot have raised.
+_ERRORS = {
+    "splits.errors": "InputError",
+    "baselines.core.errors": "MethodError",
+    "leaderboard.errors": "ReportError",
+}
+
+
+def _is_readable(error: Exception) -> bool:
+    """Whether an error's message is a sentence for the user, so that no traceback is needed."""
+    kinds: list[type[Exception]] = [BenchkitError]
+    for module, name in _ERRORS.items():
         if module in sys.modules:
             kinds.append(getattr(sys.modules[module], name))
-    return tuple(kinds)
+    return isinstance(error, tuple(kinds))
 
 
 def _show(error: click.ClickException) -> None:
-    """A wrong call in one line, with the command whose help says more."""
+    """Print a wrong call in one line, with the command whose help explains more."""
     context = getattr(error, "ctx", None)
     if context is None or len(sys.argv) == 1:
         error.show()
         return
-    message = error.format_message().rstrip(".")
-    click.echo(f"error: {message}; see `{context.command_path} --help`", err=True)
+    _show_usage(error.format_message(), context.command_path)
+
+
+def _show_usage(message: str, command: str) -> None:
+    click.echo(f"error: {message.rstrip('.')}; see `{command} --help`", err=True)
 
 
 _IMPORTING = "<frozen importlib._bootstrap>"
-_PATIENCE = 10.0  # seconds; a method of one's own may hang while it is being imported
+_IMPORT_LIMIT = 10.0  # seconds; a user's method may hang while it is being imported
 
 
 class _Interrupt:
-    """What Ctrl-C calls: it waits while a module is being imported.
+    """The handler of Ctrl-C: it waits while a module is being imported.
 
-    PyTorch imports some of its parts when the first optimiser is made. An interrupt among those
-    aborts the process where compiled code meets it, and is a RuntimeError where a class is made.
+    PyTorch imports some of its modules when the first optimiser is made. An interrupt there aborts
+    the process inside compiled code, or becomes a RuntimeError inside a class definition.
     """
 
     def __init__(self) -> None:
@@ -95,7 +126,7 @@ class _Interrupt:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        self.until = self.until or now + _PATIENCE
+        self.until = self.until or now + _IMPORT_LIMIT
         if now > self.until or not _in_import(frame):
             raise KeyboardInterrupt
         main_thread = threading.main_thread().ident
@@ -119,26 +150,30 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
+        check_siblings()
         # Without its standalone mode click returns the exit code that a command asks for.
         sys.exit(benchkit(prog_name="benchkit", standalone_mode=False))
     except click.ClickException as error:
         _show(error)
         sys.exit(error.exit_code)
+    except UsageError as error:
+        _show_usage(str(error), " ".join(["benchkit", *sys.argv[1:2]]))
+        sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what was finished is kept", err=True)
+        click.echo("interrupted; finished work is kept", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of a pipe has gone; nothing is left to say it to.
+        # The reader of the pipe is gone, so there is nobody to print to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        # A file that may not be read, or a name that the system does not take.
+        # A file that may not be read, or a name that the system does not accept.
         if error.filename is None:
             raise
         click.echo(f"error: {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     except Exception as error:
-        if not isinstance(error, _known_errors()):
+        if not _is_readable(error):
             raise
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

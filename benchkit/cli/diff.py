@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import page
-from benchkit.split import diff as split_diff
-from benchkit.split import file as split_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ALARM = "bold red"
-_NAMED = 8
+_LISTED_NAMES = 8
 _NESTING = {
-    "equal": "A and B {verb} the same",
-    "a_in_b": "what A {verb}s is inside what B {verb}s",
-    "b_in_a": "what B {verb}s is inside what A {verb}s",
-    "neither": "neither is inside the other",
+    "equal": "A and B observe the same {noun}",
+    "a_in_b": "the {noun} observed in A are a subset of those in B",
+    "b_in_a": "the {noun} observed in B are a subset of those in A",
+    "neither": "neither is a subset of the other",
 }
 _FEATURES = {
     "equal": "equal",
@@ -40,36 +38,40 @@ _FEATURES = {
 @click.command()
 @click.argument("a", metavar="A.h5", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B.h5", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all values as JSON.")
 def diff(a: Path, b: Path, as_json: bool) -> None:
-    """Show what two split files share: recipes, classes, images, labels, features.
+    """Compare two split files.
 
-    Images are matched by id and classes by name. Files are the same split where their fingerprints
-    are equal; `benchkit verify` tells whether a file's fingerprint is its own.
+    Shows the differences of recipes, classes, images, labels and features. Images are matched by id
+    and classes by name. Two files contain the same split if their fingerprints are equal;
+    `benchkit verify` checks whether the fingerprint of a file is correct.
 
     \b
-    Exit codes, as those of diff:
+    Exit codes, as for diff:
       0  the same split
       1  different splits
       2  a wrong call, or a file that cannot be read
-    """  # noqa: D301 - click looks for the character, not for its escape
+    """  # noqa: D301 (click looks for the backspace itself)
     try:
-        found = {"files": {"a": str(a), "b": str(b)}, **_compare(a, b)}
+        comparison = {"files": {"a": str(a), "b": str(b)}, **_compare(a, b)}
     except (BenchkitError, OSError) as error:
-        # 1 is taken: it says that two readable splits differ.
+        # Exit code 1 means that two readable splits differ.
         click.echo(f"error: {error}", err=True)
         raise click.exceptions.Exit(2) from None
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(comparison, indent=1))
     else:
-        _print(page(), found)
-    if not found["identical"]:
+        print_comparison(page(), comparison)
+    if not comparison["identical"]:
         raise click.exceptions.Exit(1)
 
 
 def _compare(a: Path, b: Path) -> dict[str, Any]:
+    from benchkit.split import diff as split_diff
+    from benchkit.split import file as split_file
+
     fingerprints = [split_file.stored_fingerprints(path) for path in (a, b)]
-    # Features are the bulk of a file, and equal fingerprints say all there is to say.
+    # Features are most of a file, and need not be read if their fingerprints are equal.
     needed = fingerprints[0]["features"] != fingerprints[1]["features"]
     sides = [
         split_diff.Side(split_file.read(path, features=needed), stored)
@@ -78,57 +80,72 @@ def _compare(a: Path, b: Path) -> dict[str, Any]:
     return split_diff.compare(*sides)
 
 
-def _print(console: Console, found: dict[str, Any]) -> None:
-    _print_leaks(console, found["leaks"])
+def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
+    """Print a comparison as text.
+
+    Args:
+        console: where to print.
+        comparison: from `benchkit.split.diff.compare`.
+    """
+    from rich.table import Table
+
+    _print_leaks(console, comparison["leaks"])
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in _lines(found).items():
+    for name, value in _overview(comparison).items():
         grid.add_row(name, value)
     console.print(grid)
     for title in ("recipe", "provenance"):
-        _print_differences(console, title, found[title])
-    _print_images(console, found)
-    _print_shots(console, found["shots"])
+        _print_differences(console, title, comparison[title])
+    _print_images(console, comparison)
+    _print_shots(console, comparison["shots"])
 
 
 def _print_leaks(console: Console, leaks: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
     for leak in leaks:
         a, b, images = leak["a"], leak["b"], leak["images"]
-        learnt, tested = ("A", "B") if b == "test" else ("B", "A")
-        some = ", ".join(leak["examples"]) + (", …" if images > len(leak["examples"]) else "")
+        trained, tested = ("A", "B") if b == "test" else ("B", "A")
+        examples = _listed(leak["examples"], images)
         text = (
-            f"LEAK: {images} images are in A's {a} part and in B's {b} part ({some}); what was "
-            f"trained or selected on {learnt} must not be tested on {tested}"
+            f"LEAK: {images} images are in A's {a} part and in B's {b} part ({examples}); a model "
+            f"trained or selected on {trained} must not be tested on {tested}"
         )
         console.print(Text(text, _ALARM))
 
 
-def _lines(found: dict[str, Any]) -> dict[str, str]:
-    equal = found["equal"]
-    verdict = "the same split" if found["identical"] else "different splits"
-    if not found["identical"]:
+def _listed(texts: Sequence[str], total: int) -> str:
+    """Texts in one line, with an ellipsis if there are more of them."""
+    return ", ".join(texts) + (", …" if total > len(texts) else "")
+
+
+def _overview(comparison: Mapping[str, Any]) -> dict[str, str]:
+    equal = comparison["equal"]
+    verdict = "the same split" if comparison["identical"] else "different splits"
+    if not comparison["identical"]:
         parts = [
             f"{kind} {'equal' if equal[kind] else 'differ'}" for kind in ("labels", "features")
         ]
         verdict += f": {', '.join(parts)}"
     return {
-        "A": f"{found['a']['name']}  {found['a']['fingerprint']['both']}",
-        "B": f"{found['b']['name']}  {found['b']['fingerprint']['both']}",
+        "A": f"{comparison['a']['name']}  {comparison['a']['fingerprint']['both']}",
+        "B": f"{comparison['b']['name']}  {comparison['b']['fingerprint']['both']}",
         "verdict": verdict,
-        **_source_line(found),
-        "classes": _class_line(found["classes"]),
-        "true labels": _true_line(found["true_labels"]),
-        "observed labels": _observed_line(found["observed"]),
-        **_nesting_lines(found["observed"]),
-        "features": _FEATURES[found["features"]["status"]].format_map(found["features"]),
+        **_source_line(comparison),
+        "classes": _class_line(comparison["classes"]),
+        "true labels": _true_line(comparison["true_labels"]),
+        "observed labels": _observed_line(comparison["observed"]),
+        **_nesting_lines(comparison["observed"]),
+        "features": _FEATURES[comparison["features"]["status"]].format_map(comparison["features"]),
     }
 
 
-def _source_line(found: dict[str, Any]) -> dict[str, str]:
-    if found["same_source"]:
+def _source_line(comparison: Mapping[str, Any]) -> dict[str, str]:
+    if comparison["same_source"]:
         return {}
-    return {"note": "the sources differ; images with equal ids are taken for the same images"}
+    return {"note": "the sources differ; images with equal ids are treated as the same images"}
 
 
 def _class_line(classes: dict[str, Any]) -> str:
@@ -136,33 +153,33 @@ def _class_line(classes: dict[str, Any]) -> str:
     for side in ("a", "b"):
         names = classes[f"only_{side}"]
         if names:
-            some = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-            text += f"; {len(names)} only in {side.upper()}: {some}"
-    return text if classes["same_order"] else f"{text}; in another order"
+            listed = _listed(names[:_LISTED_NAMES], len(names))
+            text += f"; {len(names)} only in {side.upper()}: {listed}"
+    return text if classes["same_order"] else f"{text}; in a different order"
 
 
 def _true_line(true: dict[str, Any]) -> str:
     if not true["entries"]:
-        return "nothing is shared"
+        return "no entries are shared"
     if not true["different"]:
         return f"equal in all {true['entries']} shared entries"
-    some = ", ".join(f"{e['image']}/{e['class']} {e['a']} → {e['b']}" for e in true["examples"])
+    examples = [f"{e['image']}/{e['class']} {e['a']} → {e['b']}" for e in true["examples"]]
     return (
         f"{true['different']} of {true['entries']} shared entries differ, in {true['images']} "
-        f"images and {true['classes']} classes ({some}{', …' if true['different'] > 5 else ''})"
+        f"images and {true['classes']} classes ({_listed(examples, true['different'])})"
     )
 
 
 def _observed_line(observed: dict[str, Any]) -> str:
     if not observed["entries"]:
-        return "nothing is shared"
+        return "no entries are shared"
     text = (
-        f"of {observed['entries']} shared entries {observed['same']} are the same, "
-        f"{observed['only_a']} are seen only in A, {observed['only_b']} only in B, "
+        f"of {observed['entries']} shared entries, {observed['same']} are equal, "
+        f"{observed['only_a']} are observed only in A, {observed['only_b']} only in B, "
         f"{observed['different']} differ, {observed['unknown_in_both']} are unknown in both"
     )
     if observed["agreement"] is not None:
-        text += f"; agreement where both see {observed['agreement']:.2%}"
+        text += f"; agreement where both are observed {observed['agreement']:.2%}"
     return text
 
 
@@ -170,42 +187,52 @@ def _nesting_lines(observed: dict[str, Any]) -> dict[str, str]:
     if observed["nesting"] is None:
         return {}
     return {
-        "nesting": _NESTING[observed["nesting"]].format(verb="observe"),
-        "of positives": _NESTING[observed["positives_nesting"]].format(verb="show"),
+        "nesting": _NESTING[observed["nesting"]].format(noun="labels"),
+        "of positives": _NESTING[observed["positives_nesting"]].format(noun="positives"),
     }
 
 
 def _print_differences(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+
     if not rows:
         return
     table = Table(box=box.SIMPLE_HEAD)
     for head in (title, "A", "B"):
         table.add_column(head, overflow="fold")
     for row in rows:
-        table.add_row(row["key"], _word(row["a"]), _word(row["b"]))
+        table.add_row(row["key"], _value_text(row["a"]), _value_text(row["b"]))
     console.print(table)
 
 
-def _word(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def _print_images(console: Console, found: dict[str, Any]) -> None:
+def _print_images(console: Console, comparison: Mapping[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("images")
     for title in ("A", "B", "shared", "only A", "only B"):
         table.add_column(title, justify="right")
-    for name, counts in found["images"].items():
+    for name, counts in comparison["images"].items():
         table.add_row(name, *map(str, counts.values()))
-    for move in found["moved"]:
-        style = _ALARM if move in found["leaks"] else ""
-        words = f"{move['a']} in A, {move['b']} in B"
-        table.add_row(Text(words, style), "", "", Text(str(move["images"]), style))
+    for move in comparison["moved"]:
+        style = _ALARM if move in comparison["leaks"] else ""
+        title = f"{move['a']} in A, {move['b']} in B"
+        table.add_row(Text(title, style), "", "", Text(str(move["images"]), style))
     console.print(table)
 
 
 def _print_shots(console: Console, shots: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+
     if not shots:
         return
     table = Table(box=box.SIMPLE_HEAD)

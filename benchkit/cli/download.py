@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich import box
-from rich.table import Table
 
+from benchkit.base import fields
+from benchkit.base.files import format_size
 from benchkit.base.terminal import bar, log, make_folder, page
-from benchkit.download import archives
-from benchkit.download import fetch as downloading
+
+if TYPE_CHECKING:
+    from benchkit.download.catalogue import Entry, File
 
 
 @click.command()
@@ -22,97 +23,101 @@ from benchkit.download import fetch as downloading
     type=click.Path(path_type=Path),
     default=Path("data"),
     show_default=True,
-    help="Where data sets go; each gets a folder of its name there.",
+    help="Parent folder; each data set gets a subfolder with its name.",
 )
 @click.option(
     "--file",
-    "names",
+    "file_names",
     multiple=True,
     metavar="FILE",
-    help="Only this file; repeat for several.  [default: all files of NAME]",
+    help="Download only this file; repeat for several.  [default: all files of NAME]",
 )
 @click.option(
     "--list",
-    "listing",
+    "list_only",
     is_flag=True,
-    help="List the data sets, or the files of NAME, and fetch nothing.",
+    help="List the data sets, or the files of NAME, and download nothing.",
 )
 @click.option(
     "--extract/--no-extract",
     default=True,
     show_default=True,
-    help="Whether to unpack archives beside themselves.",
+    help="Unpack archives in their own folder.",
 )
 def download(
-    name: str | None, to: Path, names: tuple[str, ...], listing: bool, extract: bool
+    name: str | None, to: Path, file_names: tuple[str, ...], list_only: bool, extract: bool
 ) -> None:
-    """Download a public data set, or list those that are known.
+    """Download a public data set, or list the known ones.
 
-    A download that was cut goes on where it stopped. What is there and passes its checks is not
-    fetched again. Data sets behind a licence page are not fetched: the command says what to do,
-    and exits with 1.
+    Interrupted downloads are resumed. Files that exist and pass their checks are not downloaded
+    again. For data sets behind a licence form, the command prints instructions and exits with 1.
 
     \b
     Examples:
       benchkit download
       benchkit download coco2014 --file annotations_trainval2014.zip
       benchkit download voc2007 --to /data --no-extract
-    """  # noqa: D301 (click looks for the backspace itself)
+    """  # noqa: D301 (click interprets the backspace)
+    from benchkit.download import archives, catalogue
+    from benchkit.download.fetch import fetch
+
     if name is None:
-        if names:
+        if file_names:
             raise click.UsageError("--file needs the NAME of a data set")
-        _list_all()
+        _list_all(catalogue.entries().values())
         return
-    known = downloading.entries()
-    _require_known(name, known, "data set")
-    entry = known[name]
+    entries = catalogue.entries()
+    _require_known("data set", name, entries)
+    entry = entries[name]
     if entry.manual is not None:
         click.echo(entry.manual.strip())
-        raise click.exceptions.Exit(0 if listing else 1)
-    files = downloading.files_of(entry)
-    for wanted in names:
-        _require_known(wanted, [file.name for file in files], "file")
-    files = tuple(file for file in files if not names or file.name in names)
-    if listing:
+        raise click.exceptions.Exit(0 if list_only else 1)
+    files = catalogue.files_of(entry)
+    for file_name in file_names:
+        _require_known("file", file_name, [file.name for file in files])
+    files = tuple(file for file in files if not file_names or file.name in file_names)
+    if list_only:
         _list_files(files)
         return
     log(f"{entry.title}; licence: {entry.licence}")
     folder = to / entry.name
     make_folder(folder)
     for file in files:
-        path = downloading.fetch(file, folder, log, bar)
+        path = fetch(file, folder, log, bar)
         if file.extract and extract:
             archives.extract(path, log, bar)
     click.echo(f"{len(files)} file{'s' if len(files) != 1 else ''} of {entry.name} in {folder}")
 
 
-def _require_known(name: str, known: Iterable[str], what: str) -> None:
+def _require_known(kind: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, list(known), 1, 0.0)[0]
-        raise click.UsageError(f"there is no {what} '{name}'; the nearest name is '{near}'")
+        raise click.UsageError(f"unknown {kind} '{name}'; {fields.nearest(name, known)}")
 
 
-def _list_all() -> None:
+def _list_all(entries: Iterable[Entry]) -> None:
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("name", "what", "size", "licence"):
-        table.add_column(title, no_wrap=title == "name")
-    for entry in downloading.entries().values():
-        what = f"{entry.title} ({entry.note})" if entry.note else entry.title
-        table.add_row(entry.name, what, _size(entry), entry.licence)
+    for title in ("name", "data set", "size", "licence"):
+        table.add_column(title, no_wrap=title == "name", overflow="fold")
+    for entry in entries:
+        description = f"{entry.title} ({entry.note})" if entry.note else entry.title
+        table.add_row(entry.name, description, _size(entry), entry.licence)
     page().print(table)
 
 
-def _size(entry: downloading.Entry) -> str:
+def _size(entry: Entry) -> str:
     if entry.manual is not None:
-        return "by hand"
+        return "manual"
     sizes = [file.size for file in entry.files]
-    known = [size for size in sizes if size is not None]
-    if not known:
+    published = [size for size in sizes if size is not None]
+    if not published:
         return "not published" if sizes else "see --list"
-    return ("" if len(known) == len(sizes) else "over ") + archives.human(sum(known))
+    return ("" if len(published) == len(sizes) else "over ") + format_size(sum(published))
 
 
-def _list_files(files: tuple[downloading.File, ...]) -> None:
+def _list_files(files: Iterable[File]) -> None:
     for file in files:
         size = "size not published" if file.size is None else f"{file.size:,} bytes"
         checksum = "no checksum" if file.checksum is None else " ".join(file.checksum)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.table import Table
 
-from baselines.core import Method, MethodInfo, hyperparameters, registry
+from baselines.core import descriptions, ledger
+from baselines.core.info import MethodInfo
+from baselines.core.ledger import LedgerRow
 from benchkit.base.terminal import page, wrong_call
 
-LEDGER = """\
-# Verification ledger
+if TYPE_CHECKING:
+    from rich.table import Table
 
-What each method is held to. Written by `benchkit methods --ledger --format markdown`; a test
-compares this page with what the command prints.
+    from baselines.core import Method
 
-- **authors' code**: the expected numbers were computed by the published code at the given commit;
-- **equations**: by hand, or by an implementation of the equations that shares nothing with ours;
-- **reconstruction**: the same for a form that no one has published, or that is only described.
-
-The tolerance is relative, on value and gradient, in float64 unless it says otherwise. A row without
-a test reads "not verified".
-
-| method | held to | tolerance | known deviations | tests |
-|---|---|---|---|---|
-"""
+NOT_VERIFIED = "not verified"
 
 
 @click.command()
@@ -40,77 +29,87 @@ a test reads "not verified".
     "plugins",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A Python file with more methods.",
+    help="A Python file that defines more methods.",
 )
 @click.option(
-    "--ledger", is_flag=True, help="What each method was verified against, and how it deviates."
+    "--ledger",
+    "show_ledger",
+    is_flag=True,
+    help="Show how each method was verified, and where it deviates from its paper or code.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["terminal", "markdown"]),
-    help="How the ledger is written.  [default: terminal]",
-)
-def methods(key: str | None, plugins: tuple[Path, ...], ledger: bool, form: str | None) -> None:
-    """List the methods, or describe one: paper, equation, hyperparameters, what it may see."""
-    if form and not ledger:
-        raise click.UsageError("--format is for the ledger; add --ledger")
-    extra: dict[str, type[Method]] = {}
-    for path in plugins:
-        extra |= registry.load_plugin(path)
+def methods(key: str | None, plugins: tuple[Path, ...], show_ledger: bool) -> None:
+    """List the methods, or describe one: paper, equation, hyperparameters, oracles.
+
+    With --ledger, show how the methods were verified instead.
+    """
+    rows = ledger.read()
+    extra = _plugin_methods(plugins)
     if key is None:
-        chosen = list((registry.builtin() | extra).values())
+        infos = [*descriptions.read().values(), *(method.info for method in extra.values())]
+        page().print(_ledger_table(infos, rows) if show_ledger else _list(infos))
+        return
+    from baselines.core import registry  # imports torch
+
+    with wrong_call(ValueError):
+        method = registry.get(key, extra)
+    if show_ledger:
+        page().print(_ledger_table([method.info], rows))
     else:
-        with wrong_call(ValueError):
-            chosen = [registry.get(key, extra)]
-    if ledger:
-        infos = [method.info for method in chosen]
-        if form == "markdown":
-            click.echo(ledger_markdown(infos), nl=False)
-        else:
-            page().print(_ledger_table(infos))
-    elif key is not None:
-        click.echo(describe(chosen[0]))
-    else:
-        page().print(_list(chosen))
+        click.echo(describe(method, rows.get(key)))
 
 
-def _list(chosen: Iterable[type[Method]]) -> Table:
+def _plugin_methods(plugins: Iterable[Path]) -> dict[str, type[Method]]:
+    methods: dict[str, type[Method]] = {}
+    for path in plugins:
+        from baselines.core import registry  # imports torch
+
+        methods |= registry.load_plugin(path)
+    return methods
+
+
+def _list(infos: Iterable[MethodInfo]) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("key", "title", "year", "unknown labels", "regimes", "oracle"):
         table.add_column(title)
-    for method in chosen:
-        info = method.info
+    for info in infos:
         table.add_row(
             info.key,
             info.title,
             str(info.year),
             info.unknown,
             ", ".join(info.regimes) or "all",
-            ", ".join(method().oracle()) or "–",
+            ", ".join(info.oracle) or "–",
         )
     return table
 
 
-def describe(method: type[Method]) -> str:
-    """One method as text."""
+def describe(method: type[Method], row: LedgerRow | None) -> str:
+    """A method as text.
+
+    Args:
+        method: the class.
+        row: its row of the ledger, or None if it was not verified.
+    """
+    from baselines.core import hyperparameters
+
     info = method.info
-    oracle = ", ".join(method().oracle()) or "nothing hidden (with its defaults)"
     lines = [
         f"{info.key}: {info.title} ({info.year})",
-        f"paper       {info.paper}",
+        _paragraph("paper", info.paper),
         "equation",
         textwrap.indent(textwrap.dedent(info.equation).strip(), "    "),
-        f"unknown     labels are {info.unknown}",
-        f"regimes     {', '.join(info.regimes) or 'all'}",
-        f"needs       {', '.join(info.needs) or 'a batch'}",
-        f"may see     {oracle}",
-        _paragraph("held to", _held_to(info)),
+        _paragraph("unknown", f"labels are {info.unknown}"),
+        _paragraph("regimes", ", ".join(info.regimes) or "all"),
+        _paragraph("needs", ", ".join(info.needs) or "only the batch"),
+        _paragraph("oracle", ", ".join(info.oracle) or "none (with the default hyperparameters)"),
+        _paragraph("verified", f"{row.source}: {row.reference}" if row else NOT_VERIFIED),
     ]
-    if info.evidence:
-        lines.append(_paragraph("tolerance", info.tolerance))
-    if info.differs:
-        lines.append(_paragraph("differs", info.differs))
+    if row:
+        lines.append(_paragraph("tolerance", row.tolerance))
+        lines.append(_paragraph("deviations", row.deviations))
     entries = hyperparameters.describe(method.Hyper)
     lines.append("hyperparameters" + ("" if entries else ": none"))
     for entry in entries:
@@ -137,36 +136,19 @@ def _hyperparameter(key: str, entry: dict[str, Any]) -> list[str]:
     return lines
 
 
-# ----------------------------------------------------------------------------- the ledger
+def _ledger_table(infos: Iterable[MethodInfo], rows: dict[str, LedgerRow]) -> Table:
+    from rich import box
+    from rich.table import Table
 
-
-def _held_to(info: MethodInfo) -> str:
-    """Where the expected numbers come from; nothing counts as verified without a test."""
-    return f"{info.source}: {info.reference}" if info.evidence else "not verified"
-
-
-def _ledger_table(infos: Iterable[MethodInfo]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_lines=True)
     table.add_column("method", no_wrap=True)
-    for title, share in (("held to", 6), ("tolerance", 3), ("known deviations", 8)):
+    for title, share in (("verified against", 6), ("tolerance", 3), ("known deviations", 8)):
         table.add_column(title, ratio=share, overflow="fold")
     for info in infos:
-        tolerance = info.tolerance if info.evidence else ""
-        table.add_row(info.key, _held_to(info), tolerance or "–", info.differs or "–")
+        row = rows.get(info.key)
+        if row is None:
+            table.add_row(info.key, NOT_VERIFIED, "–", "–")
+        else:
+            reference = f"{row.source}: {row.reference}"
+            table.add_row(info.key, reference, row.tolerance, row.deviations)
     return table
-
-
-def ledger_markdown(infos: Iterable[MethodInfo]) -> str:
-    """The page `docs/ledger.md`: one row per method."""
-    rows = []
-    for info in infos:
-        tolerance = info.tolerance if info.evidence else ""
-        tests = "<br>".join(f"`{node}`" for node in info.evidence)
-        words = (_held_to(info), tolerance or "–", info.differs or "–")
-        rows.append(" | ".join((f"| `{info.key}`", *map(_cell, words), (tests or "–") + " |\n")))
-    return LEDGER + "".join(rows)
-
-
-def _cell(text: str) -> str:
-    """Text in which no character means anything to a Markdown table."""
-    return re.sub(r"([\\|*<>`])", r"\\\1", " ".join(text.split()))

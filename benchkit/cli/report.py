@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from benchkit.base.files import atomic
 from benchkit.base.terminal import log, page
-from leaderboard import records, render, table
+
+FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("runs", type=click.Path(path_type=Path))
+@click.argument("runs", type=FILE)
 @click.option(
     "--format",
-    "form",
     type=click.Choice(["terminal", "markdown", "csv", "html"]),
     default="terminal",
     show_default=True,
-    help="How to render.",
+    help="The output format.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write here instead of standard output."
-)
+@click.option("--out", type=FILE, help="A file to write instead of standard output.")
 @click.option("--split", help="Only this split: the beginning of its fingerprint.")
 @click.option("--selection", help="Only this selection rule: last, val or test-oracle.")
 @click.option("--metric-version", help="Only this metric version.")
 def report(
     runs: Path,
-    form: str,
+    format: str,
     out: Path | None,
     split: str | None,
     selection: str | None,
@@ -39,24 +34,25 @@ def report(
 ) -> None:
     """Render the per-shot leaderboard of a folder of run records.
 
-    Records of different splits, selection rules or metric versions never share a table: each gets
-    one of its own.
+    Records of different splits, selection rules or metric versions never share a table: each
+    combination gets its own.
     """
-    tables = table.build_all(
-        records.load(runs), split=split, selection=selection, metric_version=metric_version
+    from benchkit import api
+
+    if format == "terminal" and out is None:
+        # Printed directly, so that a terminal shows colours.
+        from leaderboard import render
+
+        page().print(render.terminal(api.tables(runs, split, selection, metric_version)))
+        return
+    text = api.report(
+        runs,
+        format=format,
+        out=out,
+        split=split,
+        selection=selection,
+        metric_version=metric_version,
+        log=log,
     )
-    if form == "terminal":
-        if out is None:
-            page().print(render.terminal(tables))
-            return
-        written = io.StringIO()
-        Console(file=written, width=100).print(render.terminal(tables))
-        text = written.getvalue()
-    else:
-        text = {"markdown": render.markdown, "csv": render.csv, "html": render.html}[form](tables)
     if out is None:
         click.echo(text, nl=not text.endswith("\n"))
-        return
-    with atomic(out, log) as partial:
-        partial.write_text(text, encoding="utf-8")
-    log(f"wrote {out}")

@@ -1,23 +1,49 @@
-"""The options of `benchkit make-split`, by what they decide."""
+"""The options of `benchkit make-split`, by heading. Defaults and choices are those of `Request`."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchkit.base.terminal import wrong_call
-from splits.errors import InputError
-from splits.sources import registry
+from benchkit.cli.groups import GroupedOption
+from benchkit.split.request import CHOICES, Request
 
 FILE = click.Path(path_type=Path)
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
+
+Decorator = Callable[[Any], Any]
+
+
+def _section(heading: str) -> Callable[..., Decorator]:
+    """`option(flags, argument, help=...)` for the options under one heading.
+
+    The argument is a field of `Request`, which gives the default, and the choices if it has any.
+    """
+
+    def option(flags: str, argument: str, **attributes: Any) -> Decorator:
+        if argument in CHOICES:
+            attributes["type"] = click.Choice(CHOICES[argument])
+        default = _DEFAULTS[argument]
+        if default is not None and default is not dataclasses.MISSING:
+            attributes |= {"default": default, "show_default": True}
+        names = flags.split("/")
+        return click.option(*names, argument, cls=GroupedOption, heading=heading, **attributes)
+
+    return option
 
 
 def _help_source(context: click.Context, _: click.Parameter, kind: str | None) -> None:
-    """Print the forms of all sources, or the form and the options of one, and stop."""
+    """Print the forms of all sources, or the form and the options of one, and exit."""
     if kind is None or context.resilient_parsing:
         return
+    from splits.errors import InputError
+    from splits.sources import registry
+
     with wrong_call(InputError):
         if kind == "all":
             for module in map(registry.get, registry.names()):
@@ -27,253 +53,177 @@ def _help_source(context: click.Context, _: click.Parameter, kind: str | None) -
     context.exit()
 
 
-SOURCE_OPTIONS = [
-    click.option(
-        "--source-option",
+_output = _section("Output")
+_source = _section("Source")
+_published = _section("Published splits")
+_tail = _section("Long tail")
+_labels = _section("Labels and parts")
+_shots = _section("Shot groups")
+_features = _section("Features")
+
+OPTIONS: list[Decorator] = [
+    _output("--out", "out", type=FILE, required=True, help="The split file to write (.h5)."),
+    _output("--name", "name", help="The name of the split in tables.  [default: from the options]"),
+    _source(
+        "-o/--source-option",
         "source_options",
         metavar="KEY=VALUE",
         multiple=True,
-        help="An option of a source KIND:PATH; may be given several times.",
+        help="Set an option of the source. May be repeated.",
     ),
     click.option(
         "--help-source",
+        cls=GroupedOption,
+        heading="Source",
         metavar="KIND|all",
         is_eager=True,
         expose_value=False,
         callback=_help_source,
-        help="Print the form and the options of a source KIND, or the forms of all, and stop.",
+        help="Show the form and the options of a kind of source, or the forms of all, and exit.",
     ),
-    click.option("--annotations", type=FILE, help="coco: the training instances JSON."),
-    click.option("--images", type=FILE, help="coco, lists: the folder of the images."),
-    click.option("--test-annotations", type=FILE, help="coco: the test instances JSON."),
-    click.option("--test-images", type=FILE, help="coco: the folder of the test images."),
-    click.option(
-        "--keep-empty",
-        type=click.Choice(["none", "test", "both"]),
-        default="none",
-        show_default=True,
-        help="coco: in which parts images without any label stay, as all-negative rows.",
+    _published(
+        "--published",
+        "published",
+        metavar="NAME",
+        help="Build a published split from SOURCE: voc-lt, coco-lt, plt-voc, spml-coco, ... "
+        "(docs/published.md).",
     ),
-    click.option(
-        "--crowd/--no-crowd",
-        default=True,
-        show_default=True,
-        help="coco: whether crowd annotations make a label positive.",
+    _published(
+        "--published-file",
+        "published_files",
+        metavar="ROLE=PATH",
+        multiple=True,
+        help="A list file from the authors of the published split. May be repeated. With SOURCE "
+        "`lists`, or `lists:FOLDER` to name the folder of the images, no other source is read.",
     ),
-    click.option(
-        "--scenes-dir",
+    _tail(
+        "--long-tail",
+        "long_tail",
+        help="Draw a long-tailed subset of the training images. Both natural and none keep all "
+        "images; natural records that they are long-tailed already.",
+    ),
+    _tail("--pareto-b", "pareto_b", type=float, help="pareto: the exponent b."),
+    _tail(
+        "--max", "maximum", type=int, help="pareto, exponential: the count of the largest class."
+    ),
+    _tail("--min", "minimum", type=int, help="pareto: the floor of the curve."),
+    _tail(
+        "--tail-quantile",
+        "tail_quantile",
+        type=float,
+        help="pareto: the quantile of the distribution at the last class.",
+    ),
+    _tail(
+        "--imbalance-ratio",
+        "imbalance_ratio",
+        type=float,
+        help="exponential: the count of the first class over that of the last.",
+    ),
+    _tail(
+        "--target-counts",
+        "target_counts",
         type=FILE,
-        help="scenes: where the images go.  [default: OUT's folder/scenes]",
+        help="Use the counts in a file instead of a curve: CSV lines name,count or a JSON object.",
     ),
-    click.option(
-        "--scenes-train",
-        type=click.IntRange(min=1),
-        default=4000,
-        show_default=True,
-        help="scenes: training images to draw.",
+    _tail(
+        "--generator",
+        "generator",
+        help="The generator of the draws: benchkit's, or exactly the published one (VOC-LT: seed "
+        "0).",
     ),
-    click.option(
-        "--scenes-test",
-        type=click.IntRange(min=1),
-        default=1000,
-        show_default=True,
-        help="scenes: test images to draw.",
+    _labels(
+        "--regime",
+        "regime",
+        help="Which training labels are observed: full, pal:R, ppl:R, spl, missing:Q or "
+        "candidates:RHO. Non-standard variants follow after a comma: counts=exact|bernoulli, "
+        "by-class=FILE (candidates: or frequency), by-image=SPREAD, as in "
+        "candidates:0.3,by-class=frequency.",
     ),
-]
-
-BACKBONE_OPTIONS = [
-    click.option(
+    _labels(
+        "--val-fraction",
+        "val_fraction",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="The share of the training images held out for validation.",
+    ),
+    _labels(
+        "--test-fraction",
+        "test_fraction",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="The share of the images in the test part, if the source has none.",
+    ),
+    _labels("--seed", "seed", type=int, help="The seed of all random draws."),
+    _shots("--many", "many", type=int, help="The smallest training count of a many-shot class."),
+    _shots("--few", "few", type=int, help="The smallest training count of a medium-shot class."),
+    _shots(
+        "--shot-reference",
+        "shot_reference",
+        help="Whether shot groups use true or observed training counts.",
+    ),
+    _features(
         "--backbone",
-        help="A torchvision model by name, glyphs, or none.  [default: glyphs for scenes, "
-        "resnet50 for coco, none for arrays]",
+        "backbone",
+        help="A torchvision model, glyphs, or none.  [default: glyphs for scenes, resnet50 for "
+        "coco with images=FOLDER, else none]",
     ),
-    click.option(
+    _features(
         "--weights",
-        help="imagenet, random, shipped (glyphs) or a file.  [default: shipped for glyphs, "
-        "else imagenet]",
+        "weights",
+        help="imagenet, random, shipped (glyphs) or a file.  [default: shipped for glyphs, else "
+        "imagenet]",
     ),
-    click.option(
+    _features(
         "--image-size",
+        "image_size",
         type=click.IntRange(min=1),
-        help="The backbone sees images resized to a square of this many pixels.  [default: 96 for "
-        "glyphs, else 224]",
+        help="Resize images to a square of this many pixels.  [default: 96 for glyphs, else 224]",
     ),
-    click.option(
+    _features(
         "--views",
+        "views",
         type=click.IntRange(1, 2),
-        default=1,
-        show_default=True,
-        help="Cached views per image; 2 adds the horizontal flip.",
+        help="Views per image; 2 adds the horizontal flip.",
     ),
-    click.option(
-        "--precision",
-        type=click.Choice(["fp32", "bf16"]),
-        default="fp32",
-        show_default=True,
-        help="Precision of the backbone's forward pass.",
-    ),
-    click.option(
-        "--feature-type",
-        type=click.Choice(["float32", "float16"]),
-        default="float32",
-        show_default=True,
-        help="How features are stored in the split file.",
-    ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where the backbone runs.",
-    ),
-    click.option(
+    _features("--precision", "precision", help="The precision of the backbone's forward pass."),
+    _features("--feature-type", "feature_type", help="The type of the stored features."),
+    _features("--device", "device", help="The device of the backbone."),
+    _features(
         "--extract-batch",
+        "extract_batch",
         type=click.IntRange(min=1),
-        default=64,
-        show_default=True,
         help="Images per forward pass of the backbone.",
     ),
-    click.option(
+    _features(
         "--cache",
+        "cache",
         type=FILE,
-        help="Feature cache, shared by splits and resumed after a stop.  [default: OUT's "
-        "folder/features]",
+        help="The folder of the feature cache, which splits share and interrupted calls resume.  "
+        "[default: features, beside the split file]",
     ),
 ]
 
-LABEL_OPTIONS = [
-    click.option(
-        "--long-tail",
-        type=click.Choice(["pareto", "exponential", "natural", "none"]),
-        default="none",
-        show_default=True,
-        help="Draw a long-tailed subset of the training images; natural keeps them all, as none "
-        "does, and says that they are long-tailed by themselves.",
-    ),
-    click.option("--pareto-b", default=6.0, show_default=True, help="pareto: the exponent b."),
-    click.option(
-        "--max",
-        "maximum",
-        default=800,
-        show_default=True,
-        help="pareto, exponential: the first class's count.",
-    ),
-    click.option(
-        "--min", "minimum", default=1, show_default=True, help="pareto: the curve's floor."
-    ),
-    click.option(
-        "--tail-quantile",
-        default=0.99,
-        show_default=True,
-        help="pareto: the quantile at which the last class stands.",
-    ),
-    click.option(
-        "--imbalance-ratio",
-        default=100.0,
-        show_default=True,
-        help="exponential: the first class's count over the last one's.",
-    ),
-    click.option(
-        "--target-counts",
-        type=FILE,
-        help="Draw towards the counts of this file instead of a law's: CSV lines name,count or a "
-        "JSON object.",
-    ),
-    click.option(
-        "--generator",
-        type=click.Choice(["benchkit", "dbl"]),
-        default="benchkit",
-        show_default=True,
-        help="long tail: our draws, or the published walk to the image (VOC-LT: seed 0).",
-    ),
-    click.option(
-        "--regime",
-        default="full",
-        show_default=True,
-        help="Which training labels are seen: full, pal:R, ppl:R, spl, missing:Q, candidates:RHO.",
-    ),
-    click.option(
-        "--counts",
-        type=click.Choice(["exact", "bernoulli"]),
-        help="Beyond the papers: choose a share of each image's labels, or each label on its own.  "
-        "[default: exact for ppl, else bernoulli]",
-    ),
-    click.option(
-        "--noise-by-class",
-        metavar="FILE|frequency",
-        help="Beyond the papers, candidates: rates in proportion to the numbers of a file "
-        "(name,number), or to the classes' training counts; RHO stays their mean.",
-    ),
-    click.option(
-        "--instance-noise",
-        type=click.FloatRange(0, 1),
-        default=0.0,
-        show_default=True,
-        help="Beyond the papers, candidates: images differ in their rate by up to this share of "
-        "RHO, which stays the mean.",
-    ),
-    click.option(
-        "--missing-by-class",
-        type=FILE,
-        help="Beyond the papers, missing: rates in proportion to the numbers of a file "
-        "(name,number); Q stays their mean.",
-    ),
-    click.option(
-        "--val-fraction",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=0.0,
-        show_default=True,
-        help="Share of the training images held out for validation.",
-    ),
-    click.option(
-        "--test-fraction",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.2,
-        show_default=True,
-        help="Share of the images for the test part, where the source names none.",
-    ),
-    click.option("--seed", default=0, show_default=True, help="Seed of everything random."),
-    click.option(
-        "--many", default=100, show_default=True, help="Least training count of a many-shot class."
-    ),
-    click.option(
-        "--few",
-        default=20,
-        show_default=True,
-        help="Training count below which a class is few-shot.",
-    ),
-    click.option(
-        "--shot-reference",
-        type=click.Choice(["true", "observed"]),
-        default="true",
-        show_default=True,
-        help="Whether shot groups count true or observed training positives.",
-    ),
-    click.option("--name", help="Name of the split in tables.  [default: from source and laws]"),
-]
-
-PUBLISHED_OPTIONS = [
-    click.option(
-        "--published",
-        metavar="NAME",
-        help="A published split by name: voc-lt, coco-lt, plt-voc, spml-coco, ... (docs/published"
-        ".md); SOURCE is what it is made from, or the word lists.",
-    ),
-    click.option(
-        "--published-file",
-        multiple=True,
-        metavar="ROLE=PATH",
-        help="A list file of the published split's authors; may be repeated.",
-    ),
-]
+_SOURCE = "is now an option of the source:"
+_REGIME = "is now part of the regime: --regime"
+REPLACED = {
+    "--annotations": "is now part of the source: coco:FILE.json",
+    "--images": f"{_SOURCE} coco:FILE.json -o images=FOLDER; with published lists, lists:FOLDER",
+    "--test-annotations": f"{_SOURCE} coco:FILE.json -o test=FILE.json",
+    "--test-images": f"{_SOURCE} coco:FILE.json -o test_images=FOLDER",
+    "--keep-empty": f"{_SOURCE} -o keep_empty=none|test|both",
+    "--crowd": f"{_SOURCE} -o crowd=yes",
+    "--no-crowd": f"{_SOURCE} -o crowd=no",
+    "--scenes-dir": "is now part of the source: scenes:FOLDER",
+    "--scenes-train": f"{_SOURCE} scenes -o train=N",
+    "--scenes-test": f"{_SOURCE} scenes -o test=N",
+    "--counts": f"{_REGIME} ppl:0.5,counts=exact|bernoulli",
+    "--noise-by-class": f"{_REGIME} candidates:0.3,by-class=FILE|frequency",
+    "--instance-noise": f"{_REGIME} candidates:0.3,by-image=SPREAD",
+    "--missing-by-class": f"{_REGIME} missing:0.4,by-class=FILE",
+}
+"""Former option -> the sentence that names its replacement."""
 
 
-def with_options(options: list[Any]) -> Any:
-    """A decorator that adds a list of options to a command, in order."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+def with_options(command: Any) -> Any:
+    """Add all options to a command, in order."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command

@@ -1,1 +1,1 @@
-"""Public data sets: fetching with checksums, and unpacking archives safely."""
+"""Public data sets: a catalogue, downloads with checksums, and safe unpacking."""

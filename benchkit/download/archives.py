@@ -1,15 +1,13 @@
-"""Safe unpacking of zip and tar archives that came from elsewhere.
+"""Safe unpacking of zip and tar archives from untrusted servers.
 
-An archive is refused as a whole before anything is written if a member would land outside the
-folder, is a link or a device, or if the sizes it declares are out of proportion. What is unpacked
-goes into a folder beside the target first and moves when it is complete; a marker, written last,
-says that all of it has arrived. Fetching archives lives in `benchkit.download`.
+An archive is refused before anything is written if a member would be written outside the folder, is
+a link or a device, or if the declared sizes are implausible. Members are unpacked into a temporary
+folder beside the target and moved when all are complete; a marker file, written last, records that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import json
 import os
@@ -19,25 +17,24 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log, atomic, disk_error
-
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+from benchkit.base.files import Log, atomic, disk_error, format_size, lock, require_space
+from benchkit.base.terminal import Bar
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-# The densest archives here are annotations, which shrink to a tenth.
-RATIO = 200
-LEAST_LIMIT = 2**26
-CHUNK = 2**20
+# Limit of the unpacked size, relative to the archive. The densest archives of the catalogue,
+# annotations in JSON, shrink to a tenth.
+MAX_RATIO = 200
+MIN_LIMIT = 2**26  # bytes that a small archive may always unpack to
+CHUNK = 2**20  # bytes
 
 
 class _Unsafe(Exception):
-    """Why an archive is refused: the rest of a sentence that begins with its name."""
+    """Why an archive is refused, as the end of a sentence that begins with its name."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +46,25 @@ class _Member:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file's name says that it can be unpacked here."""
+    """Whether a file can be unpacked, by its suffix."""
     return name.lower().endswith(SUFFIXES)
 
 
 def marker(archive: Path) -> Path:
-    """Where it is noted that an archive was unpacked beside itself."""
+    """The marker file that records that an archive was unpacked."""
     return archive.parent / f".{archive.name}.extracted"
 
 
 def is_extracted(archive: Path) -> bool:
-    """Whether an archive was unpacked completely, and what it held at the top is still there.
+    """Whether an archive was unpacked completely and its top-level files still exist.
 
-    An archive that was deleted after unpacking counts; one that has changed since does not.
+    This is also true if the archive was deleted afterwards, but not if it has changed.
     """
     try:
-        noted = json.loads(marker(archive).read_text(encoding="utf-8"))
-        if not all((archive.parent / name).exists() for name in noted["top"]):
+        record = json.loads(marker(archive).read_text(encoding="utf-8"))
+        if not all((archive.parent / name).exists() for name in record["top"]):
             return False
-        return not archive.exists() or noted["identity"] == _identity(archive)
+        return not archive.exists() or record["identity"] == _identity(archive)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -78,58 +75,52 @@ def _identity(archive: Path) -> list[int]:
 
 
 def extract(archive: Path, log: Log, bar: Bar, limit: int | None = None) -> None:
-    """Unpack an archive into the folder that it lies in.
+    """Unpack an archive into its own folder.
 
-    Folders that are there already are merged and files replaced, because two archives may share a
-    folder (VOC 2007). File modes and times of the archive are not taken over.
+    Existing folders are merged and files replaced, because several archives may share a folder
+    (VOC 2007). The file modes and times in the archive are ignored.
 
     Args:
-        archive: a `.zip`, `.tar`, `.tar.gz` or `.tgz`.
-        log: called with a message about leftovers that are removed and of the result.
+        archive: a `.zip`, `.tar`, `.tar.gz` or `.tgz` file.
+        log: called with a message about removed leftovers and about the result.
         bar: `bar(title, files)` is a context manager that yields a function to advance it.
-        limit: the most bytes that may come out; 200 times the archive (at least 64 MiB) by default.
+        limit: the maximal unpacked size in bytes; by default 200 times the size of the archive,
+            and at least 64 MiB.
 
     Raises:
-        BenchkitError: the archive is unsafe, damaged or truncated, or the disk is full; nothing of
-            it was unpacked.
+        BenchkitError: the archive is unsafe, damaged or truncated, or the disk is full. In all
+            cases nothing is unpacked.
     """
     if is_extracted(archive):
         log(f"{archive.name}: unpacked already")
         return
-    limit = max(RATIO * archive.stat().st_size, LEAST_LIMIT) if limit is None else limit
+    limit = max(MAX_RATIO * archive.stat().st_size, MIN_LIMIT) if limit is None else limit
     try:
         with (
             archive.open("rb") as handle,
-            _damage(archive),
+            _readable_errors(archive),
             _members(archive, limit) as members,
         ):
-            alone(handle, f"{archive} is being unpacked by another process")
+            lock(handle, f"{archive} is being unpacked by another process")
             needed = sum(member.size for member in members)
             require_space(archive.parent, needed, f"unpack {archive.name}")
-            top = _arrive(members, archive, log, bar)
+            top = _unpack_and_move(members, archive, log, bar)
     except OSError as error:
         raise disk_error(error, archive.parent) from error
-    noted = {"identity": _identity(archive), "top": top}
+    record = {"identity": _identity(archive), "top": top}
     with atomic(marker(archive)) as partial:
-        partial.write_text(json.dumps(noted), encoding="utf-8")
-    log(f"{archive.name}: {sum(not m.folder for m in members)} files unpacked in {archive.parent}")
-
-
-def alone(handle: IO[Any], otherwise: str) -> None:
-    """Hold an open file, so that two processes never work on it at once; closing lets it go."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BenchkitError(otherwise) from None
+        partial.write_text(json.dumps(record), encoding="utf-8")
+    files = sum(not member.folder for member in members)
+    log(f"{archive.name}: {files} files unpacked in {archive.parent}")
 
 
 @contextlib.contextmanager
-def _damage(archive: Path) -> Iterator[None]:
-    """What zipfile, tarfile and zlib raise, as sentences about the archive."""
+def _readable_errors(archive: Path) -> Iterator[None]:
+    """Turn the errors of zipfile, tarfile and zlib into sentences about the archive."""
     try:
         yield
     except _Unsafe as reason:
-        raise BenchkitError(f"{archive} {reason}; nothing of it was unpacked") from None
+        raise BenchkitError(f"{archive} {reason}; nothing was unpacked") from None
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -141,11 +132,93 @@ def _damage(archive: Path) -> Iterator[None]:
             f"{archive} is damaged or truncated ({error}); delete it and download it again"
         ) from None
     except NotImplementedError as error:
-        raise BenchkitError(f"{archive} cannot be unpacked here: {error}") from None
+        raise BenchkitError(f"{archive} cannot be unpacked: {error}") from None
 
 
-def _arrive(members: list[_Member], archive: Path, log: Log, bar: Bar) -> list[str]:
-    """Unpack beside the target and move; returns the names at the top of the archive."""
+# ----------------------------------------------------------------------------- reading
+
+
+@contextlib.contextmanager
+def _members(archive: Path, limit: int) -> Iterator[list[_Member]]:
+    """The checked members of an archive, which stays open."""
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as zip_file:
+            yield _checked(_zip_members(zip_file), limit)
+    else:
+        compressed = archive.name.lower().endswith("gz")
+        with tarfile.open(archive, "r:gz" if compressed else "r:") as tar_file:
+            yield _checked(_tar_members(tar_file), limit)
+
+
+def _checked(members: Iterator[_Member], limit: int) -> list[_Member]:
+    """All members, if their names are safe and different and their sizes plausible."""
+    by_path: dict[str, _Member] = {}
+    total = 0
+    for member in members:
+        _require_inside(member.name)
+        path = os.path.normpath(member.name)
+        if path in by_path and not (member.folder and by_path[path].folder):
+            raise _Unsafe(f"holds '{member.name}' twice")
+        total += member.size
+        if total > limit:
+            raise _Unsafe(f"would unpack to more than {format_size(limit)}")
+        by_path[path] = member
+    return list(by_path.values())
+
+
+def _require_inside(name: str) -> None:
+    """Refuse a name that is not a plain relative path on every operating system."""
+    parts = name.replace("\\", "/").split("/")
+    absolute = parts[0] == "" or name[1:2] == ":"
+    if absolute or ".." in parts or "\\" in name or "\0" in name:
+        raise _Unsafe(f"holds the path {name!r}, which may lead outside the folder")
+
+
+def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in zip_file.infolist():
+        file_type = stat.S_IFMT(info.external_attr >> 16)
+        if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
+            kind = "link" if file_type == stat.S_IFLNK else "device"
+            raise _Unsafe(f"holds a {kind} ('{info.filename}')")
+        if info.flag_bits & 1:
+            raise _Unsafe(f"is encrypted ('{info.filename}')")
+        yield _Member(
+            info.orig_filename,
+            info.is_dir(),
+            info.file_size,
+            lambda info=info: zip_file.open(info),  # type: ignore[misc]
+        )
+
+
+def _tar_members(tar_file: tarfile.TarFile) -> Iterator[_Member]:
+    for info in tar_file:
+        if not (info.isreg() or info.isdir()):
+            kind = "link" if info.issym() or info.islnk() else "device"
+            raise _Unsafe(f"holds a {kind} ('{info.name}')")
+        yield _Member(
+            info.name,
+            info.isdir(),
+            info.size if info.isreg() else 0,
+            lambda info=info: _required(tar_file.extractfile(info)),  # type: ignore[misc]
+        )
+    # tarfile reads a damaged header as the end of the archive; the true end is a block of zeros.
+    handle = _required(tar_file.fileobj)
+    handle.seek(tar_file.offset)
+    if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no end after byte {tar_file.offset}")
+
+
+def _required(handle: Any) -> IO[bytes]:
+    if handle is None:
+        raise tarfile.ReadError("a member without data")
+    return handle
+
+
+# ----------------------------------------------------------------------------- writing
+
+
+def _unpack_and_move(members: list[_Member], archive: Path, log: Log, bar: Bar) -> list[str]:
+    """Unpack beside the target and move; returns the top-level names of the archive."""
     unpacking = archive.parent / f".{archive.name}.unpacking"
     if unpacking.exists():
         log(f"removing {unpacking}: its writer was interrupted")
@@ -162,103 +235,10 @@ def _arrive(members: list[_Member], archive: Path, log: Log, bar: Bar) -> list[s
     return top
 
 
-def human(size: int) -> str:
-    """A size in the unit that a person would use."""
-    for unit, steps in (("GiB", 3), ("MiB", 2), ("KiB", 1)):
-        if size >= 1024**steps:
-            return f"{size / 1024**steps:.1f} {unit}"
-    return f"{size} bytes"
-
-
-def require_space(folder: Path, needed: int, work: str) -> None:
-    """Refuse work that the disk has no room for."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise BenchkitError(
-            f"no disk space in {folder} to {work}: it needs {human(needed)} and {human(free)} are "
-            "free"
-        )
-
-
-@contextlib.contextmanager
-def _members(archive: Path, limit: int) -> Iterator[list[_Member]]:
-    """The checked members of an archive that stays open."""
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            yield _checked(_zip_members(opened), limit)
-    else:
-        compressed = archive.name.lower().endswith("gz")
-        with tarfile.open(archive, "r:gz" if compressed else "r:") as opened_tar:
-            yield _checked(_tar_members(opened_tar), limit)
-
-
-def _checked(members: Iterator[_Member], limit: int) -> list[_Member]:
-    found: dict[str, _Member] = {}
-    total = 0
-    for member in members:
-        _require_inside(member.name)
-        key = os.path.normpath(member.name)
-        if key in found and not (member.folder and found[key].folder):
-            raise _Unsafe(f"holds '{member.name}' twice")
-        total += member.size
-        if total > limit:
-            raise _Unsafe(f"would unpack to more than {human(limit)}")
-        found[key] = member
-    return list(found.values())
-
-
-def _require_inside(name: str) -> None:
-    """Refuse a name that is not a plain relative path, on this system or on another."""
-    parts = name.replace("\\", "/").split("/")
-    absolute = parts[0] == "" or name[1:2] == ":"
-    if absolute or ".." in parts or "\\" in name or "\0" in name:
-        raise _Unsafe(f"holds the path {name!r}, which may lead outside the folder")
-
-
-def _zip_members(opened: zipfile.ZipFile) -> Iterator[_Member]:
-    for info in opened.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            what = "link" if kind == stat.S_IFLNK else "device"
-            raise _Unsafe(f"holds a {what} ('{info.filename}')")
-        if info.flag_bits & 1:
-            raise _Unsafe(f"is encrypted ('{info.filename}')")
-        yield _Member(
-            info.orig_filename,
-            info.is_dir(),
-            info.file_size,
-            lambda info=info: opened.open(info),  # type: ignore[misc]
-        )
-
-
-def _tar_members(opened: tarfile.TarFile) -> Iterator[_Member]:
-    for info in opened:
-        if not (info.isreg() or info.isdir()):
-            what = "link" if info.issym() or info.islnk() else "device"
-            raise _Unsafe(f"holds a {what} ('{info.name}')")
-        yield _Member(
-            info.name,
-            info.isdir(),
-            info.size if info.isreg() else 0,
-            lambda info=info: _required(opened.extractfile(info)),  # type: ignore[misc]
-        )
-    # tarfile takes a damaged header for the end; the true end is a block of zeros.
-    handle = _required(opened.fileobj)
-    handle.seek(opened.offset)
-    if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError(f"no end after byte {opened.offset}")
-
-
-def _required(handle: Any) -> IO[bytes]:
-    if handle is None:
-        raise tarfile.ReadError("a member without data")
-    return handle
-
-
-def _unpack(members: list[_Member], into: Path, title: str, bar: Bar) -> None:
+def _unpack(members: list[_Member], folder: Path, title: str, bar: Bar) -> None:
     with bar(title, len(members)) as advance:
         for member in members:
-            target = into / member.name
+            target = folder / member.name
             if member.folder:
                 target.mkdir(parents=True, exist_ok=True)
             else:
@@ -269,7 +249,7 @@ def _unpack(members: list[_Member], into: Path, title: str, bar: Bar) -> None:
 
 
 def _copy(member: _Member, target: Path) -> None:
-    """Write one file, and no byte more than its archive declared."""
+    """Write one file, and stop if it is longer than its declared size."""
     left = member.size
     with member.open() as source, target.open("xb") as sink:
         while chunk := source.read(CHUNK):
@@ -282,10 +262,10 @@ def _copy(member: _Member, target: Path) -> None:
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Move what is in one folder into another, whole folders where they are new."""
+    """Move the contents of one folder into another, new subfolders by a single rename."""
     for path in sorted(source.iterdir()):
-        there = target / path.name
-        if path.is_dir() and there.is_dir():
-            _merge(path, there)
+        existing = target / path.name
+        if path.is_dir() and existing.is_dir():
+            _merge(path, existing)
         else:
-            path.replace(there)
+            path.replace(existing)

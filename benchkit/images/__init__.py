@@ -1,1 +1,1 @@
-"""From image files to features: backbones, the feature cache, and the scenes drawn here."""
+"""Images and their features: backbones, the feature cache, and the built-in scenes."""

@@ -1,8 +1,7 @@
-"""Backbones: a name and weights in, a module out that turns pixels into pooled features.
+"""Backbones: torchvision's classification models and the built-in `glyphs`, without their heads.
 
-Torchvision's classification models by their names, and the package's own `glyphs`. A module takes
-uint8 images [B, 3, H, W], scales and normalises them on its own device, and gives float features
-[B, D]: the classifier head is taken off, whatever its weights.
+The module of a backbone maps uint8 images [B, 3, H, W] to float features [B, D]. It scales and
+normalises the pixels on its own device.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from benchkit.images import glyphs
 from splits import npy
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HEAD_OUTPUTS = 1000  # every torchvision classification model is made for ImageNet's classes
+_HEAD_OUTPUTS = 1000  # the classes of ImageNet, in every torchvision classification model
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A network without its head, and how an image gets into it.
+    """A network without its head, and the transform of its input images.
 
     Attributes:
         name: as in `build`.
-        module: in evaluation mode; uint8 [B, 3, H, W] -> [B, dim].
+        module: in evaluation mode; uint8 [B, 3, H, W] -> float [B, dim].
         dim: D, the number of features.
-        transform_name: says all that `transform` and the normalisation do.
-        transform: an RGB image -> uint8 [3, H, W]; a quarter of the bytes of floats.
-        weights_digest: SHA-256 of the module's state, hexadecimal.
+        transform_name: describes `transform` and the normalisation completely.
+        transform: an RGB image -> uint8 [3, H, W], a quarter of the bytes of float32.
+        weights_digest: SHA-256 of the network's state, hexadecimal.
     """
 
     name: str
@@ -52,36 +51,37 @@ class Backbone:
 
 
 def names() -> list[str]:
-    """Every backbone that `build` knows."""
+    """The names of all backbones."""
     return ["glyphs", *torchvision.models.list_models(module=torchvision.models)]
 
 
 def build(name: str, weights: str, *, image_size: int | None = None) -> Backbone:
-    """Make a backbone.
+    """Build a backbone.
 
     Args:
-        name: `glyphs` or a torchvision classification model.
-        weights: `shipped` (glyphs), `imagenet` (torchvision's default, downloaded once), `random`
-            (always the same), or a state dict: a `.npz` file, or one that `torch.load` reads.
-        image_size: images are resized to this square; by default 96 for glyphs, else 224.
+        name: `glyphs` or the name of a torchvision classification model.
+        weights: `shipped` (glyphs only), `imagenet` (torchvision's default weights, downloaded
+            once), `random` (a fixed seed per name), or the path of a state dict: an `.npz` file or
+            a file of `torch.save`.
+        image_size: images are resized to a square of this side; 96 for glyphs by default, else 224.
 
     Raises:
-        BenchkitError: an unknown name, weights that are missing, fail to download or do not fit.
+        BenchkitError: the name is unknown, or the weights are missing, cannot be downloaded or do
+            not match the network.
     """
     if name not in names():
         near = difflib.get_close_matches(name, names(), 1, 0.0)[0]
-        raise BenchkitError(f"there is no backbone '{name}'; the nearest name is '{near}'")
-    kind = "shipped" if name == "glyphs" else "imagenet"
-    other = {"shipped", "imagenet"} - {kind}
-    if weights in other:
+        raise BenchkitError(f"unknown backbone '{name}'; the nearest name is '{near}'")
+    pretrained = "shipped" if name == "glyphs" else "imagenet"
+    if weights in {"shipped", "imagenet"} - {pretrained}:
         raise BenchkitError(
-            f"backbone '{name}' has no weights '{weights}'; give {kind}, random or a file"
+            f"backbone '{name}' has no weights '{weights}'; use {pretrained}, random or a file"
         )
     network, head = _network(name, weights)
     if weights not in ("random", "imagenet"):
         path = glyphs.WEIGHTS if weights == "shipped" else Path(weights)
-        _fill(network, _read(path), head, f"{path} does not fit backbone '{name}'")
-    # Measured on glyphs: 1.8 times as fast on a processor; the weights' digest does not see it.
+        _load_state(network, _read(path), head, f"{path} does not match backbone '{name}'")
+    # Measured on glyphs: 1.8 times as fast on a CPU. The weights digest does not depend on it.
     network.to(memory_format=torch.channels_last)
     size = image_size or (glyphs.IMAGE_SIZE if name == "glyphs" else 224)
     mean, std = (glyphs.MEAN, glyphs.STD) if name == "glyphs" else _IMAGENET
@@ -97,7 +97,7 @@ def build(name: str, weights: str, *, image_size: int | None = None) -> Backbone
 
 
 class Normalise(nn.Module):
-    """Bytes to numbers: (x / 255 - mean) / std per channel. Its constants are no weights."""
+    """(x / 255 - mean) / std per channel. The constants are not part of the state dict."""
 
     mean: Tensor
     std: Tensor
@@ -113,7 +113,7 @@ class Normalise(nn.Module):
 
 
 def state_digest(state: State) -> str:
-    """SHA-256 over (name, type, shape, bytes) of every tensor, in the order of the names."""
+    """SHA-256 over (name, dtype, shape, bytes) of every tensor, sorted by name."""
     digest = hashlib.sha256()
     for key in sorted(state):
         array = state[key].detach().cpu().contiguous().numpy()
@@ -130,15 +130,15 @@ def _text(numbers: tuple[float, ...]) -> str:
 
 
 def _network(name: str, weights: str) -> tuple[nn.Module, str]:
-    """A network without its head, drawn from a keyed seed where nothing else fills it.
+    """Build a network without its head. Its random weights are a function of its name.
 
     Returns:
-        The network, and the path of the head that it had ("" where it had none).
+        The network, and the path of its former head ("" if it never had one).
     """
-    # Layers initialise themselves from torch's global generator. The fork gives it a seed that is
-    # bound to the model's name, and puts the caller's state back afterwards.
+    # Layers initialise themselves from torch's global generator. The fork seeds that by the name of
+    # the model, and restores its state afterwards.
     with torch.random.fork_rng(devices=[]):
-        # The processor's generator alone: `torch.manual_seed` would reseed every GPU's as well.
+        # Seed the generator of the CPU only; `torch.manual_seed` would reseed every GPU as well.
         seed = int(random.bits(0, "backbone/random", random.hash_text(name)))
         torch.default_generator.manual_seed(seed)
         if name == "glyphs":
@@ -150,13 +150,13 @@ def _network(name: str, weights: str) -> tuple[nn.Module, str]:
         except (OSError, RuntimeError) as error:
             raise BenchkitError(
                 f"the ImageNet weights of '{name}' could not be downloaded ({error}); check the "
-                f"network, or give --weights random or a file"
+                f"network, or use --weights random or --weights FILE"
             ) from error
-    return network, _behead(network)
+    return network, _remove_head(network)
 
 
-def _behead(network: nn.Module) -> str:
-    """Replace the layer that gives ImageNet's classes by nothing, and say what it was called."""
+def _remove_head(network: nn.Module) -> str:
+    """Replace the layer with ImageNet's classes by the identity; returns its path."""
     heads = [
         path
         for path, layer in network.named_modules()
@@ -170,12 +170,12 @@ def _behead(network: nn.Module) -> str:
 
 @torch.inference_mode()
 def _width(module: nn.Module, name: str, size: int) -> int:
-    """D, found by looking at one grey image."""
+    """D, measured on one grey image."""
     try:
         return int(module(torch.full((1, 3, size, size), 128, dtype=torch.uint8)).shape[1])
     except (RuntimeError, AssertionError) as error:
         raise BenchkitError(
-            f"backbone '{name}' cannot take images of {size} pixels: {error}"
+            f"backbone '{name}' does not accept images of {size} pixels: {error}"
         ) from error
 
 
@@ -183,43 +183,52 @@ def _width(module: nn.Module, name: str, size: int) -> int:
 
 
 def _read(path: Path) -> State:
-    """A state dict from a file."""
+    """Read a state dict from a file."""
     if not path.is_file():
         raise BenchkitError(
-            f"there is no weights file {path}; --weights takes imagenet, random, shipped or a file"
+            f"the weights file {path} does not exist; --weights takes imagenet, random, shipped or "
+            f"the path of a file"
         )
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load reports a bad file in half a dozen types
+    except Exception as error:  # torch.load raises many types for a bad file
         text = npy.reason(path, error) if path.suffix == ".npz" else str(error)
         reason = text.strip().split("\n")[0]
         raise BenchkitError(f"{path} is not a weights file: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BenchkitError(f"{path} is not a state dict, which is names and tensors only")
+        raise BenchkitError(f"{path} is not a state dict: it must map names to tensors only")
     return state
 
 
-def _fill(network: nn.Module, state: State, head: str, misfit: str) -> None:
-    """Load a state dict, which may hold the head besides, of whatever classes."""
-    wanted = network.state_dict()
-    absent = [key for key in wanted if key not in state]
-    # A file of resnet34 holds all that resnet18 wants; only what is left over tells them apart.
-    surplus = [key for key in state if key not in wanted and not (head and key.startswith(head))]
-    if absent:
+def _load_state(network: nn.Module, state: State, head: str, mismatch: str) -> None:
+    """Load a state dict, which may also contain a head with any number of classes.
+
+    Args:
+        network: without its head.
+        state: the state dict.
+        head: the path of the former head, "" for none.
+        mismatch: the beginning of the message for a state dict that does not match.
+    """
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state]
+    # The state of resnet34 contains all keys of resnet18; only the surplus tells them apart.
+    surplus = [key for key in state if key not in expected and not (head and key.startswith(head))]
+    if missing:
         raise BenchkitError(
-            f"{misfit}: it has no '{absent[0]}' ({len(absent)} of {len(wanted)} tensors missing)"
+            f"{mismatch}: it has no '{missing[0]}' ({len(missing)} of {len(expected)} tensors are "
+            f"missing)"
         )
     if surplus:
         raise BenchkitError(
-            f"{misfit}: '{surplus[0]}' has no place in it ({len(surplus)} such tensors)"
+            f"{mismatch}: the backbone has no '{surplus[0]}' ({len(surplus)} unexpected tensors)"
         )
-    for key, tensor in wanted.items():
+    for key, tensor in expected.items():
         if state[key].shape != tensor.shape:
             raise BenchkitError(
-                f"{misfit}: '{key}' has shape {tuple(state[key].shape)} instead of "
+                f"{mismatch}: '{key}' has shape {tuple(state[key].shape)} instead of "
                 f"{tuple(tensor.shape)}"
             )
-    network.load_state_dict({key: state[key] for key in wanted})
+    network.load_state_dict({key: state[key] for key in expected})

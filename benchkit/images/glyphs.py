@@ -1,8 +1,8 @@
-"""The built-in backbone `glyphs`: a small convolutional network that knows symbols.
+"""The built-in backbone `glyphs`: a small convolutional network that recognises symbols.
 
-It is to the built-in scenes what ImageNet weights are to COCO: trained on isolated glyphs of a
-vocabulary larger than the scenes' classes, never on scenes (`scripts/train_glyphs.py`), and shipped
-beside this module as float16 arrays of half a megabyte.
+Its role for the built-in scenes is that of ImageNet weights for COCO. It is trained on isolated
+glyphs of a vocabulary larger than the classes of the scenes, never on scenes
+(`scripts/train_glyphs.py`). Its weights are part of the package: float16 arrays of 0.5 MB.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class Magnitude(nn.Module):
-    """|x|, after the first filters: whether a glyph is light on dark or dark on light is noise.
+    """|x| after the first filters, which makes the features independent of a glyph's polarity.
 
-    Measured: after 400 steps of training, 20 per cent of the symbols are named instead of 8.
+    Whether a glyph is lighter or darker than its background carries no information. Measured after
+    400 training steps: an accuracy of 20 per cent, against 8 with a ReLU.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -32,9 +33,9 @@ class Magnitude(nn.Module):
 
 
 class Glyphs(nn.Module):
-    """Convolution blocks, then the mean and the maximum of every channel: [B, 3, H, W] -> [B, D].
+    """Convolution blocks, then the mean and the maximum of each channel: [B, 3, H, W] -> [B, D].
 
-    A glyph covers a few per cent of a scene: the mean dilutes it, the maximum keeps it.
+    A glyph covers a few per cent of a scene: the mean dilutes its activation, the maximum keeps it.
     """
 
     def __init__(self) -> None:
@@ -56,5 +57,5 @@ class Glyphs(nn.Module):
 
 
 def pool(maps: Tensor) -> Tensor:
-    """Mean and maximum over the places of [B, C, h, w], side by side: [B, 2 C]."""
+    """Concatenated mean and maximum over the positions of [B, C, h, w]: [B, 2 C]."""
     return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)

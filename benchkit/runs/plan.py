@@ -1,38 +1,37 @@
-"""A grid of runs: what was asked for, which runs are missing, how they are stacked, their ids."""
+"""The plan of a grid: its runs, their arguments and run ids, and how they are stacked.
+
+Nothing is read, trained or written here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from baselines.core import Method
-from benchkit.base.files import Log
-from benchkit.runs import records
+from benchkit.runs.options import DEFAULT_WIDTH
 from benchkit.split.model import Split
+from benchkit.training import recipe as recipes
 from benchkit.training.recipe import Recipe
 from benchkit.training.stack import structure
-from leaderboard import metrics
-
-DEFAULT_WIDTH = 16  # runs per stack
-SELECTIONS = ("last", "val", "test-oracle")
+from leaderboard.metrics import METRIC_VERSION
+from leaderboard.record import Departures, RunArguments
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One method with its hyperparameters, as the user asked for it.
+    """One method with its hyperparameters.
 
     Attributes:
         method: the class.
         hyper: an instance of its `Hyper`.
-        kind: builtin or plugin.
-        version: the method's version; of a plugin, with a digest of its file.
+        kind: `builtin` or `plugin`.
+        version: the method's version; for a plugin, with a digest of its source.
     """
 
     method: type[Method]
@@ -40,24 +39,37 @@ class Spec:
     kind: str = "builtin"
     version: str = "1"
 
+    @property
+    def key(self) -> str:
+        """The key of the method."""
+        return self.method.info.key
+
+    def departures(self) -> dict[str, Any]:
+        """The hyperparameters that differ from their defaults, by name."""
+        defaults = dataclasses.asdict(self.method.Hyper())
+        values = dataclasses.asdict(self.hyper)
+        return {name: value for name, value in values.items() if value != defaults[name]}
+
 
 @dataclass(frozen=True)
 class Grid:
-    """Everything that `benchkit run` was asked for.
+    """The runs that a call asks for: methods x seeds on one split, with one recipe.
 
     Attributes:
-        split_path: the split file; part of the command that repeats a run, not of its identity.
-        split: the split in memory, features included.
+        split_path: the split file; part of a run's command, not of its identity.
+        split: the split in memory, with its features.
         fingerprints: its fingerprints.
         specs: the methods.
-        seeds: one run per method and seed.
-        recipe: the same for all.
-        selection: last, val or test-oracle.
-        device: a torch device name.
+        seeds: the seeds; one run per method and seed.
+        recipe: the recipe of all runs.
+        selection: the selection rule: last, val or test-oracle.
+        device: the name of a torch device.
         out: the folder of records.
-        width: the most runs in one stack.
-        embeddings: float [C, E] or None, and the digest of their file.
-        plugins: plugin files, for the command that repeats a run.
+        width: the maximum number of runs in one stack.
+        embeddings: class embeddings, float [C, E], or None.
+        embeddings_digest: the digest of `embeddings`, or None.
+        embeddings_path: the file of `embeddings`, for the command.
+        plugins: the plugin files, for the command.
     """
 
     split_path: Path
@@ -78,75 +90,107 @@ class Grid:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the grid; `done` where its record exists."""
+    """One run of a grid.
+
+    Attributes:
+        spec: its method.
+        arguments: its arguments.
+        folder: the folder of its record, or None if there is none yet.
+    """
 
     spec: Spec
-    seed: int
-    science: dict[str, Any]
-    identity: str
-    done: bool = False
+    arguments: RunArguments
+    folder: Path | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.arguments.run_id
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.arguments.seed
 
 
 @dataclass
 class Outcome:
-    """What became of a grid: run ids by fate, and why methods were skipped."""
+    """The results of a grid.
 
-    done: list[str] = dataclasses.field(default_factory=list)
-    cached: list[str] = dataclasses.field(default_factory=list)
-    failed: dict[str, str] = dataclasses.field(default_factory=dict)
-    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    Attributes:
+        done: ids of the runs that were trained.
+        cached: ids of the records that existed already.
+        failed: run id -> reason.
+        skipped: method key -> reason.
+    """
 
-
-def science_of(grid: Grid, spec: Spec, seed: int, recipe: Recipe) -> dict[str, Any]:
-    """The scientific arguments of one run: what its id hashes."""
-    science: dict[str, Any] = {
-        "split": grid.fingerprints["both"],
-        "method": spec.method.info.key,
-        "method_version": spec.version,
-        "hyperparameters": dataclasses.asdict(spec.hyper),
-        "recipe": dataclasses.asdict(recipe),
-        "seed": seed,
-        "selection": grid.selection,
-        "metric_version": metrics.METRIC_VERSION,
-    }
-    if grid.embeddings_digest is not None:
-        science["inputs"] = {"class_embeddings": grid.embeddings_digest}
-    return science
+    done: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
-def plugin_version(version: str, path: Path) -> str:
-    """A plugin's version: its own word and what its file says, so that an edit is a new run."""
-    return f"{version}+{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+def run_arguments(grid: Grid, spec: Spec, seed: int) -> RunArguments:
+    """The arguments that decide the numbers of one run.
+
+    Paths, devices and the width of a stack are not among them.
+    """
+    digest = grid.embeddings_digest
+    return RunArguments(
+        split=grid.fingerprints["both"],
+        method=spec.key,
+        method_version=spec.version,
+        hyperparameters=dataclasses.asdict(spec.hyper),
+        recipe=dataclasses.asdict(grid.recipe),
+        seed=seed,
+        selection=grid.selection,
+        metric_version=METRIC_VERSION,
+        inputs={} if digest is None else {"class_embeddings": digest},
+        departures=Departures(
+            recipe_defaults=recipes.DEFAULTS_VERSION,
+            recipe=tuple(recipes.departures(grid.recipe)),
+            hyperparameters=tuple(spec.departures()),
+        ),
+    )
 
 
-def jobs_of(grid: Grid, recipe: Recipe, outcome: Outcome, log: Log) -> list[Job]:
-    """Every run of the grid with its id; methods that do not fit the split are skipped aloud."""
-    jobs = []
-    regime = grid.split.regime.partition(":")[0]
+def skipped_methods(grid: Grid) -> dict[str, str]:
+    """Method key -> reason, for the methods that are not meant for the split's label regime."""
+    regime = grid.split.regime.kind
+    reasons = {}
     for spec in grid.specs:
-        info, meant_for = spec.method.info, spec.method(spec.hyper).regimes()
-        if meant_for and regime not in meant_for:
-            meant = ", ".join(meant_for)
-            outcome.skipped[info.key] = f"meant for {meant} labels; this split is {regime}"
-            log(f"skipping {info.key}: {outcome.skipped[info.key]}")
-            continue
-        for seed in grid.seeds:
-            science = science_of(grid, spec, seed, recipe)
-            identity = records.run_id(science)
-            done = records.is_done(grid.out, identity)
-            jobs.append(Job(spec, seed, science, identity, done))
-            if done:
-                outcome.cached.append(identity)
-    if outcome.cached:
-        log(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
-    return jobs
+        supported = spec.method(spec.hyper).regimes()
+        if supported and regime not in supported:
+            labels = ", ".join(supported)
+            reasons[spec.key] = f"meant for {labels} labels; this split is {regime}"
+    return reasons
 
 
-def stacks_of(jobs: Iterable[Job], recipe: Recipe, width: int, out: Path) -> list[list[Job]]:
-    """The jobs to train, stack by stack.
+def jobs_of(grid: Grid) -> list[Job]:
+    """The runs of a grid, without those of skipped methods."""
+    skipped = skipped_methods(grid)
+    return [
+        Job(spec, run_arguments(grid, spec, seed))
+        for spec in grid.specs
+        if spec.key not in skipped
+        for seed in grid.seeds
+    ]
 
-    The width of a stack may show in the last bits of its runs. One that was stopped between its
-    records is therefore trained as a whole again, for the records that are missing.
+
+def stacks_of(
+    jobs: Iterable[Job], recipe: Recipe, width: int, stacked_runs: Callable[[Path], int]
+) -> list[list[Job]]:
+    """The runs to train, stack by stack.
+
+    Only runs without a record are trained, with one exception. The number of runs in a stack can
+    change their last bits, so a stack that was interrupted between two of its records is trained
+    again with all of its runs.
+
+    Args:
+        jobs: the runs, with the folders of their records.
+        recipe: the recipe of all runs.
+        width: the maximum number of runs in a stack.
+        stacked_runs: the number of runs in the stack of a recorded run, by its folder.
     """
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
@@ -154,41 +198,29 @@ def stacks_of(jobs: Iterable[Job], recipe: Recipe, width: int, out: Path) -> lis
         groups.setdefault(structure(method), []).append(job)
     stacks = []
     for group in groups.values():
-        for k in range(0, len(group), width):
-            whole = group[k : k + width]
-            missing = [job for job in whole if not job.done]
-            stopped = any(_stack_width(out, job) == len(whole) for job in whole if job.done)
-            stacks.append(whole if missing and stopped else missing)
+        for start in range(0, len(group), width):
+            stack = group[start : start + width]
+            missing = [job for job in stack if job.folder is None]
+            folders = [job.folder for job in stack if job.folder is not None]
+            interrupted = any(stacked_runs(folder) == len(stack) for folder in folders)
+            stacks.append(stack if missing and interrupted else missing)
     return [stack for stack in stacks if stack]
 
 
-def _stack_width(out: Path, job: Job) -> int:
-    """How many runs were trained with a recorded one; 0 where its record does not say."""
-    try:
-        record = json.loads((out / job.identity / "run.json").read_text(encoding="utf-8"))
-        return int(record["environment"]["stacked_runs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
-def command(grid: Grid, recipe: Recipe, job: Job, stack: list[Job]) -> list[str]:
-    """The exact command that repeats one run, with the seeds that were trained beside it."""
-    key = job.spec.method.info.key
-    words = ["benchkit", "run", "--split", str(grid.split_path), "--method", key]
-    for other in stack:
-        words += ["--seed", str(other.seed)]
+def command(grid: Grid, spec: Spec, stack: Sequence[Job]) -> tuple[str, ...]:
+    """The command that repeats a run, together with the seeds that were trained beside it."""
+    arguments = ["benchkit", "run", "--split", str(grid.split_path), "--method", spec.key]
+    for job in stack:
+        arguments += ["--seed", str(job.seed)]
     if len(stack) > DEFAULT_WIDTH:
-        words += ["--stack", str(len(stack))]
-    default = job.spec.method.Hyper()
-    for name, value in dataclasses.asdict(job.spec.hyper).items():
-        if value != getattr(default, name):
-            words += ["--set", f"{key}.{name}={value}"]
-    for name, value in dataclasses.asdict(recipe).items():
-        if value != getattr(Recipe(), name):
-            words += ["--recipe", f"{name}={value}"]
-    words += ["--select", grid.selection]
+        arguments += ["--stack", str(len(stack))]
+    for name, value in spec.departures().items():
+        arguments += ["--set", f"{spec.key}.{name}={value}"]
+    for name, value in recipes.departures(grid.recipe).items():
+        arguments += ["--recipe", f"{name}={value}"]
+    arguments += ["--select", grid.selection]
     for path in grid.plugins:
-        words += ["--plugin", str(path)]
+        arguments += ["--plugin", str(path)]
     if grid.embeddings_path is not None:
-        words += ["--class-embeddings", str(grid.embeddings_path)]
-    return [*words, "--out", str(grid.out)]
+        arguments += ["--class-embeddings", str(grid.embeddings_path)]
+    return (*arguments, "--out", str(grid.out))

@@ -1,1 +1,1 @@
-"""Split files: the model in memory, the HDF5 file, building, comparing, describing, drawing."""
+"""Splits: making, storing, reading, summarising, comparing and drawing them."""

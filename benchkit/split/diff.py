@@ -1,8 +1,7 @@
-"""What two splits share: recipes, classes, images, labels, features, as plain values.
+"""Compare two splits: recipes, classes, images, labels and features.
 
-Images are matched by their ids and classes by their names, so that neither the order of rows nor
-that of columns matters. Two sparse label matrices are compared where they store a label, others in
-blocks of rows.
+Images are matched by id and classes by name, so the order of rows and columns does not matter. Two
+sparse label matrices are compared at their stored labels, others in blocks of rows.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from benchkit.runs.records import SHOT_NAMES
 from benchkit.split.model import PARTS, Part, Split
 from benchkit.split.summary import cross_counts
 from splits import labels as matrices
 from splits.labels import Labels, SparseLabels
+from splits.shots import SHOT_NAMES
 
 _EXAMPLES = 5
-_ENTRIES = 1 << 22  # of a label or feature matrix, dense at a time
+_ENTRIES = 1 << 22  # entries of a label or feature matrix that are dense at a time
 _MISSING = "(absent)"
 
 
@@ -39,7 +38,7 @@ class Side:
 
 @dataclass(frozen=True)
 class _Shared:
-    """The images that part `a` of split A and part `b` of split B have in common, by row."""
+    """The images that part `a` of split A and part `b` of split B share, as rows of both."""
 
     a: str
     b: str
@@ -48,19 +47,19 @@ class _Shared:
 
 
 def compare(a: Side, b: Side) -> dict[str, Any]:
-    """Everything `benchkit diff` knows, as plain JSON values.
+    """Compare two splits.
 
     Args:
         a: the first split.
-        b: the second one. Features are compared where both have them in memory.
+        b: the second split. Features are compared if both splits have them in memory.
 
     Returns:
-        A dictionary that `docs/show.md` describes.
+        JSON values, described in `docs/show.md`.
     """
     first, second = a.split, b.split
     shared = _shared_images(first, second)
     columns = _columns(first, second)
-    found: dict[str, Any] = {
+    comparison: dict[str, Any] = {
         "identical": a.fingerprints["both"] == b.fingerprints["both"],
         "a": {"name": first.name, "fingerprint": dict(a.fingerprints)},
         "b": {"name": second.name, "fingerprint": dict(b.fingerprints)},
@@ -71,8 +70,8 @@ def compare(a: Side, b: Side) -> dict[str, Any]:
                 for kind in ("labels", "features")
             },
         },
-        "recipe": differences(_laws(first), _laws(second)),
-        "provenance": differences(_origin(first), _origin(second)),
+        "recipe": differences(_recipe(first), _recipe(second)),
+        "provenance": differences(_provenance(first), _provenance(second)),
         "same_source": _source(first) == _source(second),
         "classes": _classes(first, second),
         "images": _images(first, second, shared),
@@ -82,19 +81,20 @@ def compare(a: Side, b: Side) -> dict[str, Any]:
         "shots": _shots(first, second, columns),
         "features": _features(a, b, shared),
     }
-    found["leaks"] = [move for move in found["moved"] if "test" in (move["a"], move["b"])]
-    return found
+    comparison["leaks"] = [move for move in comparison["moved"] if "test" in (move["a"], move["b"])]
+    return comparison
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where two nested dictionaries differ.
+    """The differences of two nested dictionaries.
 
     Args:
-        a: values, lists or dictionaries by name.
+        a: name -> value, list or dictionary.
         b: the same.
 
     Returns:
-        One entry {key, a, b} per differing leaf, by dotted path; "(absent)" where one has none.
+        One entry {key, a, b} per leaf that differs. The key is a dotted path; a missing leaf is
+        "(absent)".
     """
     flat_a, flat_b = dict(_flat(a)), dict(_flat(b))
     pairs = {
@@ -104,20 +104,20 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, An
     return [{"key": key, "a": x, "b": y} for key, (x, y) in pairs.items() if x != y]
 
 
-def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{before}{key}", value
+            yield f"{prefix}{key}", value
 
 
-def _laws(split: Split) -> dict[str, Any]:
+def _recipe(split: Split) -> dict[str, Any]:
     return {**split.recipe, "thresholds": split.thresholds}
 
 
-def _origin(split: Split) -> dict[str, Any]:
-    """The provenance, without the report that says per class what the labels say as well."""
+def _provenance(split: Split) -> dict[str, Any]:
+    """The provenance without the long-tail report, which follows from the labels."""
     return {key: value for key, value in split.provenance.items() if key != "long_tail_report"}
 
 
@@ -125,24 +125,24 @@ def _source(split: Split) -> tuple[Any, Any]:
     return split.recipe["labels"].get("source"), split.provenance.get("sources")
 
 
-# ----------------------------------------------------------------------------- what is shared
+# ----------------------------------------------------------------------------- images, classes
 
 
 def _shared_images(a: Split, b: Split) -> list[_Shared]:
-    ids_a, parts_a, rows_a = _everything(a)
-    ids_b, parts_b, rows_b = _everything(b)
+    ids_a, parts_a, rows_a = _all_images(a)
+    ids_b, parts_b, rows_b = _all_images(b)
     _, at_a, at_b = np.intersect1d(ids_a, ids_b, return_indices=True)
-    found = []
-    for p, one in enumerate(a.parts):
-        for q, two in enumerate(b.parts):
+    shared = []
+    for p, part_a in enumerate(a.parts):
+        for q, part_b in enumerate(b.parts):
             both = (parts_a[at_a] == p) & (parts_b[at_b] == q)
             if both.any():
-                found.append(_Shared(one, two, rows_a[at_a[both]], rows_b[at_b[both]]))
-    return found
+                shared.append(_Shared(part_a, part_b, rows_a[at_a[both]], rows_b[at_b[both]]))
+    return shared
 
 
-def _everything(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ids of all parts, and of each the place of its part and its row there."""
+def _all_images(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The id of each image in the split, the position of its part, and its row in the part."""
     ids = [part.ids for part in split.parts.values()]
     sizes = [len(part) for part in ids]
     rows = np.concatenate([np.arange(size) for size in sizes])
@@ -151,8 +151,8 @@ def _everything(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _columns(a: Split, b: Split) -> tuple[np.ndarray, np.ndarray]:
     """The columns of the shared classes in A and in B, in A's order."""
-    places = {name: c for c, name in enumerate(b.class_names)}
-    pairs = [(c, places[name]) for c, name in enumerate(a.class_names) if name in places]
+    columns = {name: c for c, name in enumerate(b.class_names)}
+    pairs = [(c, columns[name]) for c, name in enumerate(a.class_names) if name in columns]
     both = np.array(pairs, np.int64).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 
@@ -169,7 +169,7 @@ def _classes(a: Split, b: Split) -> dict[str, Any]:
 
 
 def _images(a: Split, b: Split, shared: list[_Shared]) -> dict[str, dict[str, int]]:
-    """Per part: shared by both, and in this part of one split but in no part of the other."""
+    """Per part: the images in both parts, and those that the other split does not have at all."""
     images = {}
     for name in PARTS:
         if name not in a.parts and name not in b.parts:
@@ -208,7 +208,7 @@ def _blocks(
     rows: tuple[np.ndarray, np.ndarray],
     columns: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, slice]]:
-    """Dense pieces of two matrices over their shared rows and columns."""
+    """Dense blocks of two matrices over their shared rows and columns."""
     step = max(1, _ENTRIES // max(a.shape[1], b.shape[1]))
     for start in range(0, len(rows[0]), step):
         piece = slice(start, start + step)
@@ -225,24 +225,24 @@ def _aligned(
     rows: tuple[np.ndarray, np.ndarray],
     columns: tuple[np.ndarray, np.ndarray],
 ) -> tuple[SparseLabels, SparseLabels] | None:
-    """Two sparse matrices over their shared rows and columns; None where one is dense."""
+    """Two sparse matrices over their shared rows and columns; None if one is dense."""
     if isinstance(a, SparseLabels) and isinstance(b, SparseLabels) and len(columns[0]):
         return a.rows(rows[0]).columns(columns[0]), b.rows(rows[1]).columns(columns[1])
     return None
 
 
-def _places_that_differ(
+def _different_entries(
     a: Labels,
     b: Labels,
     rows: tuple[np.ndarray, np.ndarray],
     columns: tuple[np.ndarray, np.ndarray],
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Row and column in what is shared, and the codes in A and in B, by blocks of whole rows."""
+    """Rows and columns among the shared ones, and the codes in A and B, in blocks of rows."""
     sparse = _aligned(a, b, rows, columns)
     if sparse is not None and sparse[0].fill == sparse[1].fill:
         for row, column, x, y in matrices.pairs(*sparse):
-            wrong = x != y
-            yield row[wrong], column[wrong], x[wrong], y[wrong]
+            differs = x != y
+            yield row[differs], column[differs], x[differs], y[differs]
         return
     for x, y, piece in _blocks(a, b, rows, columns):
         row, column = np.nonzero(x != y)
@@ -252,15 +252,15 @@ def _places_that_differ(
 def _true_labels(
     a: Split, b: Split, shared: list[_Shared], columns: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, Any]:
-    """Where the true labels of shared images and classes differ."""
+    """The differences of the true labels of shared images and classes."""
     entries = different = images = 0
     touched = np.zeros(len(columns[0]), bool)
     examples: list[dict[str, Any]] = []
     for s in shared:
         one, two = a.parts[s.a], b.parts[s.b]
         entries += len(s.rows_a) * len(columns[0])
-        places = _places_that_differ(one.true, two.true, (s.rows_a, s.rows_b), columns)
-        for row, column, x, y in places:
+        blocks = _different_entries(one.true, two.true, (s.rows_a, s.rows_b), columns)
+        for row, column, x, y in blocks:
             different += len(row)
             images += len(np.unique(row))
             touched[column] = True
@@ -285,7 +285,7 @@ def _true_labels(
 def _observed(
     a: Split, b: Split, shared: list[_Shared], columns: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, Any]:
-    """How the observed labels of shared images and classes agree."""
+    """The agreement of the observed labels of shared images and classes."""
     cells = np.zeros((3, 3), np.int64)  # indexed by the codes in A and in B
     for s in shared:
         one, two = a.parts[s.a].observed, b.parts[s.b].observed
@@ -316,7 +316,13 @@ def _observed(
 
 
 def _nesting(outside_b: int, outside_a: int, cells: np.ndarray) -> str | None:
-    """How two sets lie, from what A has outside of B and B outside of A; None for no entries."""
+    """How two sets nest.
+
+    Args:
+        outside_b: the size of A without B.
+        outside_a: the size of B without A.
+        cells: the counts of all entries; without entries the answer is None.
+    """
     if not cells.sum():
         return None
     if not outside_b and not outside_a:
@@ -327,7 +333,7 @@ def _nesting(outside_b: int, outside_a: int, cells: np.ndarray) -> str | None:
 def _shots(
     a: Split, b: Split, columns: tuple[np.ndarray, np.ndarray]
 ) -> list[dict[str, str | int]]:
-    """The shared classes whose shot group changed."""
+    """The shared classes whose shot groups differ."""
     return [
         {
             "class": a.class_names[one],
@@ -345,28 +351,31 @@ def _shots(
 
 
 def _features(a: Side, b: Side, shared: list[_Shared]) -> dict[str, Any]:
-    """Whether the features agree, and how far those of shared images are apart."""
+    """Whether the features agree, and the largest difference over the shared images."""
     with_a, with_b = (
         next((part.features for part in side.split.parts.values()), None) for side in (a, b)
     )
-    found: dict[str, Any] = {"status": "", "images": 0, "max_difference": None}
+    nothing: dict[str, Any] = {"images": 0, "max_difference": None}
     if a.fingerprints["features"] == b.fingerprints["features"]:
-        return {**found, "status": "equal"}
+        return {"status": "equal", **nothing}
     if with_a is None or with_b is None:
-        which = "neither" if with_a is with_b else "only_b" if with_a is None else "only_a"
-        return {**found, "status": which}
+        status = "neither" if with_a is with_b else "only_b" if with_a is None else "only_a"
+        return {"status": status, **nothing}
     if with_a.shape[1:] != with_b.shape[1:]:
-        return {**found, "status": "different_shapes"}
+        return {"status": "different_shapes", **nothing}
     images = sum(len(s.rows_a) for s in shared)
     if not images:
-        return {**found, "status": "no_shared_image"}
-    largest = max(_farthest(a.split.parts[s.a], b.split.parts[s.b], s) for s in shared)
-    found = {"images": images, "max_difference": largest if np.isfinite(largest) else None}
-    return {"status": "equal_where_shared" if largest == 0 else "differ", **found}
+        return {"status": "no_shared_image", **nothing}
+    largest = max(_largest_difference(a.split.parts[s.a], b.split.parts[s.b], s) for s in shared)
+    return {
+        "status": "equal_where_shared" if largest == 0 else "differ",
+        "images": images,
+        "max_difference": largest if np.isfinite(largest) else None,
+    }
 
 
-def _farthest(one: Part, two: Part, shared: _Shared) -> float:
-    assert one.features is not None and two.features is not None  # all parts have them, or none
+def _largest_difference(one: Part, two: Part, shared: _Shared) -> float:
+    assert one.features is not None and two.features is not None  # all parts have features, or none
     step = max(1, _ENTRIES // max(1, one.features[:1].size))
     largest = 0.0
     for start in range(0, len(shared.rows_a), step):

@@ -1,7 +1,7 @@
-"""A split as a picture: class counts, observed labels, label cardinality, co-occurrence.
+"""Draw a split: class counts, observed labels, label cardinality, co-occurrence.
 
-One figure as PNG or SVG. The same split and the same matplotlib give the same bytes: nothing is
-read from the user's style, and no date is written.
+One figure as PNG or SVG. The same split and version of matplotlib give the same bytes: the user's
+style is ignored, and no date is written.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import Log, atomic
-from benchkit.runs.records import SHOT_NAMES
 from benchkit.split.model import Split
 from benchkit.split.summary import conditional_cooccurrence
+from splits.shots import SHOT_NAMES
 
 SUFFIXES = (".png", ".svg")
 SHOT_COLOURS = {"many": "#2f6fb0", "medium": "#e3a02c", "few": "#9c2f5d"}
@@ -68,19 +68,19 @@ _STYLE: dict[Any, Any] = {
 
 
 def check_suffix(path: Path) -> None:
-    """Raise BenchkitError for a file name that is neither PNG nor SVG."""
+    """Raise a BenchkitError for a file name that ends in neither .png nor .svg."""
     if path.suffix.lower() not in SUFFIXES:
-        raise BenchkitError(f"{path} ends in neither .png nor .svg, and a split is drawn as these")
+        raise BenchkitError(f"{path} ends in neither .png nor .svg; use one of them")
 
 
-def draw(split: Split, found: dict[str, Any], path: Path, log: Log = lambda _: None) -> None:
-    """Draw a split into a file, complete or not at all.
+def draw(split: Split, summary: dict[str, Any], path: Path, log: Log = lambda _: None) -> None:
+    """Draw a split into a file, atomically.
 
     Args:
         split: the split.
-        found: its `split_summary.summary`.
-        path: a name that ends in .png or .svg.
-        log: called with a message about unfinished leftovers that are removed.
+        summary: its `benchkit.split.summary.summary`.
+        path: a file name that ends in .png or .svg.
+        log: called with a message for each leftover of an interrupted writer that is removed.
 
     Raises:
         BenchkitError: another suffix, or the file cannot be written.
@@ -91,27 +91,27 @@ def draw(split: Split, found: dict[str, Any], path: Path, log: Log = lambda _: N
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
-        # A name in a script that the font lacks is drawn with boxes.
+        # Characters that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = _figure(split, found)
+        figure = _figure(split, summary)
         with atomic(path, log) as partial:
             figure.savefig(partial, format=kind, dpi=120, metadata=metadata)
 
 
-def _figure(split: Split, found: dict[str, Any]) -> Figure:
-    classes = sorted(found["classes"], key=lambda entry: -entry["train"])
-    order = np.argsort([-entry["train"] for entry in found["classes"]], kind="stable")
+def _figure(split: Split, summary: dict[str, Any]) -> Figure:
+    classes = sorted(summary["classes"], key=lambda entry: -entry["train"])
+    order = np.argsort([-entry["train"] for entry in summary["classes"]], kind="stable")
     figure = Figure(figsize=_SIZE, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)  # type: ignore[union-attr, call-arg]
     axes = figure.subplot_mosaic("aa;bb;cd", height_ratios=[4, 3.4, 7.6], width_ratios=[5, 8.6])
-    _counts(axes["a"], classes, found)
-    _shares(axes["b"], classes, candidates=split.regime.startswith("candidates"))
-    _cardinality(axes["c"], found)
-    _together(axes["d"], split, order)
-    sizes = ", ".join(f"{count:,} {name}" for name, count in found["sizes"].items())
+    _counts(axes["a"], classes, summary)
+    _shares(axes["b"], classes, candidates=split.regime.kind == "candidates")
+    _cardinality(axes["c"], summary)
+    _cooccurrence(axes["d"], split, order)
+    sizes = ", ".join(f"{count:,} {name}" for name, count in summary["sizes"].items())
     figure.suptitle(
-        _printable(f"{found['name']}: {sizes} images, {len(classes)} classes, {split.regime}")
-        + f"  ({found['fingerprint']['both'][:12]})",
+        _printable(f"{summary['name']}: {sizes} images, {len(classes)} classes, {split.regime}")
+        + f"  ({summary['fingerprint']['both'][:12]})",
         fontsize=13,
         x=0.01,
         ha="left",
@@ -119,16 +119,20 @@ def _figure(split: Split, found: dict[str, Any]) -> Figure:
     return figure
 
 
-def _counts(axes: Axes, classes: list[dict[str, Any]], found: dict[str, Any]) -> None:
-    """Bars: training positives in their shot groups; before, wanted and observed as marks."""
-    places = np.arange(len(classes))
+def _counts(axes: Axes, classes: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Bars: training positives by shot group. Marks: available, target and observed counts."""
+    positions = np.arange(len(classes))
     counts = np.array([entry["train"] for entry in classes])
     for group in SHOT_NAMES:
         member = np.array([entry["shot"] == group for entry in classes])
         if member.any():
             label = f"{group} ({member.sum()})"
             axes.bar(
-                places[member], counts[member], _bar(places), color=SHOT_COLOURS[group], label=label
+                positions[member],
+                counts[member],
+                _bar_width(positions),
+                color=SHOT_COLOURS[group],
+                label=label,
             )
     size, edge = _mark(classes)
     marks: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -137,12 +141,12 @@ def _counts(axes: Axes, classes: list[dict[str, Any]], found: dict[str, Any]) ->
         ("observed", "observed", dict(marker="o", color=INK, mfc="white", mew=edge)),
     )
     highest = counts.max(initial=1)
-    for what, label, form in marks:
-        values = [entry[what] for entry in classes]
+    for kind, label, form in marks:
+        values = [entry[kind] for entry in classes]
         if None not in values:
-            axes.plot(places, values, markersize=size, label=label, **_LOOSE, **form)
+            axes.plot(positions, values, markersize=size, label=label, **_LOOSE, **form)
             highest = max(highest, *values)
-    thresholds = found["thresholds"]
+    thresholds = summary["thresholds"]
     for value in (thresholds["many"], thresholds["few"]):
         axes.axhline(value, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.text(1.002, value, f"{value}", transform=axes.get_yaxis_transform(), va="center")
@@ -154,36 +158,43 @@ def _counts(axes: Axes, classes: list[dict[str, Any]], found: dict[str, Any]) ->
     axes.grid(axis="y")
     axes.set_ylabel("images")
     _class_axis(axes, classes, named=False)
-    law = f"many ≥ {thresholds['many']}, few < {thresholds['few']} {thresholds['reference']}"
-    axes.set_title(f"Training positives of each class ({law} positives)")
+    rule = f"many ≥ {thresholds['many']}, few < {thresholds['few']} {thresholds['reference']}"
+    axes.set_title(f"Training positives of each class ({rule} positives)")
     _legend(axes)
 
 
 def _shares(axes: Axes, classes: list[dict[str, Any]], *, candidates: bool) -> None:
-    """Stacked bars: what is observed of each class, in the order of the counts."""
-    places = np.arange(len(classes))
-    shares = {what: _column(classes, what) for what, _, _ in _SERIES}
+    """Stacked bars: the observed labels of each class, in the order of the counts."""
+    positions = np.arange(len(classes))
+    shares = {kind: _column(classes, kind) for kind, _, _ in _SERIES}
     series: Sequence[tuple[str, str, str]] = _SERIES
     title = "Observed labels, share of all training images"
     if candidates:
-        whole = shares["positive"] + shares["false_positive"]
-        whole[whole == 0] = 1
-        shares = {what: shares[what] / whole for what in ("positive", "false_positive")}
+        total = shares["positive"] + shares["false_positive"]
+        total[total == 0] = 1
+        shares = {kind: shares[kind] / total for kind in ("positive", "false_positive")}
         series = [
-            (what, label, colour)
-            for (what, _, colour), label in zip(_SERIES, ("true", "false"), strict=False)
+            (kind, label, colour)
+            for (kind, _, colour), label in zip(_SERIES, ("true", "false"), strict=False)
         ]
         title = "Candidates: share of true and false ones"
     bottom = np.zeros(len(classes))
-    for what, label, colour in series:
-        if shares[what].any():
-            axes.bar(places, shares[what], _bar(places), bottom=bottom, color=colour, label=label)
-            bottom += shares[what]
+    for kind, label, colour in series:
+        if shares[kind].any():
+            axes.bar(
+                positions,
+                shares[kind],
+                _bar_width(positions),
+                bottom=bottom,
+                color=colour,
+                label=label,
+            )
+            bottom += shares[kind]
     if not candidates:
         kept = [np.nan if e["positives_kept"] is None else e["positives_kept"] for e in classes]
         size, edge = _mark(classes)
         form: dict[str, Any] = dict(marker="o", mfc="white", mec=INK, mew=edge, markersize=size)
-        axes.plot(places, kept, label="kept of the true positives", **_LOOSE, **form)
+        axes.plot(positions, kept, label="kept of the true positives", **_LOOSE, **form)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _class_axis(axes, classes, named=len(classes) <= _NAMED_CLASSES)
@@ -191,17 +202,17 @@ def _shares(axes: Axes, classes: list[dict[str, Any]], *, candidates: bool) -> N
     _legend(axes)
 
 
-def _cardinality(axes: Axes, found: dict[str, Any]) -> None:
-    """Images by their number of positive labels, true and observed."""
+def _cardinality(axes: Axes, summary: dict[str, Any]) -> None:
+    """Histogram: images by their number of positive labels, true and observed."""
     styles: dict[str, dict[str, Any]] = {
         "true": dict(fill=True, color="#a9b8c9"),
         "observed": dict(color=INK, linewidth=1.6),
     }
-    means = {"true": found["label_cardinality"], "observed": found["observed_cardinality"]}
-    for what, form in styles.items():
-        counts = np.asarray(found["cardinality"][what])
-        mean = "" if means[what] is None else f", mean {means[what]:.2f}"
-        axes.stairs(counts, np.arange(len(counts) + 1) - 0.5, label=f"{what}{mean}", **form)
+    means = {"true": summary["label_cardinality"], "observed": summary["observed_cardinality"]}
+    for kind, form in styles.items():
+        counts = np.asarray(summary["cardinality"][kind])
+        mean = "" if means[kind] is None else f", mean {means[kind]:.2f}"
+        axes.stairs(counts, np.arange(len(counts) + 1) - 0.5, label=f"{kind}{mean}", **form)
     axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
@@ -211,7 +222,7 @@ def _cardinality(axes: Axes, found: dict[str, Any]) -> None:
     _legend(axes)
 
 
-def _together(axes: Axes, split: Split, order: np.ndarray) -> None:
+def _cooccurrence(axes: Axes, split: Split, order: np.ndarray) -> None:
     """Heat map of P(j | i) among the classes with the largest counts."""
     many = len(order) > _ALL_CELLS
     shown = order[:_TOP_CELLS] if many else order
@@ -235,19 +246,19 @@ def _together(axes: Axes, split: Split, order: np.ndarray) -> None:
     axes.set_xlabel("j")
     axes.set_ylabel("i")
     which = f", the {len(shown)} largest of {len(order)} classes" if many else ""
-    axes.set_title(f"P(j | i): how often class j comes with class i{which}", pad=10)
+    axes.set_title(f"P(j | i): how often images of class i also show class j{which}", pad=10)
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.035, pad=0.01)
     bar.set_ticks([0, 0.05, 0.2, 0.5, 1.0], labels=["0", "5%", "20%", "50%", "100%"])
     bar.outline.set_visible(False)
 
 
-def _column(classes: list[dict[str, Any]], what: str) -> np.ndarray:
-    return np.array([entry["shares"][what] or 0.0 for entry in classes])
+def _column(classes: list[dict[str, Any]], kind: str) -> np.ndarray:
+    return np.array([entry["shares"][kind] or 0.0 for entry in classes])
 
 
-def _bar(places: np.ndarray) -> float:
-    """The width of a class's bar: gaps between many thin bars would flicker."""
-    return 0.8 if len(places) <= _NAMED_CLASSES else 1.0
+def _bar_width(positions: np.ndarray) -> float:
+    """The width of the bars; gaps between many thin bars would flicker."""
+    return 0.8 if len(positions) <= _NAMED_CLASSES else 1.0
 
 
 def _class_axis(axes: Axes, classes: list[dict[str, Any]], *, named: bool) -> None:
@@ -261,7 +272,7 @@ def _class_axis(axes: Axes, classes: list[dict[str, Any]], *, named: bool) -> No
 
 
 def _legend(axes: Axes) -> None:
-    if not axes.get_legend_handles_labels()[0]:  # nothing is observed, so nothing is drawn
+    if not axes.get_legend_handles_labels()[0]:  # no label is observed, so nothing is drawn
         return
     axes.legend(
         loc="lower left",
@@ -274,23 +285,23 @@ def _legend(axes: Axes) -> None:
 
 
 def _names(axes: Axes, names: list[str], inches: float) -> None:
-    """Class names below an axis of a given width: upright where there are many."""
-    turn = 0 if len(names) <= _LEVEL_NAMES and inches > 10 else 90
-    axes.set_xticks(range(len(names)), names, rotation=turn, fontsize=_font(names, inches))
+    """Write class names below an axis of a given width; rotate them if there are many."""
+    rotation = 0 if len(names) <= _LEVEL_NAMES and inches > 10 else 90
+    axes.set_xticks(range(len(names)), names, rotation=rotation, fontsize=_font(names, inches))
 
 
 def _font(names: list[str], inches: float) -> float:
-    """The size of letters, in points, at which a name fits into its share of an axis."""
+    """The font size, in points, at which each name fits into its share of an axis."""
     return min(9.5, 0.85 * 72 * inches / len(names))
 
 
 def _mark(classes: list[dict[str, Any]]) -> tuple[float, float]:
-    """Size and edge of the marks on bars, in points."""
+    """The size and the edge width of the marks on bars, in points."""
     return min(6.0, max(2.6, 420 / len(classes))), 0.9 if len(classes) <= _NAMED_CLASSES else 0.4
 
 
 def _short(name: str) -> str:
-    """A class name, cut in its middle where it is long: some differ only at the end."""
+    """A class name; a long one is cut in its middle, because some differ only at the end."""
     name = _printable(name)
     if len(name) <= _NAME_LENGTH:
         return name
@@ -299,7 +310,7 @@ def _short(name: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """A text without control characters, which an SVG cannot hold."""
+    """Replace control characters, which SVG cannot contain."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )

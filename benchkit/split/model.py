@@ -1,21 +1,30 @@
-"""A split in memory, and its fingerprint: what it is, wherever it is stored.
+"""A split in memory, and its fingerprint.
 
-The fingerprint is the SHA-256 over name, type, shape and little-endian bytes of the logical arrays
-and over the recipe, in two parts: `labels` is the same on every machine, `features` may differ in
-the last bits between processors and libraries. Together they are the identity of the split.
+The fingerprint is the SHA-256 over the names, types, shapes and little-endian bytes of the logical
+arrays and over the recipe. It has two parts: `labels` is the same on every machine, `features` may
+differ in the last bits between processors and libraries. Together they identify the split.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchkit.base.errors import BenchkitError
+from leaderboard.record import canonical
+from splits import labels as matrices
 from splits.labels import Labels, SparseLabels
+from splits.regimes import Regime
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchkit.split.torch_dataset import SplitDataset
 
 PARTS = ("train", "val", "test")
 
@@ -26,8 +35,8 @@ class Part:
 
     Attributes:
         ids: unicode [N].
-        paths: unicode [N] relative to the image folder, or None.
-        true: int8 [N, C], 1 / 0 / -1 (the source itself does not know), dense or sparse.
+        paths: unicode [N], relative to the image folder, or None.
+        true: int8 [N, C], 1 positive, 0 negative, -1 unknown to the source; dense or sparse.
         observed: int8 [N, C], dense or sparse, or None for test.
         features: float16 or float32 [N, V, D], or None.
     """
@@ -38,20 +47,50 @@ class Part:
     observed: Labels | None
     features: np.ndarray | None
 
+    def labels(self, kind: str) -> Labels:
+        """The `true` or `observed` labels, dense or sparse.
+
+        Raises:
+            BenchkitError: another kind, or the observed labels of a test part.
+        """
+        if kind not in ("true", "observed"):
+            raise BenchkitError(f"labels are 'true' or 'observed', not {kind!r}")
+        labels: Labels | None = getattr(self, kind)
+        if labels is None:
+            raise BenchkitError(
+                "a test part has no observed labels, because test labels are never hidden; use "
+                "'true'"
+            )
+        return labels
+
+    def dense(self, kind: str) -> np.ndarray:
+        """The `true` or `observed` labels as an array.
+
+        Args:
+            kind: "true" or "observed".
+
+        Returns:
+            int8 [N, C], codes 1 (positive, or candidate), 0 (negative) and -1 (unknown).
+
+        Raises:
+            BenchkitError: another kind, or the observed labels of a test part.
+        """
+        return matrices.dense(self.labels(kind))
+
 
 @dataclass(frozen=True)
 class Split:
     """A split in memory.
 
     Attributes:
-        name: for tables.
-        recipe: the laws that made it, in two parts: `labels` and `features`; no seed, no path.
+        name: the name in tables.
+        recipe: how it was made, in two parts, `labels` and `features`; without seed and paths.
         class_names: C names.
         train_count: int64 [C], true positives of the training part.
         observed_count: int64 [C], observed positives (or candidates) of the training part.
-        shot: uint8 [C], 0 many, 1 medium, 2 few.
-        thresholds: many, few, reference ("true" or "observed").
-        parts: train, test, and val where one is held out.
+        shot: uint8 [C], 0 many, 1 medium, 2 few (positions in `splits.shots.SHOT_NAMES`).
+        thresholds: many, few and reference ("true" or "observed").
+        parts: train, test, and val if images are held out for validation.
         provenance: seed, digests, versions; not part of the identity.
     """
 
@@ -66,12 +105,80 @@ class Split:
     provenance: Mapping[str, Any]
 
     @property
-    def regime(self) -> str:
-        """The label regime, as in `--regime`."""
-        return str(self.recipe["labels"]["regime"])
+    def train(self) -> Part:
+        """The training part."""
+        return self.parts["train"]
+
+    @property
+    def val(self) -> Part | None:
+        """The validation part, or None."""
+        return self.parts.get("val")
+
+    @property
+    def test(self) -> Part:
+        """The test part."""
+        return self.parts["test"]
+
+    @property
+    def regime(self) -> Regime:
+        """The label regime; in `by_class`, the digest of the weights stands for their file."""
+        labels = self.recipe["labels"]
+        variants = labels.get("regime_options", {})
+        return dataclasses.replace(
+            Regime.parse(labels["regime"]),
+            counts=variants.get("counts"),
+            by_class=variants.get("noise_by_class") or variants.get("missing_by_class"),
+            by_image=variants.get("instance_noise", 0.0),
+        )
+
+    def dataset(
+        self, part: str = "train", labels: str = "observed", *, view: int | None = 0
+    ) -> SplitDataset:
+        """A part as a torch `Dataset`.
+
+        Args:
+            part: "train", "val" or "test".
+            labels: "observed" or "true"; the test part has true labels only.
+            view: the view of each image, or None for all views.
+
+        Returns:
+            A dataset of (features, labels, row): float32 [D], or [V, D] for all views; int8 [C];
+            the row of the image in the part.
+
+        Raises:
+            BenchkitError: the split has no such part, view or labels, or no features.
+        """
+        from benchkit.split.torch_dataset import SplitDataset
+
+        return SplitDataset(self._part(part), labels, view)
+
+    def frame(self, part: str = "train", labels: str = "observed") -> pd.DataFrame:
+        """The labels of a part as a pandas frame.
+
+        Args:
+            part: "train", "val" or "test".
+            labels: "observed" or "true"; the test part has true labels only.
+
+        Returns:
+            One row per image, indexed by its id, and one int8 column per class.
+
+        Raises:
+            BenchkitError: the split has no such part or labels.
+        """
+        import pandas as pd
+
+        images = self._part(part)
+        index = pd.Index(images.ids, name="id")
+        return pd.DataFrame(images.dense(labels), index=index, columns=list(self.class_names))
+
+    def _part(self, name: str) -> Part:
+        if name not in self.parts:
+            names = ", ".join(self.parts)
+            raise BenchkitError(f"the split '{self.name}' has no part {name!r}; it has {names}")
+        return self.parts[name]
 
     def arrays(self, kind: str) -> Iterator[tuple[str, np.ndarray]]:
-        """The logical arrays of one fingerprint part, `labels` or `features`, in order."""
+        """The logical arrays of one part of the fingerprint, `labels` or `features`, in order."""
         if kind == "labels":
             yield "classes/name", encode(self.class_names)
             yield "classes/train_count", self.train_count
@@ -91,7 +198,7 @@ class Split:
                 yield from _matrix(f"{name}/observed", part.observed)
 
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of `labels`, of `features`, and of both: the identity of the split."""
+        """SHA-256 of `labels`, of `features`, and of `both`, which identifies the split."""
         labels = _digest(self.arrays("labels"), [self.recipe["labels"], dict(self.thresholds)])
         features = _digest(self.arrays("features"), [self.recipe["features"]])
         both = hashlib.sha256(f"{labels}:{features}".encode()).hexdigest()
@@ -106,15 +213,10 @@ def _matrix(name: str, labels: Labels) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def encode(texts: Any) -> np.ndarray:
-    """Unicode names as a fixed-length UTF-8 byte array."""
+    """Unicode texts as a fixed-length UTF-8 byte array."""
     plain = texts.tolist() if isinstance(texts, np.ndarray) else texts
     encoded = [str(text).encode() for text in plain]
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _digest(arrays: Iterator[tuple[str, np.ndarray]], texts: list[Any]) -> str:

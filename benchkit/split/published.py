@@ -1,30 +1,19 @@
-"""Published splits on their way into a split file: `splits.published` and `benchkit.split.build`.
-
-A published split becomes a source that holds its images alone, so that features, regimes and
-counts go the way of every other split; what it fixes itself is put in at the end.
-"""
+"""Published splits: from `splits.published` to a `Decision` for `benchkit.split.build.build`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from benchkit.base import random
-from benchkit.split import build as making
-from benchkit.split.model import Part, Split
-from splits import shots
+from benchkit.split.decision import Decision, Subject, hold_out
+from benchkit.split.options import LongTail, Options
 from splits.errors import InputError
 from splits.published.core import contract, registry
 from splits.published.core.contract import Published, Tools
+from splits.regimes import Regime
 from splits.source import Source
-
-SOURCE = "lists"
-"""The word for SOURCE where a published split's list files carry labels and need no source."""
 
 _FIXED = {
     "long_tail": "--long-tail",
@@ -40,198 +29,103 @@ _FIXED = {
     "few": "--few",
     "shot_reference": "--shot-reference",
 }
-_OF_LABELS = {
-    "regime": "--regime",
-    "counts": "--counts",
-    "noise_by_class": "--noise-by-class",
-    "instance_noise": "--instance-noise",
-    "missing_by_class": "--missing-by-class",
-}
-_OF_VAL = {"val_fraction": "--val-fraction"}
+"""Argument -> option; fixed by every published split."""
 
 
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A published split as a source of its own images, and what it fixes.
-
-    Attributes:
-        published: the split's description.
-        source: its images: train, then val, then test.
-        val: how many of them are val.
-        observed: int8 [N, C], or None where `--regime` decides.
-        regime: what `observed` is, or None.
-        notes: what a user should be told.
-    """
-
-    published: Published
-    source: Source
-    val: int
-    observed: np.ndarray | None
-    regime: str | None
-    notes: tuple[str, ...]
-
-
-def request(name: str, words: Sequence[str], given: Collection[str]) -> dict[str, Path]:
-    """The list files of a call, after checking all that can be checked before reading.
+def check(name: str, files: Mapping[str, Path], explicit: Collection[str]) -> None:
+    """Check everything about a published split that needs no file.
 
     Args:
         name: the published split.
-        words: each "ROLE=PATH".
-        given: the parameters that stand in the call itself.
-
-    Returns:
-        Role -> file.
+        files: role -> list file.
+        explicit: the names of the arguments that the caller passed.
 
     Raises:
-        InputError: no such split or role, a role that comes twice, an option that the split fixes,
-            a split that cannot be made.
+        InputError: an unknown split or role, an unavailable split, or an argument that the split
+            fixes.
     """
-    published, files = registry.get(name), {}
-    for word in words:
-        role, equals, path = word.partition("=")
-        if not equals or not path:
-            raise InputError(f"--published-file {word!r} is not ROLE=PATH.")
-        if role in files:
-            raise InputError(f"--published-file {role} is given twice.")
-        files[role] = Path(path)
-    registry.check_call(published, files)
-    _refuse(name, _FIXED, given)
-    return files
+    registry.check_call(registry.get(name), files)
+    _check_fixed(name, _FIXED, explicit)
 
 
-def _refuse(name: str, fixed: Mapping[str, str], given: Collection[str]) -> None:
-    for parameter, option in fixed.items():
-        if parameter in given:
-            raise InputError(f"{name} fixes what {option} says; leave it out.")
-
-
-def laws(chosen: Chosen, wanted: making.Options) -> making.Options:
-    """The options of a split whose long tail and shot groups a published split decides."""
-    return dataclasses.replace(
-        wanted,
-        long_tail=making.LongTail(),
-        many=contract.MANY,
-        few=contract.FEW,
-        shot_reference=chosen.published.reference,
-    )
-
-
-def choose(
+def decide(
     name: str,
     source: Source | None,
     files: Mapping[str, Path],
-    given: Collection[str] = (),
-    roots: tuple[Path, ...] = (),
-) -> Chosen:
-    """Build a published split and cut the source down to it.
+    options: Options,
+    *,
+    explicit: Collection[str] = (),
+    images: Path | None = None,
+) -> Subject:
+    """Build a published split.
 
     Args:
         name: the published split.
-        source: the data set it is made from, or None.
+        source: the data set that it is made from; None if list files carry the labels.
         files: role -> list file.
-        given: the parameters that stand in the call itself.
-        roots: the folder of the images, for a split made from lists alone.
+        options: the caller's decisions about labels.
+        explicit: the names of the arguments that the caller passed.
+        images: the folder of the images, for a split made from list files alone.
 
     Raises:
-        InputError: it cannot be built, does not come out as published, or fixes what the call
-            gives.
+        InputError: the split cannot be built, does not agree with its publication, or fixes an
+            argument that the caller passed.
     """
     published = registry.get(name)
     tools = Tools(python_sampler=random.python_sampler, numpy_state=random.numpy_state)
-    rows = registry.build(published, source, files, tools)
-    _refuse(name, _OF_LABELS if rows.regime is not None else {}, given)
-    _refuse(name, _OF_VAL if len(rows.val) else {}, given)
-    order = np.concatenate([rows.train, rows.val, rows.test])
-    part = np.zeros(len(order), np.uint8)
-    part[len(order) - len(rows.test) :] = making.TEST
-    full = rows.source
-    return Chosen(
-        published=published,
-        source=Source(
-            name=name,
-            class_names=full.class_names,
-            image_ids=full.image_ids[order],
-            labels=np.asarray(full.labels)[order],
-            part=part,
-            paths=None if full.paths is None else full.paths[order],
-            roots=full.roots or (roots if source is None else ()),
-            features=None if full.features is None else full.features[order],
-            digests=full.digests,
-        ),
-        val=len(rows.val),
-        observed=None if rows.observed is None else rows.observed[order],
-        regime=rows.regime,
-        notes=rows.notes,
-    )
-
-
-def finish(split: Split, chosen: Chosen) -> Split:
-    """Put in what the published split fixes: its name, validation part and observed labels.
-
-    Args:
-        split: what `benchkit.split.build.build` made of `chosen.source`.
-        chosen: the published split.
-    """
-    labels = {
-        **split.recipe["labels"],
-        "published": chosen.published.name,
-        "long_tail": {"kind": "published"},
-    }
-    parts = dict(split.parts)
-    if chosen.val:
-        labels["val_fraction"] = "published"
-        cut = len(parts["train"].ids) - chosen.val
-        whole = parts["train"]
-        parts = {
-            "train": _rows(whole, slice(None, cut)),
-            "val": _rows(whole, slice(cut, None)),
-            "test": parts["test"],
-        }
-    if chosen.observed is not None:
-        labels["regime"] = chosen.regime
-        at = {str(image): row for row, image in enumerate(chosen.source.image_ids)}
-        for name in parts.keys() - {"test"}:
-            seen = chosen.observed[[at[str(image)] for image in parts[name].ids]]
-            parts[name] = dataclasses.replace(parts[name], observed=seen)
-    true_count, observed_count = (_count(parts["train"], kind) for kind in ("true", "observed"))
-    observed = split.thresholds["reference"] == "observed"
-    return dataclasses.replace(
-        split,
-        recipe={**split.recipe, "labels": labels},
-        parts=parts,
-        train_count=true_count,
-        observed_count=observed_count,
-        shot=shots.shot_groups(
-            observed_count if observed else true_count,
-            split.thresholds["many"],
-            split.thresholds["few"],
-        ),
-        provenance={
-            **split.provenance,
-            "published": {
-                "paper": chosen.published.paper,
-                "made": chosen.published.made,
-                "notes": list(chosen.notes),
-            },
+    built = registry.build(published, source, files, tools)
+    if built.regime is not None:
+        _check_fixed(name, {"regime": "--regime"}, explicit)
+    if len(built.val):
+        _check_fixed(name, {"val_fraction": "--val-fraction"}, explicit)
+        rows = {"train": built.train, "val": built.val}
+    else:
+        rows = hold_out(
+            built.train, random.hash_texts(built.source.image_ids[built.train]), options
+        )
+    regime = None if built.regime is None else Regime.parse(built.regime)
+    decision = Decision(
+        rows={**rows, "test": built.test},
+        recipe={
+            "source": name,
+            "published": name,
+            "long_tail": {"kind": "published"},
+            "val_fraction": "published" if len(built.val) else options.val_fraction,
         },
+        provenance={
+            "published": {
+                "paper": published.paper,
+                "made": published.made,
+                "notes": list(built.notes),
+            }
+        },
+        observed=built.observed,
+        regime=regime,
+    )
+    full = built.source
+    if source is None and images is not None and not full.roots:
+        full = dataclasses.replace(full, roots=(images,))
+    is_plain = regime is not None or options.regime.text == "full"
+    return Subject(
+        source=full,
+        options=_with_shots(options, published),
+        decision=decision,
+        name=name if is_plain else f"{name}-{options.regime}",
+        notes=built.notes,
     )
 
 
-def default_name(chosen: Chosen, wanted: making.Options) -> str:
-    """A split's name, as in `plt-voc-missing:0.4`; the published name where it says all."""
-    if chosen.regime is not None or wanted.regime == "full":
-        return chosen.published.name
-    return f"{chosen.published.name}-{wanted.regime}"
+def _with_shots(options: Options, published: Published) -> Options:
+    return dataclasses.replace(
+        options,
+        long_tail=LongTail(),
+        many=contract.MANY,
+        few=contract.FEW,
+        shot_reference=published.reference,
+    )
 
 
-def _count(part: Part, kind: str) -> np.ndarray:
-    return (np.asarray(getattr(part, kind)) == 1).sum(axis=0, dtype=np.int64)
-
-
-def _rows(part: Part, rows: slice) -> Part:
-    """Some rows of a part, nothing copied."""
-    cut: dict[str, Any] = {}
-    for field in dataclasses.fields(part):
-        array = getattr(part, field.name)
-        cut[field.name] = None if array is None else array[rows]
-    return Part(**cut)
+def _check_fixed(name: str, fixed: Mapping[str, str], explicit: Collection[str]) -> None:
+    for argument, option in fixed.items():
+        if argument in explicit:
+            raise InputError(f"{option} cannot be used with {name}, which fixes it; leave it out.")

@@ -1,7 +1,7 @@
-"""What a split holds, counted: the values behind `benchkit show` and its drawing.
+"""Counts and rates of a split: the values behind `benchkit show` and its drawing.
 
-Label matrices may be sparse and too large to be dense; two sparse ones are compared where they
-store a label, others in blocks of rows.
+Label matrices may be sparse and too large to be dense. Two sparse matrices are compared at their
+stored labels, others in blocks of rows.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from typing import Any
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
-from benchkit.runs.records import SHOT_NAMES
 from benchkit.split.model import Split
 from splits import labels as matrices
-from splits import noise, regimes, statistics
+from splits import noise, statistics
 from splits.labels import Labels, SparseLabels
+from splits.shots import SHOT_NAMES
 
-_ENTRIES = 1 << 22  # of a label matrix, dense at a time
+_ENTRIES = 1 << 22  # entries of a label matrix that are dense at a time
 
 
 def summary(split: Split, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """Everything `show` knows, as plain JSON values.
+    """Everything that `benchkit show` prints, as JSON values.
 
     Args:
-        split: the split; its features are described, not looked at.
+        split: the split. Only the shape and type of its features are used.
         fingerprints: its fingerprints.
 
     Returns:
-        A dictionary that `docs/show.md` describes.
+        A dictionary, described in `docs/show.md`.
 
     Raises:
         BenchkitError: the long-tail report in the provenance is damaged.
     """
     train = split.parts["train"]
-    assert train.observed is not None  # `read` has checked
+    assert train.observed is not None  # checked by `read`
     cells = cross_counts(train.true, train.observed)
-    rates = regimes.observed_rates(train.true, train.observed)
+    rates = statistics.observed_rates(train.true, train.observed)
     per_image = {
         "true": cardinality_histogram(train.true),
         "observed": cardinality_histogram(train.observed),
@@ -55,7 +55,7 @@ def summary(split: Split, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         },
         "label_cardinality": _mean(per_image["true"]),
         "observed_cardinality": _mean(per_image["observed"]),
-        "cardinality": {what: counts.tolist() for what, counts in per_image.items()},
+        "cardinality": {kind: counts.tolist() for kind, counts in per_image.items()},
         "imbalance_ratio": _number(statistics.imbalance_ratio(split.train_count)),
         "rates": {
             name: _number(rates[name]) for name in ("observed", "positives_kept", "candidate_noise")
@@ -70,21 +70,21 @@ def summary(split: Split, fingerprints: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _estimates(observed: Labels, split: Split) -> dict[str, float]:
-    """What the observed labels say of their noise, by the law that the recipe names."""
-    by_class = "noise_by_class" in split.recipe["labels"].get("regime_options", {})
-    return noise.estimate(observed, regimes.parse(split.regime), by_class=by_class)
+    """Noise estimated from the observed labels alone."""
+    regime = split.regime
+    return noise.estimate(observed, regime, by_class=regime.by_class is not None)
 
 
 def cross_counts(first: Labels, second: Labels) -> np.ndarray:
-    """How often each pair of codes occurs in two label matrices of one shape.
+    """Count each pair of codes in two label matrices of one shape.
 
     Args:
         first: int8 [N, C], dense or sparse.
         second: the same shape.
 
     Returns:
-        int64 [C, 3, 3], indexed by the codes themselves: [c, 1, -1] is the number of images that
-        are positive for class c in the first matrix and unknown in the second.
+        int64 [C, 3, 3], indexed by the codes: [c, 1, -1] is the number of images that are positive
+        for class c in the first matrix and unknown in the second.
     """
     rows, classes = first.shape
     if isinstance(first, SparseLabels) and isinstance(second, SparseLabels):
@@ -102,7 +102,7 @@ def cross_counts(first: Labels, second: Labels) -> np.ndarray:
 
 
 def _sparse_counts(first: SparseLabels, second: SparseLabels) -> np.ndarray:
-    """`cross_counts` in time that grows with the labels stored."""
+    """`cross_counts` in time linear in the number of stored labels."""
     rows, classes = first.shape
     cells = np.zeros(classes * 16, np.int64)
     for _, columns, one, two in matrices.pairs(first, second):
@@ -113,45 +113,47 @@ def _sparse_counts(first: SparseLabels, second: SparseLabels) -> np.ndarray:
 
 
 def _by_code(cells: np.ndarray) -> np.ndarray:
-    """Counts of pairs of codes written as 0, 1, 3, by the codes themselves: [C, 3, 3]."""
-    kept = np.array([0, 1, 3])
-    return cells.reshape(-1, 4, 4)[:, kept][:, :, kept]
+    """Counts by pairs of 0, 1, 3, as counts by pairs of the codes 0, 1, -1: [C, 3, 3]."""
+    codes = np.array([0, 1, 3])
+    return cells.reshape(-1, 4, 4)[:, codes][:, :, codes]
 
 
 def cardinality_histogram(labels: Labels) -> np.ndarray:
-    """Number of images with 0, 1, 2, ... positives: int64, up to the largest number there is."""
+    """The number of images with 0, 1, 2, ... positives, int64 [largest number + 1]."""
     return np.bincount(np.diff(matrices.positives(labels).indptr))
 
 
 def conditional_cooccurrence(labels: Labels, classes: np.ndarray) -> np.ndarray:
-    """How often one class comes with another, P(j | i) = M_ij / M_ii.
+    """The conditional co-occurrence of classes.
 
-    M_ij is the number of images that are positive for both.
+        P(j | i) = M_ij / M_ii
+
+    M_ij is the number of images that are positive for both classes.
 
     Args:
         labels: int8 [N, C].
-        classes: the classes wanted, [K] column numbers.
+        classes: column numbers [K].
 
     Returns:
-        float64 [K, K]; NaN on the diagonal and in the rows of classes without a positive.
+        float64 [K, K], NaN on the diagonal and in the rows of classes without positives.
     """
-    chosen = matrices.positives(labels)[:, classes]
-    together = (chosen.T @ chosen).toarray().astype(np.float64)
-    counts = together.diagonal().copy()
-    np.fill_diagonal(together, np.nan)
+    positives = matrices.positives(labels)[:, classes]
+    cooccurrence = (positives.T @ positives).toarray().astype(np.float64)
+    counts = cooccurrence.diagonal().copy()
+    np.fill_diagonal(cooccurrence, np.nan)
     counts[counts == 0] = np.nan
-    return together / counts[:, None]
+    return cooccurrence / counts[:, None]
 
 
 def binned(histograms: Sequence[Sequence[int]], limit: int) -> list[tuple[str, list[int]]]:
-    """Histograms over 0, 1, 2, ... in at most `limit` common bins of equal width.
+    """Put histograms over 0, 1, 2, ... into at most `limit` common bins of equal width.
 
     Args:
         histograms: counts of the values 0, 1, 2, ...; lengths may differ.
-        limit: the most bins.
+        limit: the maximum number of bins.
 
     Returns:
-        (the bin's values as text, one count per histogram), from 0 upwards.
+        (the values of the bin as text, one count per histogram), in ascending order.
     """
     end = max(map(len, histograms))
     width = -(-end // limit)
@@ -164,9 +166,9 @@ def binned(histograms: Sequence[Sequence[int]], limit: int) -> list[tuple[str, l
 
 
 def _shares(cells: np.ndarray) -> dict[str, np.ndarray]:
-    """The entries of a table of codes [..., true, observed], cut into five shares of the whole.
+    """The shares of five kinds of entries in a table of counts [..., true, observed].
 
-    An observed label counts as false where the true one is known to be the opposite.
+    An observed label counts as false if the true one is known to be the opposite.
     """
     entries = cells.sum((-1, -2))
     false_positive, false_negative = cells[..., 0, 1], cells[..., 1, 0]
@@ -179,44 +181,44 @@ def _shares(cells: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    out = np.full(np.shape(whole), np.nan)
-    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+def _share(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    shares = np.full(np.shape(total), np.nan)
+    return np.divide(part, total, out=shares, where=np.asarray(total) > 0)
 
 
 def _classes(
-    split: Split, rates: regimes.Rates, shares: dict[str, np.ndarray], test_positives: np.ndarray
+    split: Split, rates: statistics.Rates, shares: dict[str, np.ndarray], test_positives: np.ndarray
 ) -> list[dict[str, Any]]:
     tail, entries = _tail(split), []
     for c, name in enumerate(split.class_names):
-        law = tail.get(name, {})
+        tail_counts = tail.get(name, {})
         entries.append(
             {
                 "name": name,
                 "shot": SHOT_NAMES[split.shot[c]],
-                "available": law.get("available"),
-                "target": law.get("target"),
+                "available": tail_counts.get("available"),
+                "target": tail_counts.get("target"),
                 "train": int(split.train_count[c]),
                 "observed": int(split.observed_count[c]),
                 "test": int(test_positives[c]),
                 "observed_rate": _number(rates["observed_by_class"][c]),
                 "positives_kept": _number(rates["positives_kept_by_class"][c]),
                 "candidate_noise": _number(rates["candidate_noise_by_class"][c]),
-                "shares": _plain({what: values[c] for what, values in shares.items()}),
+                "shares": _plain({kind: values[c] for kind, values in shares.items()}),
             }
         )
     return entries
 
 
 def _tail(split: Split) -> dict[str, dict[str, int]]:
-    """What the long tail had and wanted of each class, where the file reports it."""
+    """Class name -> available and target counts, from the long-tail report if there is one."""
     report = split.provenance.get("long_tail_report")
     if report is None:
         return {}
     try:
         _ = len(report["not_met"]), float(report["cooccurrence_drift"])
         return {
-            entry["name"]: {what: int(entry[what]) for what in ("available", "target")}
+            entry["name"]: {key: int(entry[key]) for key in ("available", "target")}
             for entry in report["classes"]
         }
     except (LookupError, TypeError, ValueError):

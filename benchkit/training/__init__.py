@@ -1,1 +1,1 @@
-"""The trainer: recipes, stacked runs, and the contract check of methods."""
+"""Training: recipes, inputs, epoch plans, stacked runs, the trainer, and the contract check."""

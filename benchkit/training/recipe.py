@@ -1,48 +1,59 @@
-"""Recipes as data: optimiser, schedule, epochs, batch, sampler, head. The method never sees one.
+"""Training recipes as data: optimiser, schedule, epochs, batch size, sampler and head.
 
-A recipe is part of a run's identity. `RECIPES` names the published ones; any field can be replaced
-on the command line or by a TOML file.
+A recipe is part of a run's identity; a method never sees it. `RECIPES` holds the named recipes, and
+the command line or a TOML file can replace any field. This module does not import torch, so that
+the command line can list recipes quickly.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from baselines.core.heads import Head, HiddenHead, LinearHead
+from benchkit.base import fields
 from benchkit.base.errors import BenchkitError
+from benchkit.base.fields import Field
 
-_LINEAR = ("linear-scaled", "linear")
+if TYPE_CHECKING:
+    from baselines.core.heads import Head
+
+LINEAR_HEADS = ("linear-scaled", "linear")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run is trained, whatever the method.
+    """How a run is trained, independent of the method.
+
+    Values are checked and converted to the type of their field, so `lr=1` and `lr=1.0` are equal
+    recipes.
 
     Attributes:
-        optimiser: adam, adamw or sgd (Nesterov off).
+        optimiser: `adam`, `adamw` or `sgd` (without Nesterov momentum).
         lr: the base learning rate.
-        momentum: of sgd; the first beta of adam stays 0.9.
-        weight_decay: L2 for adam and sgd, decoupled for adamw.
-        schedule: constant; cosine (to 0, per step); step (times `factor` at `milestones`).
-        milestones: epochs after which the rate is multiplied, as "5,7".
-        factor: of the step schedule.
-        warmup_steps: linear warm-up from `warmup_ratio` of the rate.
-        warmup_ratio: where the warm-up begins.
-        epochs: passes over the training set (or sampler lengths).
+        momentum: the momentum of sgd; adam and adamw keep beta_1 = 0.9.
+        weight_decay: L2 regularisation for adam and sgd, decoupled decay for adamw.
+        schedule: `constant`; `cosine` (per step, down to 0); `step` (multiply by `factor` after
+            each of `milestones`).
+        milestones: the epochs after which the step schedule multiplies the rate, such as "5,7".
+        factor: the multiplier of the step schedule.
+        warmup_steps: number of steps of linear warm-up, starting at `warmup_ratio` of the rate.
+        warmup_ratio: see `warmup_steps`.
+        epochs: passes over the training set (or over the sampler's epoch length).
         batch: images per step; the last partial batch of an epoch is dropped.
-        clip: greatest global L2 norm of a run's gradient; 0 for none.
-        sampler: method (what the method asks for), shuffle, or class-aware on observed labels.
-        head: linear-scaled, linear, or hidden:WIDTH for one hidden layer; see
+        clip: maximum global L2 norm of a run's gradient; 0 turns clipping off.
+        sampler: `method` (the method decides), `shuffle`, or `class-aware` on the observed labels.
+        head: `linear-scaled`, `linear`, or `hidden:WIDTH` for one hidden layer; see
             `baselines.core.heads`.
-        standardise: on or off: features minus the training mean over
-            the training standard deviation.
+        standardise: `on` subtracts the mean of the training features and divides by their standard
+            deviation; `off` leaves features as they are.
+
+    Raises:
+        BenchkitError: a value of the wrong type, out of range, or not among the choices.
     """
 
     optimiser: str = "adam"
@@ -62,16 +73,26 @@ class Recipe:
     standardise: str = "on"
 
     def __post_init__(self) -> None:
-        _check(self)
+        for name, value in _typed(vars(self), "recipe").items():
+            object.__setattr__(self, name, value)
 
     def rate_factor(self, epoch: int, step: int, steps: int, epochs: int | None = None) -> float:
-        """What the base rate is multiplied by at a step.
+        """The factor that multiplies the base learning rate at one step.
+
+        With t the number of steps done and T the number of steps of the stage:
+
+            constant    1
+            cosine      (1 + cos(pi t / T)) / 2
+            step        factor ^ (number of milestones before this epoch)
+
+        and during warm-up (t < W = `warmup_steps`) this is multiplied by
+        1 - (1 - t / W) (1 - `warmup_ratio`).
 
         Args:
-            epoch: from 1.
-            step: of the epoch, from 0.
-            steps: per epoch.
-            epochs: of the stage, where it has a number of its own.
+            epoch: the epoch of the stage, from 1.
+            step: the step of the epoch, from 0.
+            steps: steps per epoch.
+            epochs: the number of epochs of the stage; None takes the recipe's.
         """
         done = (epoch - 1) * steps + step
         value = 1.0
@@ -85,8 +106,10 @@ class Recipe:
         return value
 
     def make_head(self) -> Head:
-        """The head that methods without one of their own are given."""
-        if self.head in _LINEAR:
+        """The head of every method that does not bring its own."""
+        from baselines.core.heads import HiddenHead, LinearHead
+
+        if self.head in LINEAR_HEADS:
             return LinearHead(scaled=self.head == "linear-scaled")
         return HiddenHead(int(self.head.partition(":")[2]))
 
@@ -96,35 +119,86 @@ def milestones(text: str) -> list[int]:
     return [int(part) for part in text.split(",") if part.strip()]
 
 
-def _check(recipe: Recipe) -> None:
-    choices = {
-        "optimiser": ("adam", "adamw", "sgd"),
-        "schedule": ("constant", "cosine", "step"),
-        "sampler": ("method", "shuffle", "class-aware"),
-        "standardise": ("on", "off"),
-    }
-    for name, allowed in choices.items():
-        if getattr(recipe, name) not in allowed:
-            value = getattr(recipe, name)
-            raise BenchkitError(f"recipe {name}={value!r} is not one of {', '.join(allowed)}")
-    least = {"lr": 0.0, "weight_decay": 0.0, "warmup_steps": 0, "epochs": 1, "batch": 1, "clip": 0}
-    least |= {"momentum": 0.0, "factor": 0.0, "warmup_ratio": 0.0}
-    for name, low in least.items():
-        value = getattr(recipe, name)
-        if not (math.isfinite(value) and value >= low):
-            raise BenchkitError(f"recipe {name}={value} must be a finite number of at least {low}")
-    kind, _, width = recipe.head.partition(":")
-    hidden = kind == "hidden" and width.isdecimal() and int(width) > 0
-    if recipe.head not in _LINEAR and not hidden:
-        raise BenchkitError(
-            f"recipe head={recipe.head!r} is not {', '.join(_LINEAR)}, hidden:WIDTH"
-        )
-    try:
-        milestones(recipe.milestones)
-    except ValueError:
-        text = recipe.milestones
-        raise BenchkitError(f"recipe milestones={text!r} is not a list such as 5,7") from None
+# ----------------------------------------------------------------------------- checking
 
+_LIMITS: dict[str, dict[str, Any]] = {
+    "optimiser": {"choices": ("adam", "adamw", "sgd")},
+    "lr": {"low": 0.0},
+    "momentum": {"low": 0.0},
+    "weight_decay": {"low": 0.0},
+    "schedule": {"choices": ("constant", "cosine", "step")},
+    "factor": {"low": 0.0},
+    "warmup_steps": {"low": 0},
+    "warmup_ratio": {"low": 0.0},
+    "epochs": {"low": 1},
+    "batch": {"low": 1},
+    "clip": {"low": 0.0},
+    "sampler": {"choices": ("method", "shuffle", "class-aware")},
+    "standardise": {"choices": ("on", "off")},
+}
+FIELDS: tuple[Field, ...] = tuple(
+    Field(field.name, field.default, **_LIMITS.get(field.name, {}))
+    for field in dataclasses.fields(Recipe)
+)
+"""Every field of `Recipe` with its type, range and choices."""
+
+
+def _typed(values: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Some fields of a recipe, converted and checked; `owner` starts every message."""
+    typed = fields.parse(FIELDS, values, owner)
+    head = typed.get("head", LINEAR_HEADS[0])
+    if head not in LINEAR_HEADS:
+        kind, _, width = head.partition(":")
+        if kind != "hidden" or not width.isdecimal() or int(width) == 0:
+            raise BenchkitError(
+                f"{owner}: head={head!r} is not one of {', '.join(LINEAR_HEADS)}, hidden:WIDTH"
+            )
+    try:
+        milestones(typed.get("milestones", ""))
+    except ValueError:
+        text = typed["milestones"]
+        raise BenchkitError(
+            f"{owner}: milestones={text!r} is not a list of epochs such as 5,7"
+        ) from None
+    return typed
+
+
+# ----------------------------------------------------------------------------- versioned defaults
+
+# A run id covers only the fields that depart from DEFAULTS[DEFAULTS_VERSION], so these values never
+# change. A field that is added to `Recipe` later is added here, to every version, with the value
+# that reproduces the behaviour from before it existed; existing ids then stay as they are. New
+# default values for existing fields need a new version.
+DEFAULTS_VERSION = "1"
+DEFAULTS: dict[str, Recipe] = {
+    "1": Recipe(
+        optimiser="adam",
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=1e-4,
+        schedule="cosine",
+        milestones="",
+        factor=0.1,
+        warmup_steps=0,
+        warmup_ratio=1.0 / 3.0,
+        epochs=20,
+        batch=32,
+        clip=0.0,
+        sampler="method",
+        head="linear-scaled",
+        standardise="on",
+    ),
+}
+
+
+def departures(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe that differ from `DEFAULTS[DEFAULTS_VERSION]`, by name."""
+    default = dataclasses.asdict(DEFAULTS[DEFAULTS_VERSION])
+    values = dataclasses.asdict(recipe)
+    return {name: value for name, value in values.items() if value != default[name]}
+
+
+# ----------------------------------------------------------------------------- named recipes
 
 RECIPES: dict[str, tuple[str, Recipe]] = {
     "features": ("a linear head on frozen features, Adam, cosine to zero over 20 epochs", Recipe()),
@@ -145,58 +219,51 @@ RECIPES: dict[str, tuple[str, Recipe]] = {
         Recipe(weight_decay=0.0, schedule="constant", epochs=25, batch=16),
     ),
     "ndlp": (
-        "what the released NDLP loop does: SGD at a constant rate for 10 epochs",
+        "the released NDLP training loop: SGD at a constant rate for 10 epochs",
         Recipe(optimiser="sgd", lr=0.02, schedule="constant", epochs=10),
     ),
     "comic": (
-        "the released COMIC schedule: Adam for 40 epochs, rates that step part by part",
+        "the released COMIC schedule: Adam for 40 epochs, with a step schedule for each branch",
         Recipe(schedule="constant", epochs=40),
     ),
 }
+"""Name -> (one line of description, recipe)."""
 
 
-def parse(words: Iterable[str]) -> Recipe:
-    """A recipe from the words of `--recipe`: names, TOML files, and key=value, left to right."""
+def parse(arguments: Iterable[str | Mapping[str, Any]]) -> Recipe:
+    """Build a recipe from the arguments of `--recipe`, applied from left to right.
+
+    Args:
+        arguments: names of `RECIPES`, paths of TOML files (ending in `.toml`), `FIELD=VALUE`, and
+            mappings of fields to values. A name replaces everything before it, any other argument
+            replaces some fields.
+
+    Raises:
+        BenchkitError: an unknown recipe or field (with the nearest known name), an invalid value,
+            or a file that cannot be read.
+    """
     recipe = Recipe()
-    for word in words:
-        if "=" in word:
-            name, _, text = word.partition("=")
-            recipe = _replace(recipe, {name: text}, "recipe")
-        elif word.endswith(".toml"):
-            recipe = _replace(recipe, _read(Path(word)), word)
-        elif word in RECIPES:
-            recipe = RECIPES[word][1]
+    for argument in arguments:
+        if isinstance(argument, Mapping):
+            recipe = dataclasses.replace(recipe, **_typed(argument, "recipe"))
+        elif "=" in argument:
+            name, value = fields.assignment(argument, "--recipe", "epochs=20")
+            recipe = dataclasses.replace(recipe, **_typed({name: value}, "recipe"))
+        elif argument.endswith(".toml"):
+            values = _typed(_read_toml(Path(argument)), f"recipe {argument}")
+            recipe = dataclasses.replace(recipe, **values)
+        elif argument in RECIPES:
+            recipe = RECIPES[argument][1]
         else:
-            near = difflib.get_close_matches(word, RECIPES, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(RECIPES)}"
-            raise BenchkitError(f"there is no recipe '{word}'; {hint}")
+            hint = fields.nearest(argument, RECIPES)
+            raise BenchkitError(f"there is no recipe '{argument}'; {hint}")
     return recipe
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchkitError(f"recipe {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BenchkitError(f"recipe {path} is not TOML: {error}") from None
-
-
-def _replace(recipe: Recipe, values: dict[str, Any], where: str) -> Recipe:
-    fields = {f.name: f for f in dataclasses.fields(Recipe)}
-    typed = {}
-    for name, value in values.items():
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"fields: {', '.join(fields)}"
-            raise BenchkitError(f"{where} has no field '{name}'; {hint}")
-        kind: type = type(fields[name].default)
-        try:
-            typed[name] = kind(value)
-            # A TOML value that the type would silently bend: 5.7 epochs, a batch of true.
-            if not isinstance(value, str) and (typed[name] != value or isinstance(value, bool)):
-                raise ValueError
-        except (TypeError, ValueError, OverflowError):
-            text = f"{where} {name}={value!r} is not a value of type {kind.__name__}"
-            raise BenchkitError(text) from None
-    return dataclasses.replace(recipe, **typed)
+        raise BenchkitError(f"recipe {path} is not valid TOML: {error}") from None

@@ -1,16 +1,18 @@
 """R runs as one program: parameters, state and memory with a leading axis of runs.
 
-What was measured (two CPU cores, D = 2048, C = 80, batch 32, Adam, 16 runs): the method's step
-under `torch.func.vmap`, the losses summed and differentiated once by ordinary autograd, and
-torch's fused optimisers on the stacked leaves, take 0.34 to 0.56 ms per run and step against 0.6
-to 0.95 ms for runs one after another: 2.4 to 3.0 times the throughput through the trainer.
-Summing is exact: run r's loss depends on run r's leaves only, so each leaf slice receives its own
-gradient. Optimisers of the Adam and SGD families are elementwise, so one optimiser on stacked
-leaves is R optimisers. Non-fused optimisers (1.0 to 1.5 ms) and weights stored [outputs, inputs]
-(0.75 ms; every gradient is copied once more) lost what stacking gains. `benchmarks/stacked.py`
-repeats the measurement.
+The method's step runs under `torch.func.vmap`; the losses of all runs are summed and differentiated
+once by ordinary autograd; one fused torch optimiser updates the stacked leaves. Both are exact: the
+loss of run r depends only on the leaves of run r, so every slice receives its own gradient, and
+the optimisers of the Adam and SGD families are elementwise, so one optimiser on stacked leaves is R
+optimisers.
 
-A single run takes the same path without vmap, which spares it the dispatch.
+Measured on two CPU cores with D = 2048, C = 80, batch 32, Adam and 16 runs: 0.34 to 0.56 ms per
+run and step, against 0.6 to 0.95 ms for one run after another; the throughput of the trainer is
+2.4 to 3.0 times as high. Non-fused optimisers (1.0 to 1.5 ms) and weights stored as [outputs,
+inputs] (0.75 ms, because every gradient is copied once more) lose this gain.
+`benchmarks/stacked.py` repeats the measurement.
+
+A single run takes the same path without vmap, to avoid its overhead.
 """
 
 from __future__ import annotations
@@ -22,28 +24,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, Clock, Method, Run, Step
+from baselines.core import Batch, Clock, Method, Run, Setup, Step
 from baselines.core.contract import last_write
 from benchkit.base.draw import Draw, signed
 
 Parts = dict[str, Tensor]
 
 
-def _join(parts: Sequence[Parts], stacked: bool) -> Parts:
-    if not stacked:
-        return dict(parts[0])
-    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
-
-
 @dataclass
 class Stack:
-    """The tensors of R runs and the method's step over all of them.
+    """The tensors of R runs, and the method's step over all of them.
 
     Attributes:
-        methods: one per run; equal but for their seeds and float hyperparameters.
+        methods: one per run; equal except for float hyperparameters.
         seeds: int64 [R].
-        stacked: whether tensors carry the leading axis (R > 1).
-        params, state, memory, constants: as in `baselines.core.contract.Setup`.
+        stacked: whether tensors have the leading axis of runs (R > 1).
+        params: as in `baselines.core.Setup`, as are `state`, `memory` and `constants`.
+        state: see `params`.
+        memory: see `params`.
+        constants: see `params`.
+        floats: the float hyperparameters in which the runs differ, float32 [R] each.
     """
 
     methods: list[Method]
@@ -56,8 +56,8 @@ class Stack:
     floats: Parts = field(default_factory=dict)
 
     @classmethod
-    def of(cls, methods: list[Method], seeds: Sequence[int], setups: Sequence[Run]) -> Stack:
-        """Join the setups of R runs; every tensor must have the same shape in all of them."""
+    def of(cls, methods: list[Method], seeds: Sequence[int], setups: Sequence[Setup]) -> Stack:
+        """Stack the setups of R runs; a tensor must have the same shape in all of them."""
         stacked = len(methods) > 1
         device = next(iter(setups[0].params.values())).device
         return cls(
@@ -74,36 +74,68 @@ class Stack:
     def __len__(self) -> int:
         return len(self.methods)
 
+    # ------------------------------------------------------------------------- single runs
+
     def run(self, index: int) -> Run:
-        """Views of one run's tensors, detached; writing into them writes into the stack."""
+        """Detached views of one run's tensors; writing into them writes into the stack."""
         parts = [self.params, self.state, self.memory, self.constants]
         if not self.stacked:
             return Run(*({k: v.detach() for k, v in part.items()} for part in parts))
         return Run(*({k: v.detach()[index] for k, v in part.items()} for part in parts))
 
+    def snapshot(self, index: int) -> Run:
+        """Copies of one run's parameters, state and constants; without its memory."""
+        run = self.run(index)
+        empty: Parts = {}
+        parts = (run.params, run.state, empty, run.constants)
+        return Run(*({k: v.clone() for k, v in part.items()} for part in parts))
+
     def write(self, index: int, run: Run) -> None:
-        """Copy a run's state and memory back where a hook replaced them."""
-        for mine, theirs in ((self.state, run.state), (self.memory, run.memory)):
-            for name, value in theirs.items():
-                target = mine[name][index] if self.stacked else mine[name]
+        """Copy the state and memory that a hook returned into the stack, where they are new."""
+        for own, returned in ((self.state, run.state), (self.memory, run.memory)):
+            for name, value in returned.items():
+                target = own[name][index] if self.stacked else own[name]
                 if value.data_ptr() != target.data_ptr():
                     target.copy_(value)
 
+    def restart(self, prefixes: tuple[str, ...], setups: Sequence[Setup]) -> None:
+        """Overwrite the parameters with one of the prefixes by those of new setups."""
+        with torch.no_grad():
+            for name, tensor in self.params.items():
+                if name.startswith(prefixes):
+                    fresh = [setup.params[name] for setup in setups]
+                    tensor.copy_(torch.stack(fresh) if self.stacked else fresh[0])
+
+    # ------------------------------------------------------------------------- one step
+
     def step(self, clock: Clock, rows: Tensor, features: Tensor, observed: Tensor) -> Step:
-        """One step of every run: [R, B, ...] in, losses [R] out (no leading axis if alone)."""
-        one = self._one(clock)
-        run = (self.params, self.state, self.memory, self.constants, self.floats)
+        """Call the method's step for all runs.
+
+        Args:
+            clock: the moment.
+            rows: int64 [R, B].
+            features: float32 [R, B, D].
+            observed: int8 [R, B, C].
+
+        Returns:
+            The step, with losses [R] and the axis R on every other tensor. Repeated rows of a
+            batch have equal memory values (see `last_write`).
+
+        A run alone has no axis R, neither in the arguments nor in the result.
+        """
+        one_run = self._step_of_one_run(clock)
+        tensors = (self.params, self.state, self.memory, self.constants, self.floats)
         if not self.stacked:
-            out = one(*run, self.seeds[0], rows, features, observed)
+            out = one_run(*tensors, self.seeds[0], rows, features, observed)
         else:
-            out = torch.func.vmap(one)(*run, self.seeds, rows, features, observed)
+            out = torch.func.vmap(one_run)(*tensors, self.seeds, rows, features, observed)
         loss, state, memory, corrected = out
         return Step(loss, state, memory, corrected.get("corrected"))
 
-    def _one(self, clock: Clock) -> Callable[..., tuple[Tensor, Parts, Parts, Parts]]:
+    def _step_of_one_run(self, clock: Clock) -> Callable[..., tuple[Tensor, Parts, Parts, Parts]]:
         first = self.methods[0]
 
-        def one(
+        def step(
             params: Parts,
             state: Parts,
             memory: Parts,
@@ -120,14 +152,14 @@ class Stack:
             out = method.step(run, Batch(rows, features, observed), clock, draw)
             new_state = {name: value.detach() for name, value in out.state.items()}
             new_rows = {n: last_write(rows, v.detach()) for n, v in out.memory.items()}
-            # vmap returns tensors only, so an absent mask is an absent entry.
+            # vmap returns only tensors, so a missing mask becomes a missing entry.
             corrected = {} if out.corrected is None else {"corrected": out.corrected}
             return out.loss, new_state, new_rows, corrected
 
-        return one
+        return step
 
     def apply(self, step: Step, rows: Tensor) -> None:
-        """Write a step's state and memory back."""
+        """Write the state and memory of a step into the stack."""
         self.state.update(step.state)
         for name, values in step.memory.items():
             if self.stacked:
@@ -137,8 +169,14 @@ class Stack:
                 self.memory[name][rows] = values.to(self.memory[name].dtype)
 
 
+def _join(parts: Sequence[Parts], stacked: bool) -> Parts:
+    if not stacked:
+        return dict(parts[0])
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+
 def _differing_floats(methods: list[Method], device: torch.device) -> Parts:
-    """Float hyperparameters in which the runs differ, one tensor [R] each."""
+    """The float hyperparameters in which the runs differ, one tensor [R] each."""
     first: dict[str, Any] = vars(methods[0].hyper)
     result = {}
     for name, value in first.items():
@@ -149,6 +187,9 @@ def _differing_floats(methods: list[Method], device: torch.device) -> Parts:
 
 
 def structure(method: Method) -> tuple[Any, ...]:
-    """What two methods must share to be stacked: everything but float hyperparameters."""
+    """A key that is equal for methods that can be stacked.
+
+    It holds the class, the head, and every hyperparameter that is not a float.
+    """
     fixed = {k: v for k, v in vars(method.hyper).items() if not isinstance(v, float)}
     return (type(method), tuple(sorted(fixed.items())), method.head)

@@ -1,73 +1,31 @@
-"""The one trainer: a stack of runs through stages, epochs and steps, under one recipe.
+"""The trainer: a stack of runs through stages, epochs and steps, under one recipe.
 
-It knows parameters, gradients, rows and rates, and nothing of losses; the method knows the rest.
-The same step would train an image model: features are whatever the first axis of the training set
-indexes. Selection is the last epoch, or the best one on the validation part; the best on the test
-part exists under a name that says `oracle`.
+`train` is the loop. It knows parameters, gradients, rows and learning rates; losses belong to the
+method. The epoch that a result keeps is the last one, or the one with the best score of a function
+that the caller provides.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.core import (
-    ClassAware,
-    Clock,
-    LabelTable,
-    Method,
-    Oracle,
-    Problem,
-    Rate,
-    Run,
-    Setup,
-    Stage,
-)
-from baselines.core.sampling import class_aware
+from baselines.core import Clock, Method, Problem, Run, Setup
 from benchkit.base.draw import Draw
+from benchkit.training import plan
+from benchkit.training.inputs import TrainingSet
+from benchkit.training.optimiser import clip_gradients, make_optimiser, set_rates
 from benchkit.training.recipe import Recipe
 from benchkit.training.stack import Stack
+from splits.shots import SHOT_NAMES
 
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What all runs of one split share.
-
-    Attributes:
-        features: float32 [N, V, D], standardised already where the recipe says so.
-        observed: [N, C]; a step makes the rows of its batch dense.
-        true: [N, C]; the trainer counts corrections with it, methods reach it as an oracle.
-        regime: the kind of labels.
-        noise_rate: how often a negative is a candidate: rho, or 1 - r under PAL(r); else None.
-        shot: [C], 0 many, 1 medium, 2 few.
-        class_embeddings: [C, E] or None.
-    """
-
-    features: Tensor
-    observed: LabelTable
-    true: LabelTable
-    regime: str
-    shot: Tensor
-    noise_rate: float | None = None
-    class_embeddings: Tensor | None = None
-
-    def oracle_values(self) -> dict[str, Any]:
-        """The truths that a method may ask for by name."""
-        counts = self.true.count(1).float()
-        values: dict[str, Any] = {
-            "true_labels": self.true,
-            "true_counts": counts,
-            "expected_positives": float(counts.sum() / len(self.true)),
-        }
-        if self.noise_rate is not None:
-            values["noise_rate"] = self.noise_rate
-        return values
+Score = Callable[[Method, Run], float | None]
 
 
 @dataclass
@@ -75,11 +33,11 @@ class Trained:
     """One run after training.
 
     Attributes:
-        method: with its hyperparameters.
-        run: parameters, state and constants at the selected epoch.
+        method: the method with its hyperparameters.
+        run: parameters, state and constants after the selected epoch.
         curve: one entry per epoch: loss, validation mAP, corrections.
-        selected_epoch: counted over all stages from 1.
-        failure: why the run has no result, or None.
+        selected_epoch: the selected epoch, counted over all stages from 1.
+        failure: the reason why the run has no result, or None.
     """
 
     method: Method
@@ -87,9 +45,6 @@ class Trained:
     curve: list[dict[str, Any]] = field(default_factory=list)
     selected_epoch: int = 0
     failure: str | None = None
-
-
-Score = Callable[[Method, Run], float | None]
 
 
 def train(
@@ -105,288 +60,221 @@ def train(
     """Train R runs as one program.
 
     Args:
-        methods: one per run, alike but for float hyperparameters.
+        methods: one per run, equal except for float hyperparameters.
         seeds: one per run.
-        data: the training set, on the device where training happens.
-        recipe: the same for all runs.
-        score: called after every epoch with (method, run); higher is better.
-        keep_best: select the epoch of the last stage with the best score, not the last one.
+        data: the training set, on the device of training.
+        recipe: the recipe of all runs.
+        score: called after every epoch with (method, run); higher is better, None is no score.
+        keep_best: select the epoch with the best score in the last stage, not the last epoch.
         tick: called after every epoch.
 
     Returns:
-        One result per run, in order. A run whose loss is not finite ends as a failure and leaves
-        the runs beside it untouched.
+        One result per run, in order. A run whose loss is not finite ends as a failure; the other
+        runs are not affected.
+
+    Raises:
+        ValueError: the runs cannot be stacked because their epochs differ in length.
     """
-    return _Training(methods, seeds, data, recipe, score, keep_best, tick).train()
-
-
-class _Training:
-    def __init__(
-        self,
-        methods: list[Method],
-        seeds: list[int],
-        data: TrainingSet,
-        recipe: Recipe,
-        score: Score | None,
-        keep_best: bool,
-        tick: Callable[[], None],
-    ) -> None:
-        self.data, self.recipe, self.score, self.keep_best = data, recipe, score, keep_best
-        self.tick, self.methods, self.seeds = tick, methods, seeds
-        self.device = data.features.device
-        values = data.oracle_values()
-        self.problems = [
-            Problem(
-                labels=data.observed,
-                feature_dim=data.features.shape[-1],
-                regime=data.regime,
-                epochs=recipe.epochs,
-                oracle=Oracle(values, method.oracle()),
-                class_embeddings=data.class_embeddings,
-            )
-            for method in methods
-        ]
-        setups = [self._setup(index, 0) for index in range(len(methods))]
-        self.stack = Stack.of(methods, seeds, setups)
-        self.results = [Trained(method, Setup({})) for method in methods]
-        self.best = [-math.inf] * len(methods)
-        self.epochs_done = 0
-        # One long table [N * V, D], so that a step gathers whole rows.
-        self.table = data.features.reshape(-1, data.features.shape[-1])
-        self.views = data.features.shape[1]
-
-    def _setup(self, index: int, stage: int) -> Setup:
-        draw = Draw(self.seeds[index]).at(stage, 0)
-        setup = self.methods[index].setup(self.problems[index], draw)
-        parts = (setup.params, setup.state, setup.memory, setup.constants)
-        return Setup(*({k: v.detach().to(self.device) for k, v in part.items()} for part in parts))
-
-    def train(self) -> list[Trained]:
-        for number, stage in enumerate(self.methods[0].stages()):
-            self._restart(number, stage)
-            self._forget_best()
-            self._train_stage(number, stage)
-        for index, result in enumerate(self.results):
-            if not self.keep_best or not result.run.params:
-                result.run = self._snapshot(index)
-                result.selected_epoch = self.epochs_done
-        return self.results
-
-    # -------------------------------------------------------------------- stages and epochs
-
-    def _restart(self, number: int, stage: Stage) -> None:
-        if not stage.restart:
-            return
-        fresh = [self._setup(index, number).params for index in range(len(self.methods))]
-        for name, tensor in self.stack.params.items():
-            if name.startswith(stage.restart):
-                new = [parts[name] for parts in fresh]
-                with torch.no_grad():
-                    tensor.copy_(torch.stack(new) if self.stack.stacked else new[0])
-
-    def _forget_best(self) -> None:
-        """Select among the epochs of the last stage: before it, a run is not what its method is."""
-        self.best = [-math.inf] * len(self.methods)
-        for result in self.results:
-            result.run, result.selected_epoch = Setup({}), 0
-
-    def _train_stage(self, number: int, stage: Stage) -> None:
-        first = self.methods[0]
-        epochs = stage.epochs or self.recipe.epochs
-        lengths = {
-            self._length(method, problem, number)
-            for method, problem in zip(self.methods, self.problems, strict=True)
-        }
-        if len(lengths) > 1:
-            raise ValueError(f"stacked runs visit {sorted(lengths)} rows an epoch; they must agree")
-        length = lengths.pop()
-        batch = min(self.recipe.batch, length)
-        steps = length // batch
-        optimiser, rates = self._optimiser(stage, first.rates())
+    problems = data.problems(methods, recipe.epochs)
+    stack = Stack.of(methods, seeds, _setups(methods, problems, seeds, 0, data))
+    results = [Trained(method, Setup({})) for method in methods]
+    best = [-math.inf] * len(methods)
+    stages, epochs_done = methods[0].stages(), 0
+    for stage_number, stage in enumerate(stages):
+        if stage.restart:
+            stack.restart(stage.restart, _setups(methods, problems, seeds, stage_number, data))
+        length = plan.epoch_length(methods, problems, stage_number, recipe.sampler)
+        batch = min(recipe.batch, length)
+        epochs, steps = stage.epochs or recipe.epochs, length // batch
+        optimiser = make_optimiser(stack.params, stage.train, methods[0].rates(), recipe)
         for epoch in range(1, epochs + 1):
-            clock = Clock(number, epoch, epochs, 0, steps)
-            rows = self._plan(clock, steps, batch)
-            losses, corrections = self._epoch(clock, rows, optimiser, rates)
-            self.epochs_done += 1
-            self._close_epoch(stage, losses / steps, corrections)
-            self.tick()
-
-    def _length(self, method: Method, problem: Problem, number: int) -> int:
-        if self.recipe.sampler != "method":
-            return problem.num_images
-        return method.epoch_length(problem, number)
-
-    def _plan(self, clock: Clock, steps: int, batch: int) -> Tensor:
-        """The table rows of an epoch, int64 [steps, R, B], or [steps, B] for a run alone."""
-        plans = []
-        for index, (method, problem) in enumerate(zip(self.methods, self.problems, strict=True)):
-            draw = Draw(self.seeds[index], self.device).at(clock.stage, clock.epoch)
-            with torch.no_grad():
-                run = self.stack.run(index)
-                features = self.data.features[:, 0]
-                changed = method.epoch_start(run, problem, features, clock, draw)
-                self.stack.write(index, changed)
-                wanted = self._sampling(method, self.stack.run(index), problem, clock)
-            plans.append(self._rows(index, wanted, clock, steps * batch).reshape(steps, batch))
-        joined = torch.stack(plans, 1) if self.stack.stacked else plans[0]
-        return joined.to(self.device)
-
-    def _sampling(self, method: Method, run: Run, problem: Problem, clock: Clock) -> Any:
-        if self.recipe.sampler == "shuffle":
-            return None
-        if self.recipe.sampler == "class-aware":
-            return ClassAware(self.data.observed)
-        return method.sampling(run, problem, clock)
-
-    def _rows(self, index: int, wanted: Any, clock: Clock, count: int) -> Tensor:
-        if isinstance(wanted, ClassAware) and bool(wanted.sizes().any()):
-            visits = -(-count // wanted.per_class)
-            start = (clock.epoch - 1) * visits * wanted.per_class
-            # Keyed by run and stage, not by epoch: the class-aware sequence goes on.
-            draw = Draw(self.seeds[index]).at(clock.stage, 0)
-            return class_aware(wanted.lists, wanted.per_class, start, count, draw, wanted.codes)
-        draw = Draw(self.seeds[index]).at(clock.stage, clock.epoch)
-        n = len(self.data.observed)
-        passes = -(-count // n)
-        return torch.cat([draw.permutation(f"shuffle/{k}", n) for k in range(passes)])[:count]
-
-    def _epoch(
-        self, clock: Clock, rows: Tensor, optimiser: torch.optim.Optimizer, rates: list[Rate]
-    ) -> tuple[Tensor, Tensor | None]:
-        total = torch.zeros(len(self.stack), device=self.device)
-        corrections: Tensor | None = None
-        for step in range(clock.steps):
-            moment = Clock(clock.stage, clock.epoch, clock.epochs, step, clock.steps)
-            self._set_rates(optimiser, rates, moment)
-            picked = rows[step]
-            features, observed = self._gather(picked, moment)
-            out = self.stack.step(moment, picked, features, observed)
-            optimiser.zero_grad(set_to_none=True)
-            out.loss.sum().backward()
-            if self.recipe.clip:
-                self._clip()
-            optimiser.step()
-            self.stack.apply(out, picked)
-            total += out.loss.detach().reshape(-1)
-            if out.corrected is not None:
-                counted = self._count_corrections(out.corrected, picked, observed)
-                corrections = counted if corrections is None else corrections + counted
-        return total, corrections
-
-    def _gather(self, rows: Tensor, clock: Clock) -> tuple[Tensor, Tensor]:
-        flat = rows.reshape(-1)
-        place = flat
-        if self.views > 1:
-            view = self._view(rows, clock)
-            place = flat * self.views + view.reshape(-1)
-        features = self.table.index_select(0, place)
-        observed = self.data.observed.rows(flat)
-        return features.reshape(*rows.shape, -1), observed.reshape(*rows.shape, -1)
-
-    def _view(self, rows: Tensor, clock: Clock) -> Tensor:
-        """One of the V views for each image, keyed by run, epoch and row."""
-        draws = [Draw(seed, self.device).at(clock.stage, clock.epoch) for seed in self.seeds]
-        each = rows if self.stack.stacked else rows[None]
-        picked = [
-            (draw.row_uniform("view", r, 1)[:, 0] * self.views).long()
-            for draw, r in zip(draws, each, strict=True)
-        ]
-        return torch.stack(picked)
-
-    # -------------------------------------------------------------------- optimiser
-
-    def _optimiser(
-        self, stage: Stage, rates: dict[str, Rate]
-    ) -> tuple[torch.optim.Optimizer, list[Rate]]:
-        groups: dict[Rate, list[Tensor]] = {}
-        for name, tensor in self.stack.params.items():
-            learns = not stage.train or name.startswith(stage.train)
-            tensor.requires_grad_(learns)
-            tensor.grad = None  # of the stage before: a frozen parameter has no part in clipping
-            if learns:
-                rate = next((r for p, r in rates.items() if name.startswith(p)), Rate())
-                groups.setdefault(rate, []).append(tensor)
-        decay = self.recipe.weight_decay
-        listed = [
-            {"params": tensors, "weight_decay": decay if rate.decay else 0.0}
-            for rate, tensors in groups.items()
-        ]
-        lr, kind = self.recipe.lr, self.recipe.optimiser
-        if kind == "sgd":
-            momentum = self.recipe.momentum
-            return torch.optim.SGD(listed, lr=lr, momentum=momentum, fused=True), list(groups)
-        adam = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
-        return adam(listed, lr=lr, fused=True), list(groups)
-
-    def _set_rates(self, optimiser: torch.optim.Optimizer, rates: list[Rate], clock: Clock) -> None:
-        shared = self.recipe.rate_factor(clock.epoch, clock.step, clock.steps, clock.epochs)
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            factor = shared
-            if rate.step_every is not None:
-                factor = rate.step_factor ** (clock.epoch // rate.step_every)
-            group["lr"] = self.recipe.lr * rate.multiplier * factor
-
-    def _clip(self) -> None:
-        """Scale each run's gradient to a global L2 norm of at most `clip`."""
-        gradients = [p.grad for p in self.stack.params.values() if p.grad is not None]
-        runs = len(self.stack)
-        norm = torch.stack([g.reshape(runs, -1).pow(2).sum(1) for g in gradients]).sum(0).sqrt()
-        scale = (self.recipe.clip / (norm + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            # In place on the gradient itself: of one that is not contiguous, reshape is a copy.
-            axes = [1] * (gradient.dim() - 1)
-            gradient.mul_(scale.reshape(runs, *axes) if self.stack.stacked else scale[0])
-
-    # -------------------------------------------------------------------- results
-
-    def _count_corrections(self, corrected: Tensor, rows: Tensor, observed: Tensor) -> Tensor:
-        """Right and wrong corrections per shot group, int64 [R, 3, 2].
-
-        A correction of an unknown label says "positive" and is right where the truth is; one of a
-        candidate says "negative".
-        """
-        truth = self.data.true.rows(rows.reshape(-1)).reshape(corrected.shape)
-        right = torch.where(observed == 1, truth == 0, truth == 1)
-        known = corrected & (truth >= 0)
-        per_class = torch.stack([known & right, known & ~right], -1).flatten(-2)
-        sums = per_class.reshape(len(self.stack), -1, *truth.shape[-1:], 2).sum(1)  # [R, C, 2]
-        groups = [sums[:, self.data.shot == group].sum(1) for group in (0, 1, 2)]
-        return torch.stack(groups, 1)
-
-    def _close_epoch(self, stage: Stage, losses: Tensor, corrections: Tensor | None) -> None:
-        values = losses.tolist()
-        counted = None if corrections is None else corrections.tolist()
-        for index, result in enumerate(self.results):
-            if result.failure is not None:
-                continue
-            entry: dict[str, Any] = {"epoch": self.epochs_done, "stage": stage.name}
-            entry["loss"] = values[index]
-            if not math.isfinite(values[index]):
-                result.failure = f"the loss is not finite in epoch {self.epochs_done}"
-                continue
-            if counted is not None:
-                names = ("many", "medium", "few")
-                entry["corrections"] = {
-                    name: {"right": pair[0], "wrong": pair[1]}
-                    for name, pair in zip(names, counted[index], strict=True)
-                }
-            if self.score is not None:
-                entry["val_map"] = value = self.score(result.method, self.stack.run(index))
-                if self.keep_best and value is not None and value > self.best[index]:
-                    self.best[index] = value
-                    result.run, result.selected_epoch = self._snapshot(index), self.epochs_done
-            result.curve.append(entry)
-
-    def _snapshot(self, index: int) -> Run:
-        """A run's tensors apart from its memory, copied."""
-        run = self.stack.run(index)
-        empty: dict[str, Tensor] = {}
-        parts = (run.params, run.state, empty, run.constants)
-        return Run(*({k: v.clone() for k, v in part.items()} for part in parts))
+            clock = Clock(stage_number, epoch, epochs, 0, steps)
+            _start_epoch(stack, problems, seeds, data, clock)
+            epoch_rows = _epoch_rows(stack, problems, seeds, data, recipe, clock, batch)
+            losses = torch.zeros(len(stack), device=data.features.device)
+            corrections: Tensor | None = None
+            for step, rows in enumerate(epoch_rows):
+                now = replace(clock, step=step)
+                views = plan.views(rows, data.num_views, now, seeds)
+                features, observed = data.gather(rows, views)
+                out = stack.step(now, rows, features, observed)
+                optimiser.zero_grad(set_to_none=True)
+                out.loss.sum().backward()
+                if recipe.clip:
+                    clip_gradients(stack.params.values(), recipe.clip, len(stack))
+                set_rates(optimiser, recipe, now)
+                optimiser.step()
+                stack.apply(out, rows)
+                losses += out.loss.detach().reshape(-1)
+                if out.corrected is not None:
+                    counts = count_corrections(out.corrected, rows, observed, data)
+                    corrections = counts if corrections is None else corrections + counts
+            epochs_done += 1
+            entry = {"epoch": epochs_done, "stage": stage.name}
+            _extend_curves(results, entry, losses / steps, corrections, stack, score)
+            if keep_best and stage_number == len(stages) - 1:
+                _keep_best(results, best, stack)
+            tick()
+    for index, result in enumerate(results):
+        if best[index] == -math.inf:  # nothing was selected
+            result.run, result.selected_epoch = stack.snapshot(index), epochs_done
+    return results
 
 
 @torch.no_grad()
 def scores(method: Method, run: Run, features: Tensor, rows: int = 8192) -> np.ndarray:
-    """Evaluation logits, float32 [N, C], in blocks of rows so that large sets fit."""
+    """The evaluation logits of a run.
+
+    Args:
+        method: the method.
+        run: its run.
+        features: float32 [N, D].
+        rows: rows per block, to limit the memory of intermediate results.
+
+    Returns:
+        float32 [N, C].
+    """
     blocks = [method.logits(run, block) for block in features.split(rows)]
     return torch.cat(blocks).float().cpu().numpy()
+
+
+# ----------------------------------------------------------------------------- before the steps
+
+
+def _setups(
+    methods: Sequence[Method],
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    stage: int,
+    data: TrainingSet,
+) -> list[Setup]:
+    """Freshly drawn setups, one per run, on the device of the data."""
+    device = data.features.device
+    setups = []
+    for method, problem, seed in zip(methods, problems, seeds, strict=True):
+        setup = method.setup(problem, Draw(seed).at(stage, 0))
+        parts = (setup.params, setup.state, setup.memory, setup.constants)
+        on_device = ({k: v.detach().to(device) for k, v in part.items()} for part in parts)
+        setups.append(Setup(*on_device))
+    return setups
+
+
+@torch.no_grad()
+def _start_epoch(
+    stack: Stack,
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    data: TrainingSet,
+    clock: Clock,
+) -> None:
+    """Call every method's `epoch_start` and keep the state and memory it returns."""
+    for index, (method, problem, seed) in enumerate(
+        zip(stack.methods, problems, seeds, strict=True)
+    ):
+        draw = Draw(seed, data.features.device).at(clock.stage, clock.epoch)
+        features = data.features[:, 0]
+        run = method.epoch_start(stack.run(index), problem, features, clock, draw)
+        stack.write(index, run)
+
+
+@torch.no_grad()
+def _epoch_rows(
+    stack: Stack,
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    data: TrainingSet,
+    recipe: Recipe,
+    clock: Clock,
+    batch: int,
+) -> Tensor:
+    """The rows of every step of an epoch, int64 [steps, R, B], or [steps, B] for a run alone."""
+    plans = []
+    for index, (method, problem, seed) in enumerate(
+        zip(stack.methods, problems, seeds, strict=True)
+    ):
+        request = plan.sampling(
+            method, stack.run(index), problem, clock, recipe.sampler, data.observed
+        )
+        rows = plan.epoch_rows(request, problem.num_images, clock.steps * batch, clock, seed)
+        plans.append(rows.reshape(clock.steps, batch))
+    joined = torch.stack(plans, 1) if stack.stacked else plans[0]
+    return joined.to(data.features.device)
+
+
+# ----------------------------------------------------------------------------- after the steps
+
+
+def count_corrections(
+    corrected: Tensor, rows: Tensor, observed: Tensor, data: TrainingSet
+) -> Tensor:
+    """Count the right and wrong corrections of one step per shot group.
+
+    Correcting an unknown label calls it positive, and is right if the true label is positive.
+    Correcting a candidate calls it negative, and is right if the true label is negative.
+    Corrections of labels whose truth is unknown are not counted.
+
+    Args:
+        corrected: bool [R, B, C]; without the axis R for a run alone, as all arguments.
+        rows: int64 [R, B].
+        observed: int8 [R, B, C].
+        data: the training set.
+
+    Returns:
+        int64 [R, 3, 2]: run, shot group, (right, wrong).
+    """
+    runs = 1 if rows.dim() == 1 else len(rows)
+    true = data.true.rows(rows.reshape(-1)).reshape(corrected.shape)
+    right = torch.where(observed == 1, true == 0, true == 1)
+    known = corrected & (true >= 0)
+    per_class = torch.stack([known & right, known & ~right], -1).flatten(-2)
+    sums = per_class.reshape(runs, -1, *true.shape[-1:], 2).sum(1)  # [R, C, 2]
+    groups = [sums[:, data.shot == group].sum(1) for group in range(len(SHOT_NAMES))]
+    return torch.stack(groups, 1)
+
+
+def _extend_curves(
+    results: Sequence[Trained],
+    entry: dict[str, Any],
+    losses: Tensor,
+    corrections: Tensor | None,
+    stack: Stack,
+    score: Score | None,
+) -> None:
+    """Append an epoch to the curve of every run that has not failed.
+
+    Args:
+        results: one per run; a run whose loss is not finite fails here.
+        entry: the epoch and the name of the stage.
+        losses: [R], mean loss of the epoch.
+        corrections: [R, 3, 2] of the epoch, or None.
+        stack: the runs.
+        score: as in `train`.
+    """
+    counts = None if corrections is None else corrections.tolist()
+    for index, (result, loss) in enumerate(zip(results, losses.tolist(), strict=True)):
+        if result.failure is not None:
+            continue
+        if not math.isfinite(loss):
+            result.failure = f"the loss is not finite in epoch {entry['epoch']}"
+            continue
+        point = {**entry, "loss": loss}
+        if counts is not None:
+            point["corrections"] = {
+                name: {"right": right, "wrong": wrong}
+                for name, (right, wrong) in zip(SHOT_NAMES, counts[index], strict=True)
+            }
+        if score is not None:
+            point["val_map"] = score(result.method, stack.run(index))
+        result.curve.append(point)
+
+
+def _keep_best(results: Sequence[Trained], best: list[float], stack: Stack) -> None:
+    """Keep the current epoch of every run whose last score beats its best; update `best`."""
+    for index, result in enumerate(results):
+        if result.failure is not None:
+            continue
+        point = result.curve[-1]
+        value = point.get("val_map")
+        if value is not None and value > best[index]:
+            best[index] = value
+            result.run, result.selected_epoch = stack.snapshot(index), point["epoch"]

@@ -1,4 +1,4 @@
-"""Tables as text for a terminal, Markdown, CSV and one HTML page."""
+"""Renderers of tables: terminal text, Markdown, CSV and an HTML page."""
 
 from leaderboard.render.comma_separated import csv
 from leaderboard.render.markdown_text import markdown

@@ -1,11 +1,11 @@
-"""Tables as tidy CSV: one line per row, values as fractions in full precision."""
+"""Tables as tidy CSV: one line per row, with fractions in full precision."""
 
 import csv as stdlib_csv
 import io
 from collections.abc import Sequence
 
 from leaderboard.columns import COLUMNS
-from leaderboard.record import canonical
+from leaderboard.labels import json_text
 from leaderboard.table import Row, Table
 
 _HEAD = (
@@ -28,15 +28,15 @@ def csv(tables: Sequence[Table]) -> str:
     """Write all tables as one CSV text.
 
     Args:
-        tables: the tables; `split`, `selection` and `metric_version` tell their lines apart.
+        tables: the tables; the columns `split`, `selection` and `metric_version` distinguish them.
 
     Returns:
-        A header and one line per row. Means and standard deviations are fractions from 0 to 1,
-        an empty field is undefined or missing; hyperparameters and recipe are JSON.
+        A header and one line per row. Means and standard deviations are fractions from 0 to 1; an
+        empty field is undefined or missing. Hyperparameters and recipe are JSON.
     """
     text = io.StringIO()
     writer = stdlib_csv.writer(text, lineterminator="\n")
-    statistics = [f"{column.key}_{what}" for column in COLUMNS for what in ("mean", "std")]
+    statistics = [f"{column.key}_{name}" for column in COLUMNS for name in ("mean", "std")]
     writer.writerow([*_HEAD, *statistics])
     for table in tables:
         for row in table.rows:
@@ -45,7 +45,7 @@ def csv(tables: Sequence[Table]) -> str:
 
 
 def _line(table: Table, row: Row) -> list[object]:
-    science = row.records[0].science
+    arguments = row.arguments
     cells = [row.cells[column.key] for column in COLUMNS]
     return [
         table.split.name,
@@ -55,9 +55,9 @@ def _line(table: Table, row: Row) -> list[object]:
         table.group.metric_version,
         row.label,
         row.method.key,
-        science.values["method_version"],
-        canonical(science.hyperparameters),
-        canonical(science.recipe),
+        arguments.method_version,
+        json_text(arguments.hyperparameters),
+        json_text(arguments.recipe),
         " ".join(row.method.oracle),
         len(row.seeds),
         *(value for cell in cells for value in (cell.mean, cell.std)),

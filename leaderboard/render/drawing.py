@@ -1,7 +1,7 @@
-"""matplotlib figures as inline SVG that follows the colours and the font of the page.
+"""matplotlib figures as inline SVG in the colours and the font of the page.
 
-Figures are drawn in stand-in colours, which become CSS variables in the SVG: one drawing serves the
-light and the dark theme. The same figure always gives the same bytes.
+Figures are drawn in placeholder colours, which become CSS variables in the SVG, so one drawing
+serves the light and the dark theme. The same figure always gives the same bytes.
 """
 
 import io
@@ -59,10 +59,10 @@ def draw(
     """Draw one figure as an SVG element for an HTML page.
 
     Args:
-        paint: draws on the axes that it is given.
+        paint: draws on the axes.
         size: width and height in inches.
-        name: prefix of the ids inside the SVG, different for every figure of a page.
-        alternative: what the figure shows, for readers who do not see it.
+        name: the prefix of the ids in the SVG, unique on the page.
+        alternative: a description of the figure for screen readers.
 
     Returns:
         An `<svg>` element without prolog, metadata or namespace addresses.
@@ -71,8 +71,8 @@ def draw(
     with _style():
         figure = Figure(figsize=size, layout="constrained")
         paint(figure.add_subplot())
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=nothing, transparent=True)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata, transparent=True)
     return _inline(text.getvalue(), name, alternative)
 
 
@@ -92,5 +92,5 @@ def _inline(svg: str, name: str, alternative: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = re.sub(rf"(?<=(?:stroke|..fill): ){colour}", variable, svg)
     tag, rest = svg.split(">", 1)
-    tag = re.sub(r' (width|height)="[^"]*"', "", tag)  # the view box stays, the page decides
+    tag = re.sub(r' (width|height)="[^"]*"', "", tag)  # the page sets the size of the view box
     return f'{tag} role="img" aria-label="{escape(alternative)}">{rest}'

@@ -1,4 +1,4 @@
-"""Tables as Markdown, for a README or an issue."""
+"""Tables as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -17,13 +17,14 @@ _FRAMES = {
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Write the tables as Markdown, each under its own heading and with its own footer.
+    """Write the tables as Markdown, each with its own heading and footer.
 
     Args:
         tables: the tables, in order.
 
     Returns:
-        Markdown text that ends with a newline; best is bold, second italic, lowest ↓.
+        Markdown text that ends with a newline. The best value is bold, the second italic, and the
+        lowest is followed by ↓.
     """
     return "\n".join(_section(table) for table in tables)
 
@@ -60,6 +61,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Keep Markdown and HTML signs of names as they are; the underscore in `a_b` needs no help."""
+    """Escape Markdown and HTML characters; the underscore in `a_b` needs no escape."""
     signs = r"[\\`*|<>&\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
     return re.sub(signs, r"\\\g<0>", " ".join(text.split()))

@@ -1,9 +1,10 @@
-"""One HTML file that works offline: tables, plots and the details of every row."""
+"""The HTML page: tables, plots and the details of every row in one file that works offline."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -29,11 +30,11 @@ def html(tables: Sequence[Table], *, title: str = "Leaderboard") -> str:
 
     Args:
         tables: the tables, in order; each becomes a section.
-        title: heading of the page.
+        title: the heading of the page.
 
     Returns:
-        The page. It loads nothing from anywhere, runs no script, and the same tables always give
-        the same text.
+        The page. It loads no other files and runs no scripts. The same tables always give the same
+        text.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -56,7 +57,7 @@ def html(tables: Sequence[Table], *, title: str = "Leaderboard") -> str:
 
 
 def best_row(table: Table) -> Row | None:
-    """The first row that competes and has a total; `None` if there is none."""
+    """The first ranked row with a total; `None` if there is none."""
     rows = (row for row in table.rows if not row.is_oracle and row.cells["total"].mean is not None)
     return next(rows, None)
 
@@ -80,18 +81,18 @@ def _section(table: Table, name: str) -> Mapping[str, object]:
 
 
 def _figures(table: Table, name: str) -> list[_Figure]:
-    # matplotlib takes most of a second to import, which a terminal table need not wait for.
+    # Importing matplotlib takes most of a second, and only this format needs it.
     from leaderboard.render.plots import ap_plot, count_plot, shot_plot
 
     figures = [
         _Figure(
             "Shot groups",
-            "Mean over seeds, whiskers one sample standard deviation.",
+            "Mean over seeds; error bars are one sample standard deviation.",
             Markup(shot_plot(table, f"{name}-shots")),
         ),
         _Figure(
             "Class counts",
-            "True training positives per class on a logarithmic axis.",
+            "Training positives per class on a logarithmic axis: true (bars) and observed (dots).",
             Markup(count_plot(table, f"{name}-counts")),
         ),
     ]
@@ -100,7 +101,7 @@ def _figures(table: Table, name: str) -> list[_Figure]:
         figures.append(
             _Figure(
                 f"AP per class: {row.label}",
-                "The best row that is no oracle, mean over seeds, one dot per class.",
+                "The best row that is not an oracle, mean over seeds, one dot per class.",
                 Markup(ap_plot(table, row, f"{name}-ap")),
             )
         )
@@ -108,29 +109,33 @@ def _figures(table: Table, name: str) -> list[_Figure]:
 
 
 def _details(row: Row) -> Mapping[str, object]:
-    science = row.records[0].science
+    arguments = row.arguments
     return {
         "row": row,
         "facts": _facts(row),
-        "hyperparameters": [(key, shown(v)) for key, v in sorted(science.hyperparameters.items())],
-        "recipe": [(key, shown(value)) for key, value in sorted(science.recipe.items())],
-        "runs": [(record, _total(record.metrics.values["total"])) for record in row.records],
+        "hyperparameters": _shown_values(arguments.hyperparameters),
+        "recipe": _shown_values(arguments.recipe),
+        "runs": [(record, _total(record.metrics.map)) for record in row.records],
         "commands": "\n".join(shlex.join(record.command) for record in row.records),
     }
+
+
+def _shown_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, shown(value)) for name, value in sorted(values.items())]
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
     method = row.method
     versions = {
-        ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
-        for record in row.records
+        ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+        for versions in (record.environment.versions for record in row.records)
     }
     paper = ", ".join(str(part) for part in (method.paper, method.year) if part)
     return [
         ("paper", paper or DASH),
         ("kind", method.kind),
-        ("method version", str(row.records[0].science.values["method_version"])),
-        ("oracle", ", ".join(mark.replace("_", " ") for mark in method.oracle) or "nothing"),
+        ("method version", row.arguments.method_version),
+        ("oracle", ", ".join(mark.replace("_", " ") for mark in method.oracle) or "none"),
         ("versions", "; ".join(sorted(versions - {""})) or DASH),
     ]
 

@@ -56,7 +56,7 @@ def shot_plot(table: Table, name: str) -> str:
 
 
 def shot_alternative(table: Table) -> str:
-    """The shot plot in words."""
+    """The shot plot as a sentence."""
     parts = []
     for row in table.rows:
         means = [(shot, row.cells[shot].mean) for shot in SHOTS]
@@ -66,7 +66,7 @@ def shot_alternative(table: Table) -> str:
 
 
 def count_plot(table: Table, name: str) -> str:
-    """Bars: true training positives of every class, and a dot for the observed ones."""
+    """Bars for the true training positives of every class, and dots for the observed ones."""
     split = table.split
     counts = np.asarray(split.train_count)
     order = np.argsort(-counts, kind="stable")
@@ -112,7 +112,7 @@ def count_plot(table: Table, name: str) -> str:
 
 
 def ap_plot(table: Table, row: Row, name: str) -> str:
-    """Dots: AP of every class, mean over seeds, against its true training positives."""
+    """Dots for the AP of every class, mean over seeds, against its true training positives."""
     split = table.split
     points = [
         (count, 100 * value, shot)
@@ -150,7 +150,7 @@ def ap_plot(table: Table, row: Row, name: str) -> str:
 
 
 def class_ap(row: Row) -> list[float | None]:
-    """AP of every class, mean over the seeds of a row; `None` where a seed has none."""
+    """The AP of every class, mean over the seeds of a row; `None` if a seed has none."""
     return [mean(values) for values in zip(*(r.metrics.ap for r in row.records), strict=True)]
 
 
@@ -167,7 +167,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _plain_numbers(axes: Axes, which: str, counts: Sequence[int]) -> None:
-    """Ticks 0, 1, 10, 100, ... up to the last power below the counts."""
+    """Ticks at 0, 1, 10, 100, ... up to the largest power of ten in the range of the counts."""
     ticks = [1]
     while 10 * ticks[-1] <= max(counts, default=1):
         ticks.append(ticks[-1] * 10)
@@ -188,7 +188,7 @@ def _class_ticks(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _short(label: str, length: int = _LABEL_LENGTH) -> str:
-    """Cut a long label in its middle: rows of one method often differ only at the end."""
+    """Shorten a long label in its middle, because rows of one method often differ at the end."""
     if len(label) <= length:
         return label
     head = length // 2

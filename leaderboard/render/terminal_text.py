@@ -1,4 +1,4 @@
-"""Tables for a terminal: fit in 100 columns and read without colour."""
+"""Tables for a terminal: they fit in 100 columns and can be read without colour."""
 
 from collections.abc import Sequence
 
@@ -24,14 +24,14 @@ _STYLES = {
 
 
 def terminal(tables: Sequence[Table]) -> RenderableType:
-    """Make the tables ready for a rich console.
+    """Write the tables for a rich console.
 
     Args:
         tables: the tables, in order.
 
     Returns:
-        A renderable for `rich.console.Console.print`. Marks are signs as well as colours
-        (¹ best, ² second, ↓ lowest), so that a pipe loses nothing.
+        A renderable for `rich.console.Console.print`. Marks are signs (¹ best, ² second, ↓ lowest)
+        as well as colours, so they survive a pipe.
     """
     parts: list[RenderableType] = []
     for table in tables:

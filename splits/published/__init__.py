@@ -1,6 +1,6 @@
-"""The splits that papers published, by name, one module per family.
+"""The published splits of papers, by name, one module per family.
 
-Each module says what it makes (`SPLITS`), from what, and which figures are known; `core` holds the
-contract, the readers of the authors' list files and the discovery. Random numbers come in as
-`Tools`, so that nothing here owns a generator.
+Each module defines its splits (`SPLITS`), the data that they need, and their known figures; `core`
+has the contract, the readers of the authors' list files and the discovery. Random numbers are
+passed in as `Tools`.
 """

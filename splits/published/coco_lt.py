@@ -13,13 +13,13 @@ from splits.source import Source
 
 NAME = "coco-lt"
 NEEDS = (
-    "the list file images (DBL's longtail2017/img_id.pkl) and COCO 2017 train and val, images "
-    "without labels kept in val; or the list files train and test (LMPT) and no source"
+    "the list file images (DBL's longtail2017/img_id.pkl) and COCO 2017 train and val, with the "
+    "unlabelled images of val; or the list files train and test (LMPT) and no source"
 )
 
 
 def build(source: Source | None, files: Mapping[str, Path], tools: Tools) -> PublishedRows:
-    """Take the images from a list, and the labels from COCO or from lists that carry them."""
+    """Take the images from a list, and the labels from COCO or from lists with labels."""
     if source is None:
         imported = long_tailed.from_lists(NAME, COCO, files)
         if imported is None:
@@ -29,8 +29,8 @@ def build(source: Source | None, files: Mapping[str, Path], tools: Tools) -> Pub
     pool, test = match.part_rows(source, NAME, "COCO val2017")
     if "images" not in files:
         raise InputError(
-            f"{NAME}: the images come from DBL's list, --published-file images=img_id.pkl; the "
-            f"generator's draw for COCO is not known to give that list again."
+            f"{NAME} needs DBL's list of images, --published-file images=img_id.pkl; the published "
+            f"generator is not known to reproduce this list for COCO."
         )
     train = match.find_rows(source, pool, lists.ids(files["images"]), coco_number)
     return long_tailed.finish(source, files, (train, test), coco_number)
@@ -53,7 +53,7 @@ SPLITS = (
         made="imported",
         needs=NEEDS,
         roles={
-            "images": "DBL's longtail2017/img_id.pkl, plain text in spite of its name",
+            "images": "DBL's longtail2017/img_id.pkl, which is plain text",
             **long_tailed.LABELLED,
             **long_tailed.STATISTICS,
         },

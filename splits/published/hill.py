@@ -15,18 +15,19 @@ from splits.published.core.names import coco_number
 from splits.source import Source
 
 NEEDS = (
-    "COCO 2014 train and val, images without labels left out, and the list file observed "
+    "COCO 2014 train and val without unlabelled images, and the list file observed "
     "(dataset/{file} of the authors)"
 )
 
-Law = Callable[[np.ndarray], np.ndarray]
+# The number of positives of each image -> the number that the list keeps.
+KeptCount = Callable[[np.ndarray], np.ndarray]
 
 
 def _build(
     name: str,
     needs: str,
     regime: str,
-    law: Law,
+    kept_count: KeptCount,
     source: Source | None,
     files: Mapping[str, Path],
     tools: Tools,
@@ -42,7 +43,7 @@ def _build(
     train = match.find_rows(source, pool, listed, coco_number)
     true = match.dense(source)[train] == 1
     _check_subset(listed, true, source.class_names)
-    _check_law(listed, true, law)
+    _check_counts(listed, true, kept_count)
     observed = np.full(source.labels.shape, -1, np.int8)
     observed[train] = np.where(listed.labels == 1, np.int8(1), np.int8(-1))
     return PublishedRows(
@@ -63,25 +64,25 @@ def _check_subset(listed: lists.LabelList, true: np.ndarray, names: tuple[str, .
     if wrong.any():
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         raise InputError(
-            f"{listed.path}, {listed.places[row]}: {listed.names[row]!r} is listed with "
-            f"{names[column]!r}, which the source does not have there; are the classes in the "
-            f"order of COCO's category ids?"
+            f"{listed.path}, {listed.locations[row]}: {listed.names[row]!r} has the label "
+            f"{names[column]!r}, but not in the source; are the classes in the order of COCO's "
+            f"category ids?"
         )
 
 
-def _check_law(listed: lists.LabelList, true: np.ndarray, law: Law) -> None:
-    kept, wanted = (listed.labels == 1).sum(axis=1), law(true.sum(axis=1))
-    wrong = kept != wanted
+def _check_counts(listed: lists.LabelList, true: np.ndarray, kept_count: KeptCount) -> None:
+    kept, expected = (listed.labels == 1).sum(axis=1), kept_count(true.sum(axis=1))
+    wrong = kept != expected
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"{listed.path}, {listed.places[row]}: {kept[row]} of {int(true[row].sum())} labels "
-            f"are kept; this list keeps {wanted[row]}."
+            f"{listed.path}, {listed.locations[row]}: {kept[row]} of {int(true[row].sum())} labels "
+            f"are kept; the published list keeps {expected[row]}."
         )
 
 
 def _published(
-    level: str, file: str, regime: str, positives: int, law: Law, digest: str
+    level: str, file: str, regime: str, positives: int, kept_count: KeptCount, digest: str
 ) -> Published:
     name, needs = f"hill-coco-{level}", NEEDS.format(file=file)
     return Published(
@@ -100,7 +101,7 @@ def _published(
             observed=positives,
             observed_digest=digest,
         ),
-        build=partial(_build, name, needs, regime, law),
+        build=partial(_build, name, needs, regime, kept_count),
         key=coco_number,
     )
 

@@ -1,4 +1,4 @@
-"""NW-LT (also NW-MLT), the long-tailed NUS-WIDE of NDLP: what is public does not make a split."""
+"""NW-LT (also NW-MLT), the long-tailed NUS-WIDE of NDLP, which cannot be made from public data."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from splits.errors import InputError
 from splits.published.core.contract import Published, PublishedRows, Tools
-from splits.published.core.names import whole
+from splits.published.core.names import unchanged
 from splits.source import Source
 
 MISSING = (
-    "neither its construction nor its label lists are public. The authors' repository names "
-    "nw_lt_train.txt and nw_lt_test.txt and does not hold them. It holds the ids of the training "
-    "images, the names of the 81 concepts and two pickles of class statistics: no test part, and "
-    "no published size, class count or group to check a reconstruction against. Make a split of "
-    "your own from NUS-WIDE (--long-tail pareto), and do not call it NW-LT."
+    "neither its construction nor its label lists are public. The authors' repository refers to "
+    "nw_lt_train.txt and nw_lt_test.txt but does not contain them. It has the ids of the training "
+    "images, the names of the 81 concepts and two pickles of class statistics, but no test part "
+    "and no size, class count or group to check a reconstruction. Make your own split from "
+    "NUS-WIDE with --long-tail pareto, and do not call it NW-LT."
 )
 
 
 def build(source: Source | None, files: Mapping[str, Path], tools: Tools) -> PublishedRows:
-    """Refuse, and say what is missing."""
-    raise InputError(f"NW-LT cannot be made: {MISSING}")
+    """Raise an error that names the missing data."""
+    raise InputError(f"NW-LT is not available: {MISSING}")
 
 
 SPLITS = (
@@ -34,6 +34,6 @@ SPLITS = (
         roles={},
         figures=None,
         build=build,
-        key=whole,
+        key=unchanged,
     ),
 )

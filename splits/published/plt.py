@@ -1,7 +1,8 @@
-"""PLT-VOC and PLT-COCO, the long-tailed sets of COMIC whose positives are partly missing.
+"""PLT-VOC and PLT-COCO, the long-tailed data sets of COMIC with missing positives.
 
-The images follow from DBL's generator with other numbers. How labels go missing is not public:
-`--regime missing:Q` is this project's law for it, or label files in the authors' format are read.
+DBL's generator draws the images with other parameters. The rule of the missing labels is not
+public: `--regime missing:Q` is the rule of this project; label files in the authors' format can be
+imported.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from splits.sources import arrays, voc
 
 PAPER = "Zhang et al., Learning in Imperfect Environment (COMIC), ICCV 2023"
 VOC_NEEDS = (
-    "VOC 2012 trainval for training and VOC 2007 test for testing, difficult objects counted as "
-    "positive: voc:VOCdevkit/VOC2012 with test_root=VOCdevkit/VOC2007"
+    "VOC 2012 trainval for training and VOC 2007 test for testing, with difficult objects as "
+    "positives: voc:VOCdevkit/VOC2012 with test_root=VOCdevkit/VOC2007"
 )
 COCO_NEEDS = "COCO 2017 train and val, and one of the list files images, labels and voc"
 LABEL_FILES = {
-    "labels": "complete training labels in COMIC's format, JSON {file: [C numbers]}; those of the "
-    "source by default",
-    "observed": "the labels with some missing, in the same format; its zeros are unknown",
+    "labels": "complete training labels in COMIC's format, JSON {file: [C numbers]}; by default "
+    "those of the source",
+    "observed": "the training labels with missing positives, in the same format; 0 is unknown",
 }
 
 
 def draw_voc(labels: np.ndarray, sample: PythonSample) -> np.ndarray:
-    """The rows of VOC 2012 trainval in PLT-VOC: maximum 1400, b 12, an error where images lack.
+    """The rows of VOC 2012 trainval in PLT-VOC: maximum 1400, b 12, no cap.
 
     Args:
-        labels: int8 [N, 20], rows in the order of VOC's list, difficult objects positive.
+        labels: int8 [N, 20], rows in the order of VOC's list, with difficult objects as positives.
         sample: `random.Random(0).sample`.
     """
     targets = long_tail.pareto_targets(labels.shape[1], b=12.0, maximum=1400)
@@ -46,9 +47,9 @@ def draw_voc(labels: np.ndarray, sample: PythonSample) -> np.ndarray:
 
 
 def draw_coco(labels: np.ndarray, voc_labels: np.ndarray, sample: PythonSample) -> np.ndarray:
-    """The rows of COCO train2017 in PLT-COCO: maximum 1400, b 10, after the draw for VOC.
+    """The rows of COCO train2017 in PLT-COCO: maximum 1400, b 10, capped, after the draw for VOC.
 
-    The authors' script draws for both from one generator, VOC first.
+    The authors' script uses one generator for both, VOC first.
 
     Args:
         labels: int8 [N, 80], rows in the order of COCO's file.
@@ -61,7 +62,7 @@ def draw_coco(labels: np.ndarray, voc_labels: np.ndarray, sample: PythonSample) 
 
 
 def build_voc(source: Source | None, files: Mapping[str, Path], tools: Tools) -> PublishedRows:
-    """Draw the 2569 images again."""
+    """Draw the 2569 published images."""
     source = match.needs_source(source, "plt-voc", VOC_NEEDS)
     pool, test = match.part_rows(source, "plt-voc", "the test set of VOC 2007")
     with match.drawn_from(source, "plt-voc", VOC_NEEDS):
@@ -76,7 +77,7 @@ def build_voc(source: Source | None, files: Mapping[str, Path], tools: Tools) ->
 
 
 def build_coco(source: Source | None, files: Mapping[str, Path], tools: Tools) -> PublishedRows:
-    """Take the images from a list, or draw them after those of VOC."""
+    """Take the images from a list, or draw them after the images of VOC."""
     source = match.needs_source(source, "plt-coco", COCO_NEEDS)
     pool, test = match.part_rows(source, "plt-coco", "COCO val2017")
     notes: tuple[str, ...] = ()
@@ -98,7 +99,7 @@ def build_coco(source: Source | None, files: Mapping[str, Path], tools: Tools) -
 
 
 def _voc_labels(path: Path) -> np.ndarray:
-    """VOC 2012 trainval, from its folder or from arrays."""
+    """The labels of VOC 2012 trainval, from its folder or from arrays."""
     source = voc.load(path, test="none") if path.is_dir() else arrays.load(path)
     labels = match.dense(source)
     return labels if source.part is None else labels[source.part == match.TRAIN]
@@ -112,7 +113,7 @@ def _label(
     key: Callable[[str], str],
     notes: tuple[str, ...],
 ) -> PublishedRows:
-    """Put the labels of COMIC's files, where given, in the place of the source's and the regime."""
+    """Replace the labels of the source and the regime by those of COMIC's files, if any."""
     labels = match.dense(source)
     if "labels" in files:
         complete = _labels_of(source, train, files["labels"], key)
@@ -126,14 +127,14 @@ def _label(
         if (seen & ~true).any():
             row, column = np.argwhere(seen & ~true)[0]
             raise InputError(
-                f"{files['observed']}: image {source.image_ids[train[row]]!s} shows "
-                f"{source.class_names[column]!r}, which its complete labels do not have."
+                f"{files['observed']}: image {source.image_ids[train[row]]!s} has the observed "
+                f"label {source.class_names[column]!r}, but not in its complete labels."
             )
-        if (bare := true.any(axis=1) & ~seen.any(axis=1)).any():
-            hint = "" if "labels" in files else "; are its complete labels those of labels=FILE?"
+        if (empty := true.any(axis=1) & ~seen.any(axis=1)).any():
+            hint = "." if "labels" in files else "; is the file of complete labels labels=FILE?"
             raise InputError(
-                f"{files['observed']}: image {source.image_ids[train[int(bare.argmax())]]!s} shows "
-                f"none of its labels; each image keeps at least one{hint}"
+                f"{files['observed']}: image {source.image_ids[train[int(empty.argmax())]]!s} has "
+                f"no observed label; each image must keep at least one{hint}"
             )
         observed = np.full(labels.shape, -1, np.int8)
         observed[train] = np.where(seen, np.int8(1), np.int8(-1))
@@ -157,8 +158,8 @@ def _labels_of(
     if len(rows) != len(train):
         raise InputError(f"{path}: it has {len(rows)} images; the split has {len(train)}.")
     labels = np.empty((len(train), len(source.class_names)), np.int8)
-    at = {row: place for place, row in enumerate(train.tolist())}
-    labels[[at[row] for row in rows.tolist()]] = listed.labels
+    position = {row: index for index, row in enumerate(train.tolist())}
+    labels[[position[row] for row in rows.tolist()]] = listed.labels
     return labels
 
 

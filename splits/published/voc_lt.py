@@ -14,14 +14,14 @@ from splits.source import Source
 
 NAME = "voc-lt"
 NEEDS = (
-    "VOC 2012 trainval for training and VOC 2007 test for testing, difficult objects counted as "
-    "positive: voc:VOCdevkit/VOC2012 with test_root=VOCdevkit/VOC2007"
+    "VOC 2012 trainval for training and VOC 2007 test for testing, with difficult objects as "
+    "positives: voc:VOCdevkit/VOC2012 with test_root=VOCdevkit/VOC2007"
 )
 TESTS_ON = "the test set of VOC 2007"
 
 
 def build(source: Source | None, files: Mapping[str, Path], tools: Tools) -> PublishedRows:
-    """Draw the split again (seed 0, maximum 800, b 6), or take it from lists with labels."""
+    """Rebuild the split (seed 0, maximum 800, b 6), or import it from lists with labels."""
     if source is None:
         imported = long_tailed.from_lists(NAME, VOC, files)
         if imported is None:
@@ -36,7 +36,9 @@ def build(source: Source | None, files: Mapping[str, Path], tools: Tools) -> Pub
     if "images" in files:
         listed = match.find_rows(source, pool, lists.ids(files["images"]), stem)
         if set(listed.tolist()) != set(train.tolist()):
-            raise InputError(f"{files['images']}: it lists other images than the generator draws.")
+            raise InputError(
+                f"{files['images']}: the images differ from those that the generator draws."
+            )
     return long_tailed.finish(source, files, (train, test), stem)
 
 
@@ -48,7 +50,7 @@ SPLITS = (
         made="rebuilt",
         needs=NEEDS,
         roles={
-            "images": "DBL's img_id.txt, to compare with the images drawn",
+            "images": "DBL's img_id.txt, for comparison with the drawn images",
             **long_tailed.LABELLED,
             **long_tailed.STATISTICS,
         },

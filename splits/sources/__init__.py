@@ -1,1 +1,1 @@
-"""Readers that turn the files of a data set into a `splits.source.Source`, one module each."""
+"""One module per source: each reads the files of a data set as a `splits.source.Source`."""

@@ -10,8 +10,8 @@ from typing import NoReturn
 import numpy as np
 
 from splits.errors import InputError
-from splits.numbers import whole
-from splits.sources._text import once, read_lines, wrong
+from splits.numbers import parse_whole
+from splits.sources._text import check_unique, line_error, read_lines
 
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ATTRIBUTE = re.compile(
@@ -27,9 +27,9 @@ class Table:
     """The numbers of an ARFF file.
 
     Attributes:
-        names: of the attributes.
-        values: float64 [N, attributes]; a nominal value is its number, or its position among the
-            values declared where one of them is no number; `?` is NaN.
+        names: the names of the attributes.
+        values: float64 [N, attributes]. A nominal value is its number, or its position among the
+            declared values if one of these is not a number; `?` is NaN.
         lines: the line of each row, from 1.
     """
 
@@ -40,22 +40,25 @@ class Table:
 
 @dataclass(frozen=True)
 class _Attribute:
-    """A nominal attribute knows the number of each value; a numeric one has None.
+    """An attribute of an ARFF file.
 
-    `plain` says that a value, read as a number, is that number.
+    Attributes:
+        name: its name.
+        numbers: nominal value -> number; None for a numeric attribute.
+        is_numeric: whether the text of every value is its number.
     """
 
     name: str
     numbers: dict[str, float] | None
-    plain: bool = True
+    is_numeric: bool = True
 
     @property
-    def absent(self) -> float:
-        """What a sparse row does not name: 0, or the first nominal value."""
+    def default(self) -> float:
+        """The value that sparse rows leave out: 0, or the first nominal value."""
         return 0.0 if self.numbers is None else next(iter(self.numbers.values()))
 
     def allows(self, number: np.ndarray | float) -> np.ndarray | bool:
-        """Whether values were declared; NaN was not."""
+        """Whether numbers are among the declared values; NaN is not."""
         if self.numbers is None:
             return number == number
         return np.isin(number, list(self.numbers.values()))
@@ -65,31 +68,31 @@ def read_arff(file: Path) -> Table:
     """Read an ARFF file.
 
     Args:
-        file: attributes numeric, real, integer or nominal; rows dense or in braces.
+        file: its attributes are numeric, real, integer or nominal; rows are dense or in braces.
 
     Returns:
         Its numbers.
 
     Raises:
-        InputError: a missing file, a header or row that is not ARFF, too few or many values, a
-            value that is no number or was not declared, an attribute that comes twice.
+        InputError: a missing file, a header or row that is not ARFF, too few or too many values, a
+            value that is not a number or not declared, a repeated attribute.
     """
     lines = read_lines(file)
     attributes, start = _header(file, lines)
-    absent = np.array([attribute.absent for attribute in attributes])
-    plain = all(attribute.plain for attribute in attributes)
+    defaults = np.array([attribute.default for attribute in attributes])
+    is_numeric = all(attribute.is_numeric for attribute in attributes)
     rows, numbers = [], []
     for number, text in enumerate(lines[start:], start + 1):
         text = text.strip()
         if not text or text.startswith("%"):
             continue
         if text.startswith("{"):
-            rows.append(_sparse(file, number, text, attributes, absent))
+            rows.append(_sparse(file, number, text, attributes, defaults))
         else:
-            rows.append(_dense(file, number, text, attributes, plain))
+            rows.append(_dense(file, number, text, attributes, is_numeric))
         numbers.append(number)
     if not rows:
-        raise wrong(file, len(lines), "the file ends without a row of data.")
+        raise line_error(file, len(lines), "the file ends without a row of data.")
     values = np.array(rows, np.float64)
     _check_declared(file, values, attributes, numbers)
     return Table(tuple(attribute.name for attribute in attributes), values, numbers)
@@ -99,95 +102,100 @@ def _check_declared(
     file: Path, values: np.ndarray, attributes: list[_Attribute], lines: list[int]
 ) -> None:
     for column, attribute in enumerate(attributes):
-        good = np.isnan(values[:, column]) | attribute.allows(values[:, column])
-        if not good.all():
-            row = int(good.argmin())
+        valid = np.isnan(values[:, column]) | attribute.allows(values[:, column])
+        if not valid.all():
+            row = int(valid.argmin())
             _refuse(file, lines[row], f"{values[row, column]:g}", attribute)
 
 
 def _header(file: Path, lines: list[str]) -> tuple[list[_Attribute], int]:
-    """The attributes, and how many lines the header has."""
+    """The attributes, and the number of lines of the header."""
     attributes: list[_Attribute] = []
-    first: dict[str, int] = {}
+    name_lines: dict[str, int] = {}
     for number, text in enumerate(lines, 1):
         text = text.strip()
-        word = text.lower().split(maxsplit=1)[:1]
-        if word == ["@data"]:
+        keyword = text.lower().split(maxsplit=1)[:1]
+        if keyword == ["@data"]:
             if not attributes:
-                raise wrong(file, number, "the data begin without any @attribute before them.")
+                raise line_error(file, number, "there is no @attribute before @data.")
             return attributes, number
-        if word == ["@attribute"]:
+        if keyword == ["@attribute"]:
             attributes.append(_attribute(file, number, text))
-            once(file, number, "attribute", attributes[-1].name, first)
-        elif text and not text.startswith("%") and word != ["@relation"]:
-            raise wrong(
-                file, number, f"a header has @relation, @attribute and @data, not {text[:60]!r}."
+            check_unique(file, number, "attribute", attributes[-1].name, name_lines)
+        elif text and not text.startswith("%") and keyword != ["@relation"]:
+            raise line_error(
+                file,
+                number,
+                f"a header line must be @relation, @attribute or @data, not {text[:60]!r}.",
             )
-    raise InputError(f"{file}:{len(lines)}: the file ends without @data; it was cut off.")
+    raise InputError(f"{file}:{len(lines)}: the file ends without @data; it is truncated.")
 
 
 def _attribute(file: Path, line: int, text: str) -> _Attribute:
     match = _ATTRIBUTE.match(text)
     if match is None:
-        raise wrong(file, line, f"an attribute has a name and a type, not {text[:60]!r}.")
+        raise line_error(file, line, f"an attribute needs a name and a type, not {text[:60]!r}.")
     name, kind = _unquoted(match[1]), match[2].strip()
     if kind.startswith("{"):
         values = _fields(kind[1:-1]) if kind.endswith("}") else None
         if not values or len(set(values)) < len(values):
-            raise wrong(file, line, f"attribute {name!r} needs different values in {{}}.")
+            raise line_error(file, line, f"attribute {name!r} needs unique values in {{}}.")
         try:
             return _Attribute(name, {value: float(value) for value in values})
         except ValueError:
-            positions = {value: float(at) for at, value in enumerate(values)}
-            return _Attribute(name, positions, plain=False)
+            positions = {value: float(position) for position, value in enumerate(values)}
+            return _Attribute(name, positions, is_numeric=False)
     if kind.lower() not in _NUMERIC:
-        raise wrong(
-            file, line, f"attribute {name!r} is of type {kind!r}; only numbers and {{}} are read."
+        raise line_error(
+            file, line, f"attribute {name!r} has type {kind!r}; it must be numeric or nominal."
         )
     return _Attribute(name, None)
 
 
 def _dense(
-    file: Path, line: int, text: str, attributes: list[_Attribute], plain: bool
+    file: Path, line: int, text: str, attributes: list[_Attribute], is_numeric: bool
 ) -> np.ndarray:
-    quoted = "'" in text or '"' in text
-    fields = _fields(text) if quoted else text.split(",")
+    has_quotes = "'" in text or '"' in text
+    fields = _fields(text) if has_quotes else text.split(",")
     if fields is None or len(fields) != len(attributes):
-        count = "unreadable quotes" if fields is None else f"{len(fields)} values"
-        raise wrong(file, line, f"the row has {count}; there are {len(attributes)} attributes.")
-    if plain:
+        actual = "unbalanced quotes" if fields is None else f"{len(fields)} values"
+        raise line_error(
+            file, line, f"the row has {actual}; there are {len(attributes)} attributes."
+        )
+    if is_numeric:
         try:
             row = np.array(list(map(float, fields)))
         except ValueError:
             row = np.array([np.nan])
-        if not np.isnan(row).any():  # `?` and errors go the slower way
+        if not np.isnan(row).any():  # the loop below handles `?` and errors
             return row
     pairs = zip(fields, attributes, strict=True)
     return np.array([_value(file, line, field.strip(), attribute) for field, attribute in pairs])
 
 
 def _sparse(
-    file: Path, line: int, text: str, attributes: list[_Attribute], absent: np.ndarray
+    file: Path, line: int, text: str, attributes: list[_Attribute], defaults: np.ndarray
 ) -> np.ndarray:
     if not text.endswith("}"):
-        raise wrong(file, line, "the sparse row has no closing brace; it was cut off.")
-    inside = text[1:-1].strip()
-    row, before, place = absent.copy(), -1, 0
-    while place < len(inside):
-        match = _ENTRY.match(inside, place)
+        raise line_error(file, line, "the sparse row has no closing brace; it is truncated.")
+    entries = text[1:-1].strip()
+    row, previous, position = defaults.copy(), -1, 0
+    while position < len(entries):
+        match = _ENTRY.match(entries, position)
         if match is None:
-            raise wrong(file, line, f"an entry is 'NUMBER VALUE', not {inside[place:][:40]!r}.")
-        at = whole(match[1])
-        if at is None or at >= len(attributes):
-            raise wrong(
+            actual = entries[position:][:40]
+            raise line_error(file, line, f"an entry must be 'NUMBER VALUE', not {actual!r}.")
+        column = parse_whole(match[1])
+        if column is None or column >= len(attributes):
+            raise line_error(
                 file,
                 line,
                 f"attribute {match[1][:40]} is unknown; there are 0 to {len(attributes) - 1}.",
             )
-        if at <= before:
-            raise wrong(file, line, f"attribute {at} comes twice or after {before}.")
-        row[at] = _value(file, line, _unquoted(match[2]), attributes[at])
-        before, place = at, match.end()
+        if column <= previous:
+            raise line_error(file, line, f"attribute {column} occurs twice or after {previous}.")
+        row[column] = _value(file, line, _unquoted(match[2]), attributes[column])
+        previous, position = column, match.end()
     return row
 
 
@@ -200,27 +208,27 @@ def _value(file: Path, line: int, text: str, attribute: _Attribute) -> float:
         number = float(text)
     except ValueError:
         number = np.nan
-    if not attribute.plain or not attribute.allows(number):
+    if not attribute.is_numeric or not attribute.allows(number):
         _refuse(file, line, text, attribute)
     return number
 
 
 def _refuse(file: Path, line: int, text: str, attribute: _Attribute) -> NoReturn:
     allowed = "a number" if attribute.numbers is None else f"one of {list(attribute.numbers)}"
-    raise wrong(file, line, f"{attribute.name!r} is {text!r}; it is {allowed}.")
+    raise line_error(file, line, f"{attribute.name!r} is {text!r}; it must be {allowed}.")
 
 
 def _fields(text: str) -> list[str] | None:
-    """Values between commas, some in quotes; None where the quotes do not match."""
-    found, at = [], 0
+    """The values between commas, without their quotes; None if quotes are unbalanced."""
+    fields, position = [], 0
     while True:
-        match = _FIELD.match(text, at)
+        match = _FIELD.match(text, position)
         if match is None:
             return None
-        found.append(_unquoted(match[1]))
+        fields.append(_unquoted(match[1]))
         if not match[0].endswith(","):
-            return found
-        at = match.end()
+            return fields
+        position = match.end()
 
 
 def _unquoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Room for the label matrix of a file whose numbers alone say how many classes there are."""
+"""Memory for the label matrix of a file in which the largest number defines the class count."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy as np
 
 from splits.errors import InputError
 
-MOST_CLASSES = 1 << 22
-"""More than any public data set has; what counts further is a wrong number, not a class."""
+MAX_CLASSES = 1 << 22
+"""More classes than any public data set has; a larger number is an error in the file."""
 
 
 def zeros(path: Path, rows: int, classes: int) -> np.ndarray:
     """An all-negative label matrix, int8 [rows, classes].
 
     Args:
-        path: the file that says how large it is.
+        path: the file that defines its size, for messages.
         rows: N.
         classes: C.
 
     Raises:
-        InputError: there are more than `MOST_CLASSES`, or no memory for them.
+        InputError: more than `MAX_CLASSES` classes, or not enough memory.
     """
-    if classes <= MOST_CLASSES:
+    if classes <= MAX_CLASSES:
         try:
             return np.zeros((rows, classes), np.int8)
         except (MemoryError, ValueError):
             pass
     raise InputError(
-        f"{path}: there is no room for {rows} images with {classes} classes; is the number of the "
-        f"last class right?"
+        f"{path}: there is not enough memory for {rows} images with {classes} classes; is the "
+        f"number of the last class right?"
     )

@@ -1,4 +1,4 @@
-"""XML elements with their line numbers; a document type declaration is refused."""
+"""XML elements with their line numbers; document type declarations are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
-from splits.sources._text import need_file, wrong
+from splits.sources._text import line_error, need_file
 
 
 @dataclass
@@ -14,11 +14,11 @@ class Element:
     """An element of an XML file.
 
     Attributes:
-        tag: its name, without a namespace's prefix.
-        line: where it begins, from 1.
-        attributes: by name.
-        text: the text right inside it.
-        children: the elements right inside it.
+        tag: its name, without the prefix of a namespace.
+        line: the line of its start tag, from 1.
+        attributes: name -> value.
+        text: its text, without that of its children.
+        children: its child elements.
     """
 
     tag: str
@@ -28,7 +28,7 @@ class Element:
     children: list[Element] = field(default_factory=list)
 
     def find(self, tag: str) -> list[Element]:
-        """The children of a tag."""
+        """The children with a tag."""
         return [child for child in self.children if child.tag == tag]
 
 
@@ -36,7 +36,7 @@ def read_xml(path: Path) -> Element:
     """The root element of an XML file.
 
     Raises:
-        InputError: no such file, or the file is not XML, was cut off or declares a document type.
+        InputError: no such file, or the file is not XML, is truncated or declares a document type.
     """
     need_file(path)
     parser = expat.ParserCreate()
@@ -54,19 +54,22 @@ def read_xml(path: Path) -> Element:
     def text(data: str) -> None:
         stack[-1].text += data
 
-    def declared(*_: object) -> None:
+    def refuse_doctype(*_: object) -> None:
         line = parser.CurrentLineNumber
-        raise wrong(path, line, "a document type declaration is not read; remove it.")
+        raise line_error(path, line, "a document type declaration is not allowed; remove it.")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = text
-    parser.StartDoctypeDeclHandler = declared
+    parser.StartDoctypeDeclHandler = refuse_doctype
     try:
         parser.Parse(path.read_bytes(), True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
-        raise wrong(path, error.lineno, f"this is not XML, or it was cut off: {reason}.") from None
-    except (LookupError, ValueError) as error:  # what Python says of an encoding that is declared
-        raise wrong(path, 1, f"its encoding is not read ({error}); save it as UTF-8.") from None
+        raise line_error(
+            path, error.lineno, f"this is not XML, or it is truncated: {reason}."
+        ) from None
+    except (LookupError, ValueError) as error:  # an unknown encoding in the declaration
+        sentence = f"its encoding is not supported ({error}); save it as UTF-8."
+        raise line_error(path, 1, sentence) from None
     return root.children[0]

@@ -1,9 +1,9 @@
 """Reads a data set from one `.npz` file of plain arrays.
 
-The keys: labels as a dense `Y` [N, C] of 0, 1 and -1 (unknown), or as the rows of a sparse matrix
-in `indptr` [N+1], `indices` and `shape` [2]; and, each optional, features `X` [N, D] or [N, V, D],
-`split` [N] (0 train, 1 test), `label_names` [C], `image_ids` [N] and `file_names` [N], where the
-images lie below the folder `images`.
+Keys of the labels: a dense `Y` [N, C] of 0, 1 and -1 (unknown), or the rows of a sparse matrix in
+`indptr` [N+1], `indices` and `shape` [2]. Optional keys: features `X` [N, D] or [N, V, D],
+`split` [N] (0 train, 1 test), `label_names` [C], `image_ids` [N], and `file_names` [N], the paths
+of the images below the folder `images`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from splits.sources._text import need_file
 from splits.sources.registry import Option
 
 FORM = "arrays:FILE.npz"
-HELP = "Plain arrays in an .npz file: labels Y, or indptr, indices and shape; perhaps X and more."
+HELP = "Plain arrays in an .npz file: labels Y, or indptr, indices and shape; optionally X etc."
 OPTIONS = {
-    "labels": Option("", "the key of the labels, or what stands before _indptr and _indices"),
+    "labels": Option("", "the key of the labels, or the prefix of _indptr and _indices"),
     "features": Option("X", "the key of the features, or none"),
-    "images": Option("", "the folder that file_names are relative to", record="no"),
-    "minus_one": Option("unknown", "what -1 stands for in Y", ("unknown", "negative")),
-    "zero": Option("negative", "what 0 stands for in Y", ("negative", "positive", "unknown")),
+    "images": Option(
+        "", "the folder that file_names are relative to", is_path=True, record="never"
+    ),
+    "minus_one": Option("unknown", "the meaning of -1 in Y", ("unknown", "negative")),
+    "zero": Option("negative", "the meaning of 0 in Y", ("negative", "positive", "unknown")),
 }
 
 _SPARSE = ("indptr", "indices", "shape")
@@ -50,21 +52,21 @@ def load(
 
     Args:
         path: the file.
-        name: what to call the data set; the file's name without its ending by default.
+        name: the name of the data set; by default the stem of the file name.
         labels: the key of a dense label matrix, or the prefix of a sparse one (`p75` for
             `p75_indptr` and `p75_indices`); `Y` or no prefix by default.
         features: the key of the features, or "none".
         images: the folder that `file_names` are relative to.
-        minus_one: what -1 stands for in a dense matrix, "unknown" or "negative".
-        zero: what 0 stands for in a dense matrix, "negative", "positive" or "unknown".
+        minus_one: the meaning of -1 in a dense matrix, "unknown" or "negative".
+        zero: the meaning of 0 in a dense matrix, "negative", "positive" or "unknown".
 
     Returns:
         The source. Without names, classes are called class_0, class_1, ... and images 0, 1, ...;
-        features come as float32 [N, V, D] with V = 1 where the file has none.
+        features are float32 [N, V, D], with V = 1 if the file has no view axis.
 
     Raises:
-        InputError: no such file, not an `.npz` file or a damaged one, labels missing or given
-            twice, arrays of Python objects, arrays that do not fit one another, wrong values.
+        InputError: no such file, not an `.npz` file or a damaged one, missing or ambiguous labels,
+            arrays of Python objects, arrays of inconsistent shapes, invalid values.
     """
     path = Path(path)
     arrays = _read(path, set(keys(labels, features)))
@@ -80,44 +82,46 @@ def load(
 
 
 def keys(labels: str, features: str) -> list[str]:
-    """The keys that options of these names may mean; a file need not have them all."""
-    found = [labels, f"{labels}_indptr", f"{labels}_indices"] if labels else ["Y", *_SPARSE[:2]]
-    return [*found, "shape", *_OTHERS, *([] if features == "none" else [features])]
+    """The keys to read for the options `labels` and `features`; a file need not have all."""
+    dense_or_sparse = (
+        [labels, f"{labels}_indptr", f"{labels}_indices"] if labels else ["Y", *_SPARSE[:2]]
+    )
+    return [*dense_or_sparse, "shape", *_OTHERS, *([] if features == "none" else [features])]
 
 
 def choose(
     path: Path, arrays: Mapping[str, np.ndarray], labels: str, features: str
 ) -> dict[str, np.ndarray]:
-    """The arrays under the keys that `from_arrays` knows.
+    """Rename the arrays of a file to the keys of `from_arrays`.
 
     Args:
-        path: their file.
-        arrays: what the file has, by its own keys.
+        path: the file.
+        arrays: its arrays by their own keys.
         labels: as in `load`.
         features: as in `load`.
 
     Raises:
-        InputError: the file has no labels or features of that name.
+        InputError: the file has no labels or features of this name.
     """
-    found = {key: arrays[key] for key in (*_OTHERS, "shape") if key in arrays}
+    selected = {key: arrays[key] for key in (*_OTHERS, "shape") if key in arrays}
     if not labels:
-        found |= {key: arrays[key] for key in ("Y", *_SPARSE) if key in arrays}
+        selected |= {key: arrays[key] for key in ("Y", *_SPARSE) if key in arrays}
     elif labels in arrays:
-        found["Y"] = arrays[labels]
+        selected["Y"] = arrays[labels]
     elif f"{labels}_indptr" in arrays:
         sparse = {key: f"{labels}_{key}" for key in _SPARSE[:2]}
-        found |= {key: arrays[name] for key, name in sparse.items() if name in arrays}
+        selected |= {key: arrays[name] for key, name in sparse.items() if name in arrays}
     else:
         raise InputError(
             f"{path}: there are no labels {labels!r}, nor {labels}_indptr and {labels}_indices."
         )
-    if "Y" in found and labels:
-        found.pop("shape", None)
+    if "Y" in selected and labels:
+        selected.pop("shape", None)
     if features in arrays:
-        found["X"] = arrays[features]
+        selected["X"] = arrays[features]
     elif features not in ("X", "none"):
         raise InputError(f"{path}: there are no features {features!r}.")
-    return found
+    return selected
 
 
 def from_arrays(
@@ -133,10 +137,10 @@ def from_arrays(
     """A source from arrays in memory.
 
     Args:
-        arrays: by the keys of the module's description.
-        path: where they come from, for the sentences.
-        name: what to call the data set.
-        digests: of the files read.
+        arrays: the arrays, by the keys in the description of this module.
+        path: their file, for messages.
+        name: the name of the data set.
+        digests: the digests of the files that were read.
         images: as in `load`.
         minus_one: as in `load`.
         zero: as in `load`.
@@ -148,8 +152,8 @@ def from_arrays(
     if (minus_one, zero) != ("unknown", "negative"):
         if "Y" not in arrays:
             raise InputError(
-                f"{path}: minus_one and zero have no effect on sparse labels, which name positives "
-                f"alone; they go with a matrix Y."
+                f"{path}: minus_one and zero have no effect on sparse labels, which store only "
+                f"positives; they can only be used with a matrix Y."
             )
         labels = np.array([_CODES[zero], 1, _CODES[minus_one]], np.int8)[labels]
     rows, classes = labels.shape
@@ -171,24 +175,24 @@ def from_arrays(
     )
 
 
-def _read(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """The wanted keys of the file, each decompressed once."""
+def _read(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Some arrays of the file, each decompressed once."""
     need_file(path, "an .npz file of arrays")
     if not zipfile.is_zipfile(path):
         raise InputError(
-            f"{path}: this is not an .npz file, or it was cut off; write one with numpy.savez."
+            f"{path}: this is not an .npz file, or it is truncated; write one with numpy.savez."
         )
     arrays: dict[str, np.ndarray] = {}
     key = ""
     try:
         with np.load(path, allow_pickle=False) as file:
-            for key in (key for key in file.files if key in wanted):
+            for key in (key for key in file.files if key in names):
                 arrays[key] = file[key]
     except npy.BROKEN_NPZ as error:
         if "allow_pickle" in str(error):
             raise InputError(
-                f"{path}: the array {key!r} holds Python objects, which are not read because they "
-                f"can run code; save it as numbers or as text (unicode)."
+                f"{path}: the array {key!r} contains Python objects, which are not read because "
+                f"they can run code; save it as numbers or as text (unicode)."
             ) from None
         where = f"the array {key!r}" if key else "the file"
         raise InputError(f"{path}: {where} is damaged and cannot be read ({error}).") from None
@@ -211,15 +215,15 @@ def _expect(
 def _labels(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     sparse = [key for key in _SPARSE if key in arrays]
     if "Y" in arrays and sparse:
-        raise InputError(f"{path}: labels come twice, as 'Y' and as {sparse[0]!r}; keep one.")
+        raise InputError(f"{path}: there are two sets of labels, 'Y' and {sparse[0]!r}; keep one.")
     if "Y" in arrays:
         return _dense(path, arrays["Y"])
     if len(sparse) < len(_SPARSE):
         missing = [key for key in _SPARSE if key not in arrays]
-        found = f", and {', '.join(map(repr, missing))} missing" if sparse else ""
+        detail = f" ({', '.join(map(repr, missing))} missing)" if sparse else ""
         raise InputError(
-            f"{path}: there are no labels{found}; give 'Y' [N, C], or 'indptr', 'indices' and "
-            f"'shape'."
+            f"{path}: there are no labels{detail}; the file needs 'Y' [N, C], or 'indptr', "
+            f"'indices' and 'shape'."
         )
     return _from_rows(path, *(arrays[key] for key in _SPARSE))
 
@@ -235,7 +239,7 @@ def _dense(path: Path, labels: np.ndarray) -> np.ndarray:
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         raise InputError(
             f"{path}: 'Y' has the label {labels[row, column]} at row {row}, class {column}; a "
-            f"label is 1 (positive), 0 (negative) or -1 (unknown)."
+            f"label must be 1 (positive), 0 (negative) or -1 (unknown)."
         )
     return labels.astype(np.int8)
 
@@ -262,26 +266,29 @@ def _from_rows(
         )
     if indptr[0] != 0 or indptr[-1] != len(indices):
         raise InputError(
-            f"{path}: 'indptr' must run from 0 to the {len(indices)} entries of 'indices', not "
-            f"from {indptr[0]} to {indptr[-1]}."
+            f"{path}: 'indptr' must increase from 0 to the length of 'indices', {len(indices)}, "
+            f"not from {indptr[0]} to {indptr[-1]}."
         )
-    falls = np.diff(indptr) < 0
-    if falls.any():
-        raise InputError(f"{path}: 'indptr' falls after row {int(falls.argmax())}; it must rise.")
+    decreases = np.diff(indptr) < 0
+    if decreases.any():
+        raise InputError(
+            f"{path}: 'indptr' decreases after row {int(decreases.argmax())}; it must increase."
+        )
     row = np.repeat(np.arange(rows), np.diff(indptr))
     outside = (indices < 0) | (indices >= classes)
     if outside.any():
-        at = int(outside.argmax())
+        entry = int(outside.argmax())
         raise InputError(
-            f"{path}: 'indices' names class {indices[at]} in row {row[at]}; there are {classes} "
-            f"classes, 0 to {classes - 1}."
+            f"{path}: 'indices' names class {indices[entry]} in row {row[entry]}; there are "
+            f"{classes} classes, 0 to {classes - 1}."
         )
     order = np.lexsort((indices, row))
-    twice = (np.diff(row[order]) == 0) & (np.diff(indices[order]) == 0)
-    if twice.any():
-        at = int(order[twice.argmax()])
+    repeated = (np.diff(row[order]) == 0) & (np.diff(indices[order]) == 0)
+    if repeated.any():
+        entry = int(order[repeated.argmax()])
         raise InputError(
-            f"{path}: 'indices' names class {indices[at]} twice in row {row[at]}; once is right."
+            f"{path}: 'indices' names class {indices[entry]} twice in row {row[entry]}; classes "
+            f"must be unique."
         )
     labels = zeros(path, rows, classes)
     labels[row, indices] = 1
@@ -289,9 +296,11 @@ def _from_rows(
 
 
 def _paths(path: Path, names: np.ndarray | None, rows: int, images: str) -> np.ndarray | None:
-    """Unicode [N], each below the folder of the images."""
+    """The file names, unicode [N], relative to the folder of the images."""
     if images and names is None:
-        raise InputError(f"{path}: there are no 'file_names', which images={images} goes with.")
+        raise InputError(
+            f"{path}: there are no 'file_names'; images={images} can only be used with them."
+        )
     if images and not Path(images).is_dir():
         raise InputError(f"{images}: there is no such folder of images.")
     if names is None:
@@ -315,7 +324,7 @@ def _part(path: Path, split: np.ndarray | None, rows: int) -> np.ndarray | None:
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"{path}: 'split' is {split[row]} in row {row}; it is 0 (train) or 1 (test)."
+            f"{path}: 'split' is {split[row]} in row {row}; it must be 0 (train) or 1 (test)."
         )
     return split.astype(np.uint8)
 
@@ -328,6 +337,6 @@ def _features(path: Path, features: np.ndarray | None, rows: int) -> np.ndarray 
             f"{path}: 'X' must be numbers [N, D] or [N, V, D] with the {rows} rows of the labels, "
             f"not {features.dtype} of shape {features.shape}."
         )
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused later
+    with np.errstate(over="ignore"):  # `Source` refuses infinite numbers
         features = features.astype(np.float32)
     return features[:, None, :] if features.ndim == 2 else features

@@ -7,7 +7,7 @@ import gc
 import io
 import json
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,108 +17,172 @@ from pycocotools.coco import COCO
 from splits.errors import InputError
 from splits.source import Source, digest_file
 from splits.sources._text import need_file, read_text
-from splits.sources.registry import Option
+from splits.sources.registry import Option, Value
 
-FORM = "coco:ROOT"
+FORM = "coco:ROOT|FILE.json"
 HELP = (
     "COCO: ROOT holds annotations/instances_{train,val}YEAR.json and the folders trainYEAR and "
-    "valYEAR; the test part is val. An annotation file in place of ROOT is a set without parts."
+    "valYEAR, and val is the test part; or FILE.json, any annotation file in COCO's format."
 )
+_FILE: dict[str, tuple[Value, ...]] = {"path": ("file",)}
 OPTIONS = {
     "year": Option(2017, "which edition", (2014, 2017), {"path": ("folder",)}),
     "keep_empty": Option(
         "none", "in which parts images without any label stay", ("none", "test", "both")
     ),
     "crowd": Option(True, "whether crowd annotations make a label positive"),
-    "min_size": Option(False, "leave out annotations without an area or under 1 pixel wide"),
+    "min_size": Option(
+        False,
+        "leave out annotations without an area or under 1 pixel wide",
+        record={"folder": "always", "file": "changed"},
+    ),
+    "images": Option("", "the folder of the images", only=_FILE, is_path=True, record="never"),
+    "test": Option(
+        "", "the annotation file of the test part", only=_FILE, is_path=True, record="never"
+    ),
+    "test_images": Option(
+        "", "the folder of the test images", only=_FILE, is_path=True, record="never"
+    ),
 }
 
 # The class names, the images kept and their labels, int8 [N, C].
 _Part = tuple[list[str], list[dict[str, Any]], np.ndarray]
 
 
+def default_backbone(options: Mapping[str, Any]) -> str:
+    """The backbone if none is named: a ResNet-50 where the options name a folder of images."""
+    return "resnet50" if options["images"] else "none"
+
+
+def check(options: Mapping[str, Any], path: str) -> None:
+    """Check that the options of an annotation file can be combined.
+
+    Args:
+        options: name -> value.
+        path: the type of PATH, "file" or "folder"; all options of a folder can be combined.
+
+    Raises:
+        InputError: options of a test part without its annotations, or a folder of images for one
+            of two parts.
+    """
+    if path != "file":
+        return
+    if not options["test"]:
+        if options["keep_empty"] == "test":
+            raise InputError(
+                "keep_empty=test has no effect, because there is no test part; name its "
+                "annotations with test=FILE.json."
+            )
+        if options["test_images"]:
+            raise InputError(
+                f"{options['test_images']}: test_images can only be used with test=FILE.json."
+            )
+    elif bool(options["images"]) != bool(options["test_images"]):
+        raise InputError(
+            "A folder of images is named for one of the two parts; give both images and "
+            "test_images, or neither."
+        )
+
+
 def load(
-    train_json: Path,
+    path: Path,
     *,
-    train_images: Path | None = None,
-    test_json: Path | None = None,
-    test_images: Path | None = None,
-    keep_empty_train: bool = False,
-    keep_empty_test: bool = False,
-    crowd: bool = True,
-    min_size: bool = False,
-    name: str = "coco",
     year: int = 2017,
     keep_empty: str = "none",
+    crowd: bool = True,
+    min_size: bool = False,
+    images: Path | str = "",
+    test: Path | str = "",
+    test_images: Path | str = "",
+    name: str = "coco",
 ) -> Source:
-    """Read one COCO annotation file, one for training and one for testing, or COCO's own folder.
+    """Read COCO's own folder, or one annotation file for training and one for testing.
 
         y_ic = 1 if image i has an annotation of category c, else 0
 
-    Classes stand in the order of their category ids, images in the order of the file.
+    Classes are in the order of their category ids, images in the order of the file.
 
     Args:
-        train_json: annotations of the training images; or the folder of the official layout, which
-            gives all four files and folders.
-        train_images: their folder, or None where only labels are needed.
-        test_json: annotations of the test images, with the same categories.
-        test_images: their folder; needed exactly if `train_images` is given.
-        keep_empty_train: keep training images without any label as all-negative rows.
-        keep_empty_test: the same for test images; COCO-LT's test set keeps them.
+        path: the folder of the official layout, or the annotation file of the training images.
+        year: the edition, 2014 or 2017; only for a folder.
+        keep_empty: the parts in which images without any label stay, as all-negative rows: "none",
+            "test" (as in COCO-LT) or "both".
         crowd: whether annotations marked `iscrowd` count.
         min_size: leave out annotations with an area of 0 or a box side under 1 pixel, as the
             published COCO-LT generator does.
-        name: what to call the data set.
-        year: the edition, 2014 or 2017; read only for the official layout.
-        keep_empty: "test" is `keep_empty_test`, "both" is both of them.
+        images: the folder of the training images, or "" if only labels are needed; this and the
+            next two only for a file.
+        test: the annotation file of the test images, with the same categories, or "".
+        test_images: their folder; needed exactly if there are `images` and `test`.
+        name: the name of the data set.
 
     Returns:
         The source; image ids are COCO's numbers as text, paths its file names. `part` is None
-        without a test file.
+        without test annotations.
 
     Raises:
         InputError: no such file or folder, not JSON, JSON that is not COCO, an annotation of an
-            unknown image or category, an image id that comes twice, test categories that differ.
+            unknown image or category, a repeated image id, test categories that differ, options
+            that cannot be combined.
     """
-    if Path(train_json).is_dir():
-        train_json, train_images, test_json, test_images = _official(Path(train_json), year)
-    if keep_empty == "test" and test_json is None:
-        raise InputError(f"{train_json}: keep_empty=test has no effect, for there is no test part.")
-    keep_empty_train |= keep_empty == "both"
-    keep_empty_test |= keep_empty in ("test", "both")
-    files, folders = [Path(train_json)], [train_images]
-    if test_json is not None:
-        files.append(Path(test_json))
-        folders.append(test_images)
-    elif test_images is not None:
-        raise InputError(f"{test_images}: test images need a file of test annotations as well.")
-    roots = _roots(files, folders)
-    keep_both = (keep_empty_train, keep_empty_test)
+    files, folders = _inputs(Path(path), year, keep_empty, images, test, test_images)
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: there is no such folder of images.")
+    keep = (keep_empty == "both", keep_empty in ("test", "both"))
     with _no_collection():
         parts = [
-            _read_part(file, _wanted(file, crowd, min_size), keep)
-            for file, keep in zip(files, keep_both, strict=False)
+            _read_part(file, _counts(file, crowd, min_size), keep_part)
+            for file, keep_part in zip(files, keep, strict=False)
         ]
-    return _source(name, files, roots, parts)
+    return _source(name, files, folders, parts)
+
+
+def _inputs(
+    path: Path,
+    year: int,
+    keep_empty: str,
+    images: Path | str,
+    test: Path | str,
+    test_images: Path | str,
+) -> tuple[list[Path], tuple[Path, ...]]:
+    """The annotation files, and the folders of images if there are any."""
+    if not path.is_dir():
+        options = {
+            "keep_empty": keep_empty,
+            "images": images,
+            "test": test,
+            "test_images": test_images,
+        }
+        check(options, "file")
+        files = [path, *([Path(test)] if test else [])]
+        return files, tuple(Path(folder) for folder in (images, test_images) if folder)
+    if images or test or test_images:
+        raise InputError(
+            f"{path}: images, test and test_images can only be used with an annotation file."
+        )
+    files = [path / "annotations" / f"instances_{part}{year}.json" for part in ("train", "val")]
+    folders = (path / f"train{year}", path / f"val{year}")
+    return files, folders if all(folder.is_dir() for folder in folders) else ()
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without Python's search for cycles, of which JSON has none.
+    """Switch off the garbage collector, because JSON has no reference cycles.
 
-    Measured: millions of annotations make it search again and again, for half of the time.
+    Measured: with millions of annotations its searches take half of the reading time.
     """
-    before = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if before:
+        if was_enabled:
             gc.enable()
 
 
 def _source(name: str, files: list[Path], roots: tuple[Path, ...], parts: list[_Part]) -> Source:
-    """The parts as one source, once they fit one another."""
+    """Combine the parts, after checking that they fit."""
     classes = parts[0][0]
     for file, part in zip(files, parts, strict=True):
         _same_classes(files[0], classes, file, part[0])
@@ -139,30 +203,6 @@ def _source(name: str, files: list[Path], roots: tuple[Path, ...], parts: list[_
     )
 
 
-def _official(root: Path, year: int) -> tuple[Path, Path | None, Path, Path | None]:
-    """Training and test annotations, each with its folder of images if both folders are there."""
-    train, test = (
-        root / "annotations" / f"instances_{part}{year}.json" for part in ("train", "val")
-    )
-    folders = root / f"train{year}", root / f"val{year}"
-    if all(folder.is_dir() for folder in folders):
-        return train, folders[0], test, folders[1]
-    return train, None, test, None
-
-
-def _roots(files: list[Path], folders: list[Path | None]) -> tuple[Path, ...]:
-    roots = tuple(Path(folder) for folder in folders if folder is not None)
-    if roots and len(roots) < len(folders):
-        raise InputError(
-            f"{roots[0]}: images were given for one of {files[0].name} and {files[1].name}; give "
-            f"a folder for both, or for none."
-        )
-    for root in roots:
-        if not root.is_dir():
-            raise InputError(f"{root}: there is no such folder of images.")
-    return roots
-
-
 def _digests(files: list[Path]) -> dict[str, str]:
     names = [file.name for file in files]
     if len(set(names)) < len(names):
@@ -170,16 +210,18 @@ def _digests(files: list[Path]) -> dict[str, str]:
     return {name: digest_file(file) for name, file in zip(names, files, strict=True)}
 
 
-def _same_classes(train: Path, expected: list[str], test: Path, found: list[str]) -> None:
-    if len(found) != len(expected):
+def _same_classes(
+    train: Path, train_classes: list[str], test: Path, test_classes: list[str]
+) -> None:
+    if len(test_classes) != len(train_classes):
         raise InputError(
-            f"{test}: there are {len(found)} categories, but {len(expected)} in {train}; both "
-            f"need the same ones."
+            f"{test}: there are {len(test_classes)} categories, but {len(train_classes)} in "
+            f"{train}; both need the same ones."
         )
-    for position, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-        if ours != theirs:
+    for position, (in_train, in_test) in enumerate(zip(train_classes, test_classes, strict=True)):
+        if in_train != in_test:
             raise InputError(
-                f"{test}: class {position} (by category id) is {theirs!r}, but {ours!r} in "
+                f"{test}: class {position} (by category id) is {in_test!r}, but {in_train!r} in "
                 f"{train}; both need the same categories in the same order."
             )
 
@@ -196,13 +238,19 @@ def _no_shared_ids(
             )
 
 
-def _read_part(file: Path, wanted: Callable[[dict[str, Any]], bool], keep_empty: bool) -> _Part:
-    """The class names, the images kept and their labels, int8 [N, C]."""
+def _read_part(file: Path, counts: Callable[[dict[str, Any]], bool], keep_empty: bool) -> _Part:
+    """Read one annotation file.
+
+    Args:
+        file: the file.
+        counts: whether an annotation counts.
+        keep_empty: whether images without any label stay.
+    """
     data = _parse(file)
     _check_categories(file, data["categories"])
     _check_images(file, data["images"])
     _check_annotations(file, data)
-    index = COCO()
+    index = COCO()  # pycocotools indexes images and categories by id
     index.dataset = {key: data[key] for key in ("images", "categories")}
     with contextlib.redirect_stdout(io.StringIO()):
         index.createIndex()
@@ -211,21 +259,21 @@ def _read_part(file: Path, wanted: Callable[[dict[str, Any]], bool], keep_empty:
     images = list(index.imgs.values())
     labels = np.zeros((len(images), len(column)), np.int8)
     row = {image["id"]: position for position, image in enumerate(images)}
-    counted = [annotation for annotation in data["annotations"] if wanted(annotation)]
+    counted = [annotation for annotation in data["annotations"] if counts(annotation)]
     rows = [row[annotation["image_id"]] for annotation in counted]
     labels[rows, [column[annotation["category_id"]] for annotation in counted]] = 1
     kept = np.flatnonzero(keep_empty | labels.any(axis=1))
     if not len(kept):
-        raise InputError(f"{file}: no image has a label, so that nothing is left of the set.")
+        raise InputError(f"{file}: no image has a label, so the data set is empty.")
     names = [index.cats[category]["name"] for category in category_ids]
     return names, [images[row] for row in kept], labels[kept]
 
 
-def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]], bool]:
-    """Whether an annotation counts."""
+def _counts(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]], bool]:
+    """A function that decides whether an annotation counts."""
 
-    def wanted(annotation: dict[str, Any]) -> bool:
-        if not crowd and annotation.get("iscrowd") not in (0, None, "0"):  # some write it as text
+    def counts(annotation: dict[str, Any]) -> bool:
+        if not crowd and annotation.get("iscrowd") not in (0, None, "0"):  # some files use text
             return False
         if not min_size:
             return True
@@ -235,10 +283,10 @@ def _wanted(file: Path, crowd: bool, min_size: bool) -> Callable[[dict[str, Any]
         except (KeyError, TypeError, ValueError):
             raise InputError(
                 f"{file}: annotation {annotation.get('id')} of image {annotation['image_id']} has "
-                f"no 'area' number or no 'bbox' of four numbers, which the size limit needs."
+                f"no 'area' number or no 'bbox' of four numbers, which min_size needs."
             ) from None
 
-    return wanted
+    return counts
 
 
 # ----------------------------------------------------------------------------- checks
@@ -251,11 +299,11 @@ def _parse(file: Path) -> dict[str, Any]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{file}: this is not JSON, or it was cut off: {error.msg} at line {error.lineno}, "
+            f"{file}: this is not JSON, or it is truncated: {error.msg} at line {error.lineno}, "
             f"column {error.colno} (character {error.pos})."
         ) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: this cannot be read as JSON text ({error}).") from None
+        raise InputError(f"{file}: this cannot be read as JSON ({error}).") from None
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise InputError(
@@ -272,7 +320,7 @@ def _parse(file: Path) -> dict[str, Any]:
 
 
 def _all_have_ids(items: list[Any]) -> bool:
-    """The check of the loop below it, without a step per item."""
+    """A fast form of the loop in `_parse`, without a step per item."""
     return set(map(type, items)) <= {dict} and _types(items, "id") <= {int}
 
 
@@ -284,15 +332,15 @@ def _is_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_once(file: Path, what: str, values: list[Any]) -> None:
-    first: dict[Any, int] = {}
+def _check_unique(file: Path, noun: str, values: list[Any]) -> None:
+    positions: dict[Any, int] = {}
     for position, value in enumerate(values):
-        if value in first:
+        if value in positions:
             raise InputError(
-                f"{file}: {what} {value!r} comes twice, at positions {first[value]} and "
-                f"{position}; each must be there once."
+                f"{file}: {noun} {value!r} occurs twice, at positions {positions[value]} and "
+                f"{position}; it must be unique."
             )
-        first[value] = position
+        positions[value] = position
 
 
 def _check_categories(file: Path, categories: list[dict[str, Any]]) -> None:
@@ -300,35 +348,35 @@ def _check_categories(file: Path, categories: list[dict[str, Any]]) -> None:
         name = category.get("name")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{file}: category {category['id']} has no 'name'.")
-    _check_once(file, "category id", [category["id"] for category in categories])
-    _check_once(file, "category name", [category["name"] for category in categories])
+    _check_unique(file, "category id", [category["id"] for category in categories])
+    _check_unique(file, "category name", [category["name"] for category in categories])
     if not categories:
         raise InputError(f"{file}: 'categories' is empty; at least one class is needed.")
 
 
 def _check_images(file: Path, images: list[dict[str, Any]]) -> None:
-    _check_once(file, "image id", [image["id"] for image in images])
+    _check_unique(file, "image id", [image["id"] for image in images])
     for image in images:
         name = image.get("file_name")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{file}: image {image['id']} has no 'file_name'.")
         if name[0] == "/" or (".." in name and ".." in PurePosixPath(name).parts):
             raise InputError(
-                f"{file}: image {image['id']} lies outside its folder, at {name!r}; a file name "
+                f"{file}: image {image['id']} is outside its folder, at {name!r}; a file name "
                 f"must be relative and without '..'."
             )
 
 
 def _check_annotations(file: Path, data: dict[str, Any]) -> None:
-    for key, what in (("image_id", "images"), ("category_id", "categories")):
-        known = {item["id"] for item in data[what]}
-        found = _types(data["annotations"], key)
-        if found <= {int} and known.issuperset(a[key] for a in data["annotations"]):
+    for key, items in (("image_id", "images"), ("category_id", "categories")):
+        known = {item["id"] for item in data[items]}
+        types = _types(data["annotations"], key)
+        if types <= {int} and known.issuperset(a[key] for a in data["annotations"]):
             continue
         for annotation in data["annotations"]:
             value = annotation.get(key)
             if not _is_id(value) or value not in known:
                 raise InputError(
                     f"{file}: annotation {annotation['id']} has the {key} {value!r}, which is not "
-                    f"in {what!r}."
+                    f"in {items!r}."
                 )

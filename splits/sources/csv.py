@@ -1,4 +1,4 @@
-"""Reads labels, and perhaps features, from a CSV file with a header."""
+"""Reads labels, and optionally features, from a CSV file with a header."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from typing import Any
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources import _table
-from splits.sources._text import read_text, wrong
+from splits.sources._text import line_error, read_text
 from splits.sources.registry import Option
 
 FORM = "csv:FILE"
 HELP = "A CSV file with a header: a column per class, a row per image and class, or lists."
-OPTIONS = {**_table.OPTIONS, "delimiter": Option(",", "between two columns, or tab", record="no")}
+OPTIONS = {
+    **_table.OPTIONS,
+    "delimiter": Option(",", "the separator of columns, one character or tab", record="never"),
+}
 
 
-def load(path: Path, *, delimiter: str = ",", **words: Any) -> Source:
+def load(path: Path, *, delimiter: str = ",", **options: Any) -> Source:
     """Read a CSV file.
 
     Args:
-        path: the file; UTF-8, quoted where needed.
+        path: the file, in UTF-8.
         delimiter: one character, or "tab".
-        words: as `_table.Words`.
+        options: the fields of `_table.TableOptions`.
 
     Returns:
         The source.
 
     Raises:
-        InputError: a missing file, a row with too few or many columns, and what `_table.read`
-            refuses.
+        InputError: a missing file, a row with too few or too many columns, and the errors of
+            `_table.read`.
     """
     path = Path(path)
-    between = "\t" if delimiter == "tab" else delimiter
-    if len(between) != 1:
-        raise InputError(f"delimiter of source csv is one character or tab, not {delimiter!r}.")
-    reader = csv.reader(io.StringIO(read_text(path), ""), delimiter=between, strict=True)
+    separator = "\t" if delimiter == "tab" else delimiter
+    if len(separator) != 1:
+        raise InputError(
+            f"delimiter of source csv must be one character or tab, not {delimiter!r}."
+        )
+    reader = csv.reader(io.StringIO(read_text(path), ""), delimiter=separator, strict=True)
     header = [name.strip() for name in _next(path, reader) or []]
     if not any(header):
-        raise wrong(path, 1, "the file has no header.")
-    return _table.read(path, header, _rows(path, reader, len(header)), _table.Words(**words))
+        raise line_error(path, 1, "the file has no header.")
+    rows = _rows(path, reader, len(header))
+    return _table.read(path, header, rows, _table.TableOptions(**options))
 
 
 def _rows(path: Path, reader: Any, columns: int) -> _table.Rows:
@@ -49,7 +55,7 @@ def _rows(path: Path, reader: Any, columns: int) -> _table.Rows:
     while (fields := _next(path, reader)) is not None:
         if fields:  # not a blank line
             if len(fields) != columns:
-                raise wrong(
+                raise line_error(
                     path, line, f"the row has {len(fields)} columns, the header has {columns}."
                 )
             yield line, fields
@@ -61,4 +67,4 @@ def _next(path: Path, reader: Any) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        raise wrong(path, line, f"this is not CSV, or it was cut off ({error}).") from None
+        raise line_error(path, line, f"this is not CSV, or it is truncated ({error}).") from None

@@ -1,6 +1,6 @@
-"""Reads a data set from the arrays of an HDF5 file, by the keys of an `arrays` source.
+"""Reads a data set from the arrays of an HDF5 file, with the keys of an `arrays` source.
 
-This room does not open HDF5: `load` takes the function that does.
+This package does not open HDF5: the caller of `load` passes the function that does.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from splits.source import Source, digest_file
 from splits.sources import arrays
 
 FORM = "hdf5:FILE"
-HELP = "An HDF5 file with the arrays of an arrays source; a group's are named GROUP/NAME."
+HELP = "An HDF5 file with the arrays of an arrays source; arrays in groups are named GROUP/NAME."
 OPTIONS = dict(arrays.OPTIONS)
-NEEDS_HDF5 = True
+TOOLS = ("read_hdf5",)
 
 
 def load(
     path: Path,
     *,
-    read: Callable[[Path, Sequence[str]], Mapping[str, np.ndarray]],
+    read_hdf5: Callable[[Path, Sequence[str]], Mapping[str, np.ndarray]],
     labels: str = "",
     features: str = "X",
     images: str = "",
@@ -33,7 +33,7 @@ def load(
 
     Args:
         path: the file.
-        read: gives those of some arrays that the file has, by name.
+        read_hdf5: (path, names) -> the arrays of these names that the file has, by name.
         labels: as in `arrays.load`.
         features: as in `arrays.load`.
         images: as in `arrays.load`.
@@ -44,12 +44,12 @@ def load(
         The source.
 
     Raises:
-        InputError: as `arrays.load`, and what `read` raises.
+        InputError: as `arrays.load`, and the errors of `read_hdf5`.
     """
     path = Path(path)
-    found = read(path, arrays.keys(labels, features))
+    content = read_hdf5(path, arrays.keys(labels, features))
     return arrays.from_arrays(
-        arrays.choose(path, found, labels, features),
+        arrays.choose(path, content, labels, features),
         path,
         path.stem,
         {path.name: digest_file(path)},

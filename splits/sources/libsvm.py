@@ -1,7 +1,7 @@
 """Reads multi-label LibSVM files: lines `1,3 5:0.2 7:1`, labels and then `feature:value`.
 
-A line without labels begins with its first feature; an empty line, other than at the end of the
-file, is an image without either. What follows a `#` is a comment.
+A line without labels begins with its first feature. An empty line is an image without labels and
+features, except at the end of the file. A `#` starts a comment.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
-from splits.sources._matrix import MOST_CLASSES, zeros
-from splits.sources._text import digests, parts, read_lines, read_names, whole, wrong
+from splits.sources._matrix import MAX_CLASSES, zeros
+from splits.sources._text import (
+    digests,
+    line_error,
+    part_codes,
+    read_lines,
+    read_names,
+    whole_number,
+)
 from splits.sources.registry import Option
 
 FORM = "libsvm:FILE"
 HELP = "Multi-label LibSVM: lines '1,3 5:0.2 7:1'; images are numbered."
 OPTIONS = {
-    "test": Option("", "a second file with the test part", record="name"),
+    "test": Option("", "a second file with the test part", is_path=True),
     "labels_from": Option(0, "the number of the first class", (0, 1)),
     "features_from": Option(1, "the number of the first feature", (0, 1), {"features": ("dense",)}),
     "features": Option("dense", "dense, or none to read labels only", ("dense", "none")),
     "classes": Option(
-        "", "a file with a class name per line; else class_0, class_1, ...", record="name"
+        "", "a file with a class name per line; else class_0, class_1, ...", is_path=True
     ),
 }
 
@@ -48,13 +55,13 @@ def load(
         features_from: the number of the first feature, 0 or 1.
         features: "dense" for float32 [N, 1, D], or "none".
         classes: a file with a class name per line, in the order of the numbers.
-        name: what to call the data set; the file's name without its ending by default.
+        name: the name of the data set; by default the stem of the file name.
 
     Returns:
-        The source. Without `classes` there are as many as the largest number says.
+        The source. Without `classes`, the largest number defines the count of classes.
 
     Raises:
-        InputError: a missing file, or a line that is not as above.
+        InputError: a missing file, or a malformed line.
     """
     files = [Path(path), *([Path(test)] if test else [])]
     names = read_names(Path(classes), "class") if classes else []
@@ -66,7 +73,7 @@ def load(
         raise InputError(f"{path}: the file is empty; it must have a line for each image.")
     count = len(names) or 1 + max((label for row in rows for label in row[0]), default=-1)
     if not count:
-        raise InputError(f"{path}: no line has a label; give the classes with classes=FILE.")
+        raise InputError(f"{path}: no line has a label; name the classes with classes=FILE.")
     labels = zeros(Path(path), len(rows), count)
     for row, (positive, _) in enumerate(rows):
         labels[row, positive] = 1
@@ -75,7 +82,7 @@ def load(
         class_names=tuple(names) or tuple(f"class_{number}" for number in range(count)),
         image_ids=np.arange(len(rows)).astype(np.str_),
         labels=labels,
-        part=parts([len(part) for part in lines]),
+        part=part_codes([len(part) for part in lines]),
         paths=None,
         roots=(),
         features=_dense(Path(path), [row[1] for row in rows]) if features == "dense" else None,
@@ -94,62 +101,62 @@ def _read(
     for line, text in enumerate(lines, 1):
         if text.startswith("#"):
             continue
-        words = text.partition("#")[0].split()
-        labels = words.pop(0).split(",") if words and ":" not in words[0] else []
+        fields = text.partition("#")[0].split()
+        labels = fields.pop(0).split(",") if fields and ":" not in fields[0] else []
         positive = [_number(file, line, "a class", label, labels_from) for label in labels]
         for label in positive:
-            if label >= (classes or MOST_CLASSES):
+            if label >= (classes or MAX_CLASSES):
                 where = f"in the list of {classes} classes" if classes else "a class of any set"
-                last = (classes or MOST_CLASSES) + labels_from - 1
-                raise wrong(
+                last = (classes or MAX_CLASSES) + labels_from - 1
+                raise line_error(
                     file,
                     line,
                     f"class {label + labels_from} is not {where} ({labels_from} to {last}).",
                 )
         if len(set(positive)) < len(positive):
-            raise wrong(file, line, f"a class comes twice in {','.join(labels)!r}.")
-        rows.append((positive, _features(file, line, words, features_from) if features else {}))
+            raise line_error(file, line, f"a class occurs twice in {','.join(labels)!r}.")
+        rows.append((positive, _features(file, line, fields, features_from) if features else {}))
     return rows
 
 
-def _number(file: Path, line: int, what: str, text: str, least: int) -> int:
-    number = whole(file, line, text, what) - least
+def _number(file: Path, line: int, noun: str, text: str, least: int) -> int:
+    number = whole_number(file, line, text, noun) - least
     if number < 0:
-        key = "labels_from" if what == "a class" else "features_from"
-        raise wrong(file, line, f"{what} is numbered 0, but {key} is {least}.")
+        key = "labels_from" if noun == "a class" else "features_from"
+        raise line_error(file, line, f"{noun} has the number 0, but {key} is {least}.")
     return number
 
 
-def _features(file: Path, line: int, words: list[str], least: int) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for word in words:
-        key, colon, text = word.partition(":")
+def _features(file: Path, line: int, fields: list[str], least: int) -> dict[int, float]:
+    features: dict[int, float] = {}
+    for field in fields:
+        key, colon, text = field.partition(":")
         try:
             value = float(text)
         except ValueError:
             colon = ""
         if not colon:
-            raise wrong(file, line, f"a feature is NUMBER:VALUE, not {word!r}.")
+            raise line_error(file, line, f"a feature must be NUMBER:VALUE, not {field!r}.")
         number = _number(file, line, "a feature", key, least)
-        if number in found:
-            raise wrong(file, line, f"feature {key} comes twice.")
-        found[number] = value
-    return found
+        if number in features:
+            raise line_error(file, line, f"feature {key} occurs twice.")
+        features[number] = value
+    return features
 
 
 def _dense(path: Path, rows: list[dict[int, float]]) -> np.ndarray:
-    """Float32 [N, 1, D]; what no line names is 0."""
+    """Float32 [N, 1, D]; features that a line does not name are 0."""
     width = 1 + max((number for row in rows for number in row), default=-1)
     if not width:
-        raise InputError(f"{path}: no line has a feature; give features=none to read labels only.")
+        raise InputError(f"{path}: no line has a feature; features=none reads labels only.")
     try:
         dense = np.zeros((len(rows), 1, width), np.float32)
     except (MemoryError, ValueError):
         raise InputError(
-            f"{path}: there is no room for {len(rows)} images with {width} features; is the number "
-            f"of the last feature right? features=none reads labels only."
+            f"{path}: there is not enough memory for {len(rows)} images with {width} features; is "
+            f"the number of the last feature right? features=none reads labels only."
         ) from None
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused later
+    with np.errstate(over="ignore"):  # `Source` refuses infinite numbers
         for row, values in enumerate(rows):
             dense[row, 0, list(values)] = list(values.values())
     return dense

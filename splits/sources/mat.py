@@ -1,7 +1,8 @@
-"""Reads MATLAB files: labels as a matrix Y or target, perhaps features as X or data.
+"""Reads MATLAB files: labels as a matrix such as Y or target, optionally features.
 
-MULAN-like sets keep `data` [N, D] and `target` [C, N]: a matrix is turned where that makes its
-images fit the features. Files of version 7.3 are HDF5, which this room does not open; `read` does.
+MULAN-like data sets have `data` [N, D] and `target` [C, N]: a matrix is transposed if this makes
+the labels fit the features. Files of version 7.3 are HDF5, which this package does not open; the
+caller passes the function that does.
 """
 
 from __future__ import annotations
@@ -23,30 +24,30 @@ from splits.sources._text import digests, need_file, read_names
 from splits.sources.registry import Option
 
 FORM = "mat:FILE.mat"
-HELP = "A MATLAB file of matrices: labels Y, perhaps features X, or as options name them."
+HELP = "A MATLAB file of matrices: labels Y, optionally features X; options set other names."
 OPTIONS = {
     "labels": Option("Y", "the variable of the labels"),
     "features": Option("X", "the variable of the features, or none"),
     "split": Option("", "the variable of parts, 0 train and 1 test"),
     "orientation": Option(
         "auto",
-        "images are rows, or columns; auto: as the labels fit the features, else rows",
+        "images are rows or columns; auto: whichever fits the features, else rows",
         ("auto", "rows", "columns"),
     ),
     "minus_one": Option(
         "auto",
-        "what -1 stands for; auto: unknown, and refused where there is no 0",
+        "the meaning of -1; auto: unknown if there is a 0, else an error",
         ("auto", "unknown", "negative"),
     ),
     "classes": Option(
-        "", "a file with a class name per line; else class_0, class_1, ...", record="name"
+        "", "a file with a class name per line; else class_0, class_1, ...", is_path=True
     ),
 }
-NEEDS_HDF5 = True
+TOOLS = ("read_hdf5",)
 
 Reader = Callable[[Path, Sequence[str]], Mapping[str, np.ndarray]]
-"""Gives the arrays of an HDF5 file among some names; a group's as `group/name`, its attributes as
-`group@name`."""
+"""(path, names) -> the arrays of these names in an HDF5 file; those of a group as `group/name`, and
+its attributes as `group@name`."""
 
 _HDF5 = b"MATLAB 7.3 MAT-file"
 _BROKEN = (
@@ -72,73 +73,73 @@ def load(
     orientation: str = "auto",
     minus_one: str = "auto",
     classes: str = "",
-    read: Reader | None = None,
+    read_hdf5: Reader | None = None,
 ) -> Source:
     """Read a MATLAB file.
 
     Args:
         path: the file, of any version.
         labels: the variable of the labels, [N, C] or [C, N] of 1, 0 and -1; sparse or not.
-        features: the variable of the features, [N, D] or [D, N]; "none" to leave them.
+        features: the variable of the features, [N, D] or [D, N]; "none" to read labels only.
         split: the variable of the parts, N zeros (train) and ones (test).
         orientation: "rows", "columns" or "auto", of the labels.
-        minus_one: what -1 stands for: "unknown", "negative", or "auto" (unknown if there is a 0).
+        minus_one: the meaning of -1: "unknown", "negative", or "auto" (unknown if there is a 0).
         classes: a file with a class name per line.
-        read: opens HDF5, which files of version 7.3 are.
+        read_hdf5: reads HDF5, the format of version 7.3; without it, such files are refused.
 
     Returns:
         The source; images are numbered.
 
     Raises:
-        InputError: no such file, a damaged one, a variable that is missing or no matrix of
-            numbers, labels that do not fit the features either way or both ways, other labels.
+        InputError: no such file, a damaged one, a variable that is missing or not a matrix of
+            numbers, labels that fit the features in neither or both orientations, other labels.
     """
     path = Path(path)
-    wanted = [name for name in (labels, features, split) if name and name != "none"]
-    found = _variables(path, wanted, read)
-    for name in wanted:
-        if name not in found and (name, features) != ("X", "X"):
-            known = ", ".join(_names(path) or found) or "none of those asked for"
+    names = [name for name in (labels, features, split) if name and name != "none"]
+    variables = _variables(path, names, read_hdf5)
+    for name in names:
+        value = variables.get(name)
+        if value is None and (name, features) != ("X", "X"):
+            known = ", ".join(_names(path) or variables) or "none of the requested variables"
             raise InputError(f"{path}: there is no variable {name!r}; there are {known}.")
-        if name in found and (found[name].ndim != 2 or found[name].dtype.kind not in "biuf"):
+        if value is not None and (value.ndim != 2 or value.dtype.kind not in "biuf"):
             raise InputError(
-                f"{path}: the variable {name!r} must be a matrix of numbers, not "
-                f"{found[name].dtype} of shape {found[name].shape}."
+                f"{path}: the variable {name!r} must be a matrix of numbers, not {value.dtype} of "
+                f"shape {value.shape}."
             )
-    chosen = {"Y": _codes(path, labels, found[labels], minus_one)}
-    if features in found:
-        chosen["X"] = found[features]
-    chosen |= _turned(path, chosen, orientation)
+    content = {"Y": _check_minus_one(path, labels, variables[labels], minus_one)}
+    if features in variables:
+        content["X"] = variables[features]
+    content |= _images_in_rows(path, content, orientation)
     if split:
-        chosen["split"] = _whole(path, split, found[split].ravel())
+        content["split"] = _part_codes(path, split, variables[split].ravel())
     if classes:
-        chosen["label_names"] = np.array(read_names(Path(classes), "class"))
-    found_digests = digests(path.parent, [path, *([Path(classes)] if classes else [])])
+        content["label_names"] = np.array(read_names(Path(classes), "class"))
     return arrays.from_arrays(
-        chosen,
+        content,
         path,
         path.stem,
-        found_digests,
+        digests(path.parent, [path, *([Path(classes)] if classes else [])]),
         minus_one="negative" if minus_one == "negative" else "unknown",
     )
 
 
-def _variables(path: Path, wanted: Sequence[str], read: Reader | None) -> dict[str, np.ndarray]:
+def _variables(path: Path, names: Sequence[str], read_hdf5: Reader | None) -> dict[str, np.ndarray]:
     need_file(path)
     with path.open("rb") as file:
-        new = file.read(len(_HDF5)) == _HDF5
-    if new:
-        if read is None:
+        is_hdf5 = file.read(len(_HDF5)) == _HDF5
+    if is_hdf5:
+        if read_hdf5 is None:
             raise InputError(f"{path}: this is a MATLAB 7.3 file; save it with 'save -v7'.")
-        return _from_hdf5(path, read(path, wanted), wanted)
+        return _from_hdf5(path, read_hdf5(path, names), names)
     try:
-        content = loadmat(path, variable_names=list(wanted))
+        content = loadmat(path, variable_names=list(names))
     except _BROKEN as error:
         raise InputError(
-            f"{path}: this is not a MATLAB file, or it was cut off ({error})."
+            f"{path}: this is not a MATLAB file, or it is truncated ({error})."
         ) from None
     variables = {name: value for name, value in content.items() if not name.startswith("__")}
-    return {name: _full(path, name, value) for name, value in variables.items()}
+    return {name: _array(path, name, value) for name, value in variables.items()}
 
 
 def _names(path: Path) -> list[str]:
@@ -149,14 +150,17 @@ def _names(path: Path) -> list[str]:
         return []
 
 
-def _full(path: Path, name: str, value: Any) -> np.ndarray:
-    """A variable as an array; a sparse one is checked, for SciPy writes wherever it points."""
+def _array(path: Path, name: str, value: Any) -> np.ndarray:
+    """A variable as an array.
+
+    The indices of a sparse matrix are checked, because SciPy would write out of bounds.
+    """
     try:
         if not hasattr(value, "check_format"):
             return np.asarray(value)
         value.check_format(full_check=True)
-        full: np.ndarray = value.toarray()
-        return full
+        array: np.ndarray = value.toarray()
+        return array
     except _BROKEN as error:
         raise _damaged(path, name, error) from None
 
@@ -167,69 +171,69 @@ def _damaged(path: Path, name: str, error: Exception) -> InputError:
 
 
 def _from_hdf5(
-    path: Path, content: Mapping[str, np.ndarray], wanted: Sequence[str]
+    path: Path, content: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Matrices as MATLAB shows them: HDF5 has their axes reversed, and sparse ones in columns."""
-    found = {}
-    for name in wanted:
+    """The matrices as in MATLAB; HDF5 stores dense ones transposed and sparse ones by column."""
+    variables = {}
+    for name in names:
         if name in content:
-            found[name] = content[name].T
+            variables[name] = content[name].T
         elif f"{name}/jc" in content:
-            found[name] = _full(path, name, _sparse(path, content, name))
-    return found
+            variables[name] = _array(path, name, _sparse(path, content, name))
+    return variables
 
 
 def _sparse(path: Path, content: Mapping[str, np.ndarray], name: str) -> sparse.csc_array:
-    """A sparse matrix, whose places are not checked yet."""
+    """A sparse matrix; its indices are not checked yet."""
     empty = np.zeros(0)
     values = content.get(f"{name}/data", empty)
     try:
         starts = content[f"{name}/jc"].astype(np.int64)
-        places = content.get(f"{name}/ir", empty).astype(np.int64)
+        rows = content.get(f"{name}/ir", empty).astype(np.int64)
         shape = (int(content[f"{name}@MATLAB_sparse"]), len(starts) - 1)
-        return sparse.csc_array((values, places, starts), shape=shape)
+        return sparse.csc_array((values, rows, starts), shape=shape)
     except _BROKEN as error:
         raise _damaged(path, name, error) from None
 
 
-def _whole(path: Path, name: str, numbers: np.ndarray) -> np.ndarray:
-    """MATLAB's numbers, which are floats unless somebody takes care, as integers."""
-    odd = (numbers != 0) & (numbers != 1)
-    if odd.any():
-        at = int(odd.argmax())
+def _part_codes(path: Path, name: str, parts: np.ndarray) -> np.ndarray:
+    """The parts as integers; MATLAB stores numbers as floats by default."""
+    wrong = (parts != 0) & (parts != 1)
+    if wrong.any():
+        row = int(wrong.argmax())
         raise InputError(
-            f"{path}: the variable {name!r} is {numbers[at]} for image {at}; it is 0 (train) or 1 "
-            f"(test)."
+            f"{path}: the variable {name!r} is {parts[row]} for image {row}; it must be 0 (train) "
+            f"or 1 (test)."
         )
-    return numbers.astype(np.int64)
+    return parts.astype(np.int64)
 
 
-def _codes(path: Path, name: str, labels: np.ndarray, minus_one: str) -> np.ndarray:
+def _check_minus_one(path: Path, name: str, labels: np.ndarray, minus_one: str) -> np.ndarray:
     if minus_one == "auto" and (labels == -1).any() and not (labels == 0).any():
         raise InputError(
-            f"{path}: the variable {name!r} has the labels 1 and -1 and no 0; say what -1 stands "
-            f"for with minus_one=negative or minus_one=unknown."
+            f"{path}: the variable {name!r} has the labels 1 and -1 and no 0; define -1 with "
+            f"minus_one=negative or minus_one=unknown."
         )
     return labels
 
 
-def _turned(
+def _images_in_rows(
     path: Path, matrices: Mapping[str, np.ndarray], orientation: str
 ) -> dict[str, np.ndarray]:
-    """The labels, and the features where there are any, with images in rows."""
+    """The labels, and the features if there are any, with images in rows."""
     labels, features = matrices["Y"], matrices.get("X")
     if orientation == "columns":
         labels = labels.T
     if features is None:
         return {"Y": labels}
     if orientation == "auto":
-        as_is, turned = (size == len(features) for size in labels.shape)
-        if as_is and turned:
+        fits_as_rows, fits_as_columns = (size == len(features) for size in labels.shape)
+        if fits_as_rows and fits_as_columns:
             raise InputError(
-                f"{path}: {len(labels)} images with as many classes could stand in rows or in "
-                f"columns; give orientation=rows or orientation=columns."
+                f"{path}: images could be rows or columns, because there are as many classes as "
+                f"images, {len(labels)}; use orientation=rows or orientation=columns."
             )
-        if turned or (not as_is and labels.shape[1] == features.shape[1]):
+        if fits_as_columns or (not fits_as_rows and labels.shape[1] == features.shape[1]):
             labels = labels.T
     if len(labels) != len(features) and len(labels) == features.shape[1]:
         features = features.T

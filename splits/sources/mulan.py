@@ -1,7 +1,7 @@
 """Reads MULAN data sets: an ARFF file, dense or sparse, and the XML list of its labels.
 
-Labels are the attributes that the XML names, wherever they stand; a hierarchy of labels is read as
-a flat list. A value `?` of a label is unknown.
+Labels are the attributes that the XML file names, in any position; a hierarchy of labels is read as
+a flat list. The value `?` of a label means unknown.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources._arff import Table, read_arff
-from splits.sources._text import digests, once, parts, wrong
+from splits.sources._text import check_unique, digests, line_error, part_codes
 from splits.sources._xml import Element, read_xml
 from splits.sources.registry import Option
 
 FORM = "mulan:FILE.arff"
 HELP = "MULAN: an ARFF file and the XML file that names its labels."
 OPTIONS = {
-    "xml": Option("", "the label names  [default: FILE.xml, also without -train]", record="name"),
-    "test": Option("", "a second ARFF file with the test part", record="name"),
+    "xml": Option("", "the label names  [default: FILE.xml, also without -train]", is_path=True),
+    "test": Option("", "a second ARFF file with the test part", is_path=True),
 }
 
 
@@ -30,23 +30,23 @@ def load(path: Path, *, xml: str = "", test: str = "", name: str | None = None) 
 
     Args:
         path: the ARFF file.
-        xml: the file of label names; by default beside the ARFF file, with the same stem or that
-            without "-train".
+        xml: the file of label names; by default it is beside the ARFF file, with the same stem,
+            also without "-train".
         test: an ARFF file of the same attributes with the test part.
-        name: what to call the data set; the stem of the XML file by default.
+        name: the name of the data set; by default the stem of the XML file.
 
     Returns:
         The source; labels in the order of the XML file, images numbered, features float32
-        [N, 1, D] (a nominal attribute whose values are no numbers is their position).
+        [N, 1, D] (a nominal value that is not a number is read as its position).
 
     Raises:
         InputError: a missing or malformed file, a label without an attribute, a label that is not
             0, 1 or `?`, a feature that is missing or a text.
     """
     files = [Path(path), *([Path(test)] if test else [])]
-    listed = Path(xml) if xml else _beside(files[0])
+    xml_file = Path(xml) if xml else _default_xml(files[0])
     labels: dict[str, int] = {}
-    _collect(listed, read_xml(listed), labels)
+    _collect(xml_file, read_xml(xml_file), labels)
     tables = [read_arff(file) for file in files]
     for file, table in zip(files, tables, strict=True):
         if list(table.names) != list(tables[0].names):
@@ -54,56 +54,55 @@ def load(path: Path, *, xml: str = "", test: str = "", name: str | None = None) 
     column = {attribute: position for position, attribute in enumerate(tables[0].names)}
     for label, line in labels.items():
         if label not in column:
-            raise wrong(listed, line, f"label {label!r} is no attribute of {files[0]}.")
-    chosen = np.array([column[label] for label in labels])
-    others = np.setdiff1d(np.arange(len(column)), chosen)
+            raise line_error(xml_file, line, f"label {label!r} is not an attribute of {files[0]}.")
+    label_columns = np.array([column[label] for label in labels])
+    others = np.setdiff1d(np.arange(len(column)), label_columns)
     sizes = [len(table.values) for table in tables]
     features = [_features(file, table, others) for file, table in zip(files, tables, strict=True)]
     return Source(
-        name=name or listed.stem,
+        name=name or xml_file.stem,
         class_names=tuple(labels),
         image_ids=np.arange(sum(sizes)).astype(np.str_),
         labels=np.concatenate(
-            [_labels(file, table, chosen) for file, table in zip(files, tables, strict=True)]
+            [_labels(file, table, label_columns) for file, table in zip(files, tables, strict=True)]
         ),
-        part=parts(sizes),
+        part=part_codes(sizes),
         paths=None,
         roots=(),
         features=np.concatenate(features)[:, None, :] if len(others) else None,
-        digests=digests(files[0].parent, [*files, listed]),
+        digests=digests(files[0].parent, [*files, xml_file]),
         path=files[0],
     )
 
 
-def _beside(file: Path) -> Path:
-    same = file.with_suffix(".xml")
-    whole = file.with_name(file.stem.removesuffix("-train") + ".xml")
-    return whole if not same.is_file() and whole.is_file() else same
+def _default_xml(file: Path) -> Path:
+    same_stem = file.with_suffix(".xml")
+    short_stem = file.with_name(file.stem.removesuffix("-train") + ".xml")
+    return short_stem if not same_stem.is_file() and short_stem.is_file() else same_stem
 
 
 def _collect(file: Path, element: Element, labels: dict[str, int]) -> None:
-    """Label -> line of every label below an element, parents before their children."""
+    """Add the labels below an element with their lines, parents before their children."""
     for child in element.find("label"):
         name = child.attributes.get("name", "").strip()
         if not name:
-            raise wrong(file, child.line, "this <label> has no name.")
-        once(file, child.line, "label", name, labels)
+            raise line_error(file, child.line, "this <label> has no name.")
+        check_unique(file, child.line, "label", name, labels)
         _collect(file, child, labels)
     if not labels:
-        raise wrong(file, element.line, f"this <{element.tag}> holds no <label>.")
+        raise line_error(file, element.line, f"this <{element.tag}> contains no <label>.")
 
 
-def _labels(file: Path, table: Table, chosen: np.ndarray) -> np.ndarray:
+def _labels(file: Path, table: Table, columns: np.ndarray) -> np.ndarray:
     """Int8 [N, C]."""
-    values = table.values[:, chosen]
+    values = table.values[:, columns]
     unknown = np.isnan(values)
-    odd = ~unknown & (values != 0) & (values != 1)
-    if odd.any():
-        row, column = np.unravel_index(int(odd.argmax()), odd.shape)
-        raise wrong(
-            file,
-            table.lines[row],
-            f"label {table.names[chosen[column]]!r} is {values[row, column]:g}; it is 0, 1 or ?.",
+    wrong = ~unknown & (values != 0) & (values != 1)
+    if wrong.any():
+        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        name, value = table.names[columns[column]], values[row, column]
+        raise line_error(
+            file, table.lines[row], f"label {name!r} is {value:g}; it must be 0, 1 or ?."
         )
     return np.where(unknown, -1, values).astype(np.int8)
 
@@ -114,10 +113,10 @@ def _features(file: Path, table: Table, others: np.ndarray) -> np.ndarray:
     missing = np.isnan(values)
     if missing.any():
         row, column = np.unravel_index(int(missing.argmax()), missing.shape)
-        raise wrong(
+        raise line_error(
             file,
             table.lines[row],
             f"feature {table.names[others[column]]!r} is missing; only a label may be '?'.",
         )
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, refused later
+    with np.errstate(over="ignore"):  # `Source` refuses infinite numbers
         return values.astype(np.float32)

@@ -16,15 +16,15 @@ from splits import npy
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources._text import (
+    check_unique,
     digests,
-    existing,
+    find_file,
+    line_error,
     no_overlap,
-    numbered,
-    once,
-    parts,
+    numbered_lines,
+    part_codes,
     read_lines,
     read_names,
-    wrong,
 )
 from splits.sources.registry import Option
 
@@ -32,7 +32,7 @@ FORM = "nus:ROOT"
 HELP = "NUS-WIDE, 81 concepts: the official train and test lists, or formatted_*.npy arrays."
 OPTIONS = {
     "layout": Option("official", "which files to read", ("official", "spml")),
-    "empty": Option("keep", "images without any label; the name says it", ("keep", "drop")),
+    "empty": Option("keep", "images without any label; part of the name", ("keep", "drop")),
 }
 
 _ZERO, _ONE, _END = b"01\n"
@@ -48,26 +48,29 @@ def load(path: Path, *, layout: str = "official", empty: str = "keep", name: str
         path: the folder of the files.
         layout: "official", or "spml" for the arrays.
         empty: whether images without any positive label stay, as all-negative rows.
-        name: what to call the data set; "nus-wide-all" or, with empty=drop, "nus-wide-labelled"
-            by default, so that a split tells the two apart.
+        name: the name of the data set; by default "nus-wide-all" or, with empty=drop,
+            "nus-wide-labelled", so splits of the two have different names.
 
     Returns:
         The source; image ids are paths such as "actor/0001_2124494179.jpg".
 
     Raises:
-        InputError: a file that is missing or malformed, files of different lengths, an image that
-            comes twice.
+        InputError: a file that is missing or malformed, files of different lengths, a repeated
+            image.
     """
     root = Path(path)
     if layout == "official":
-        concepts = existing(
-            root, "ConceptsList/Concepts81.txt", "Concepts81.txt", what="the names of the classes"
+        concepts = find_file(
+            root,
+            "ConceptsList/Concepts81.txt",
+            "Concepts81.txt",
+            content="the names of the classes",
         )
         classes = read_names(concepts, "concept")
-        train, test = (_official(root, which, classes) for which in ("Train", "Test"))
+        train, test = (_official(root, part, classes) for part in ("Train", "Test"))
         files = [concepts, *train[3], *test[3]]
     else:
-        train, test = (_arrays(root, which) for which in ("train", "val"))
+        train, test = (_arrays(root, part) for part in ("train", "val"))
         classes, files = _array_classes(root, train, test)
     no_overlap(train[1], train[0], test[1], test[0])
     ids = [np.array(list(part[0]), np.str_) for part in (train, test)]
@@ -76,15 +79,15 @@ def load(path: Path, *, layout: str = "official", empty: str = "keep", name: str
         kept = [matrix.any(axis=1) for matrix in labels]
         ids = [part[keep] for part, keep in zip(ids, kept, strict=True)]
         labels = [matrix[keep] for matrix, keep in zip(labels, kept, strict=True)]
-    every = np.concatenate(ids)
+    all_ids = np.concatenate(ids)
     folder = next((root / f for f in ("Flickr", "images") if (root / f).is_dir()), None)
     return Source(
         name=name or {"keep": "nus-wide-all", "drop": "nus-wide-labelled"}[empty],
         class_names=tuple(classes),
-        image_ids=every,
+        image_ids=all_ids,
         labels=np.concatenate(labels),
-        part=parts([len(part) for part in ids]),
-        paths=every,
+        part=part_codes([len(part) for part in ids]),
+        paths=all_ids,
         roots=() if folder is None else (folder,),
         features=None,
         digests=digests(root, files),
@@ -92,29 +95,29 @@ def load(path: Path, *, layout: str = "official", empty: str = "keep", name: str
     )
 
 
-def _official(root: Path, which: str, classes: Sequence[str]) -> _Part:
-    listed = existing(
+def _official(root: Path, part: str, classes: Sequence[str]) -> _Part:
+    image_list = find_file(
         root,
-        f"ImageList/{which}Imagelist.txt",
-        f"{which}Imagelist.txt",
-        what="the images, one per line",
+        f"ImageList/{part}Imagelist.txt",
+        f"{part}Imagelist.txt",
+        content="the images, one per line",
     )
     ids: dict[str, int] = {}
-    for line, text in numbered(listed):
-        once(listed, line, "image", text.replace("\\", "/"), ids)
+    for line, text in numbered_lines(image_list):
+        check_unique(image_list, line, "image", text.replace("\\", "/"), ids)
     if not ids:
-        raise InputError(f"{listed}: the file is empty; it must have a line for each image.")
+        raise InputError(f"{image_list}: the file is empty; it must have a line for each image.")
     labels = np.empty((len(ids), len(classes)), np.int8)
-    files = [listed]
+    files = [image_list]
     for column, concept in enumerate(classes):
-        file = f"TrainTestLabels/Labels_{concept}_{which}.txt"
-        found = existing(root, f"Groundtruth/{file}", file, what=f"the labels of {concept!r}")
-        labels[:, column] = _digits(found, listed, len(ids))
-        files.append(found)
-    return ids, listed, labels, files
+        name = f"TrainTestLabels/Labels_{concept}_{part}.txt"
+        file = find_file(root, f"Groundtruth/{name}", name, content=f"the labels of {concept!r}")
+        labels[:, column] = _digits(file, image_list, len(ids))
+        files.append(file)
+    return ids, image_list, labels, files
 
 
-def _digits(file: Path, listed: Path, rows: int) -> np.ndarray:
+def _digits(file: Path, image_list: Path, rows: int) -> np.ndarray:
     """The lines of a label file, each 0 or 1: int8 [rows]."""
     raw = np.frombuffer(file.read_bytes().replace(b"\r\n", b"\n"), np.uint8)
     digits = raw[0::2]
@@ -125,14 +128,14 @@ def _digits(file: Path, listed: Path, rows: int) -> np.ndarray:
         lines.pop()
     for number, text in enumerate(lines, 1):
         if text not in ("0", "1"):
-            raise wrong(file, number, f"a line is 0 or 1, not {text!r}.")
+            raise line_error(file, number, f"a line must be 0 or 1, not {text!r}.")
     if not lines:
         raise InputError(f"{file}: the file is empty; it must have a line for each image.")
     if len(lines) != rows:
-        raise wrong(
+        raise line_error(
             file,
             len(lines),
-            f"the file ends after {len(lines)} labels, but {listed} has {rows} images.",
+            f"the file ends after {len(lines)} labels, but {image_list} has {rows} images.",
         )
     return np.array(lines, np.int8)
 
@@ -140,10 +143,9 @@ def _digits(file: Path, listed: Path, rows: int) -> np.ndarray:
 # ----------------------------------------------------------------------------- arrays
 
 
-def _arrays(root: Path, which: str) -> _Part:
-    what = f"the {{}} of the {which} part"
+def _arrays(root: Path, part: str) -> _Part:
     files = [
-        existing(root, f"formatted_{which}_{name}.npy", what=what.format(name))
+        find_file(root, f"formatted_{part}_{name}.npy", content=f"the {name} of the {part} part")
         for name in ("images", "labels")
     ]
     images, labels = (_read_array(file) for file in files)
@@ -157,18 +159,20 @@ def _arrays(root: Path, which: str) -> _Part:
             f"{files[1]}: the labels must be numbers [{len(images)}, C], one row for each image "
             f"of {files[0].name}, not {labels.dtype} of shape {labels.shape}."
         )
-    odd = (labels != 0) & (labels != 1)
-    if odd.any():
-        row, column = np.unravel_index(int(odd.argmax()), odd.shape)
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         raise InputError(
-            f"{files[1]}: the label at row {row}, class {column} is {labels[row, column]}; it is "
-            f"0 or 1."
+            f"{files[1]}: the label at row {row}, class {column} is {labels[row, column]}; it must "
+            f"be 0 or 1."
         )
     ids: dict[str, int] = {}
-    for at, name in enumerate(npy.texts(files[0], images)):
+    for position, name in enumerate(npy.texts(files[0], images)):
         if name in ids:
-            raise InputError(f"{files[0]}: image {name!r} comes twice, in rows {ids[name]}, {at}.")
-        ids[name] = at
+            raise InputError(
+                f"{files[0]}: image {name!r} occurs twice, in rows {ids[name]} and {position}."
+            )
+        ids[name] = position
     return ids, files[0], labels.astype(np.int8), files
 
 
@@ -177,7 +181,7 @@ def _read_array(file: Path) -> np.ndarray:
         array = np.load(file, allow_pickle=False)
     except npy.BROKEN as error:
         raise InputError(
-            f"{file}: this is not an .npy file, or it was cut off ({npy.reason(file, error)})."
+            f"{file}: this is not an .npy file, or it is truncated ({npy.reason(file, error)})."
         ) from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{file}: this is not an .npy file; write one with numpy.save.")
@@ -185,7 +189,7 @@ def _read_array(file: Path) -> np.ndarray:
 
 
 def _array_classes(root: Path, train: _Part, test: _Part) -> tuple[list[str], list[Path]]:
-    """The names of the columns, numbered where no list gives them, and all files read."""
+    """The class names, or class_0, class_1, ... without a list, and all files that are read."""
     files = [*train[3], *test[3]]
     count = train[2].shape[1]
     if test[2].shape[1] != count:

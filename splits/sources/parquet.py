@@ -1,4 +1,4 @@
-"""Reads labels, and perhaps features, from a Parquet file; needs the package pyarrow."""
+"""Reads labels, and optionally features, from a Parquet file; needs the package pyarrow."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ FORM = "parquet:FILE"
 HELP = "A Parquet file with the columns of a csv source; needs the package pyarrow."
 OPTIONS = dict(_table.OPTIONS)
 
-_BETWEEN = "\x1f"  # joins a list in a cell: the separator of units, which no name holds
+_SEPARATOR = "\x1f"  # ASCII's unit separator, which no class name contains
 
 
-def load(path: Path, **words: Any) -> Source:
+def load(path: Path, **options: Any) -> Source:
     """Read a Parquet file.
 
     Args:
         path: the file.
-        words: as `_table.Words`; a column of lists needs no separator.
+        options: the fields of `_table.TableOptions`; a column of lists needs no separator.
 
     Returns:
         The source.
 
     Raises:
-        InputError: no such file, pyarrow is not installed, not a Parquet file, and what
-            `_table.read` refuses; rows are counted from 2, as the lines of a CSV file are.
+        InputError: no such file, pyarrow is not installed, not a Parquet file, and the errors of
+            `_table.read`; rows are counted from 2, like the lines of a CSV file.
     """
     path = Path(path)
     need_file(path)
@@ -47,24 +47,24 @@ def load(path: Path, **words: Any) -> Source:
     except (OSError, ValueError) as error:  # pyarrow's errors are these
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: this is not a Parquet file, or it was cut off ({reason})."
+            f"{path}: this is not a Parquet file, or it is truncated ({reason})."
         ) from None
     frame = _with_index(frame)
-    chosen = _table.Words(**words)
-    if chosen.label in frame and frame[chosen.label].map(_is_list).any():
-        chosen = dataclasses.replace(chosen, separator=_BETWEEN)
-    return _table.read(path, [str(name) for name in frame], _rows(frame), chosen)
+    table = _table.TableOptions(**options)
+    if table.label in frame and frame[table.label].map(_is_list).any():
+        table = dataclasses.replace(table, separator=_SEPARATOR)
+    return _table.read(path, [str(name) for name in frame], _rows(frame), table)
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its index as the first columns, where that says something of its own.
+    """The frame with its index as the first columns, unless the index is a mere row number.
 
-    A frame that is indexed by image ids is stored with them as a column, which reading makes the
-    index again; numbers without a name are what is left of another frame's rows.
+    pandas stores an index of image ids as a column and restores it as the index. An index of
+    numbers without a name is the row number of some earlier frame.
     """
     index = frame.index
-    named = any(name is not None for name in index.names)
-    if not named and (index.nlevels > 1 or pd.api.types.is_numeric_dtype(index)):
+    has_name = any(name is not None for name in index.names)
+    if not has_name and (index.nlevels > 1 or pd.api.types.is_numeric_dtype(index)):
         return frame
     return frame if set(index.names) & set(frame.columns) else frame.reset_index()
 
@@ -80,7 +80,7 @@ def _rows(frame: pd.DataFrame) -> _table.Rows:
 
 def _text(value: Any) -> str:
     if _is_list(value):
-        return _BETWEEN.join(map(_text, value))
+        return _SEPARATOR.join(map(_text, value))
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if value is None or value is pd.NA or (isinstance(value, float) and value != value):

@@ -1,12 +1,25 @@
 """Discovery: every module in this folder is a source; there is no list to edit.
 
-A source is a module with `FORM` (how it is named on the command line, "voc:ROOT"), `HELP` (one
-sentence), `OPTIONS` (name -> `Option`) and `load(path, **options) -> Source`. A module whose name
-begins with an underscore, and this one, are none. One that reads HDF5 says `NEEDS_HDF5 = True`;
-because this room does not open HDF5, its `load` takes `read`, a function of a path and names that
-gives arrays.
+A source is a module with
 
-A file that cannot be imported, a file without one of these, and two equal kinds are errors.
+    FORM       how the command line names it, "voc:ROOT" or "scenes[:FOLDER]"
+    HELP       one sentence
+    OPTIONS    name -> `Option`
+    load       `load(path, **options, **tools) -> Source`
+
+and optionally
+
+    TOOLS             names of functions that `load` takes as keyword arguments from the caller,
+                      because this package may not do their work: `read_hdf5`, `draw_scenes`
+    DEFAULT_PATH      the path if none is given, relative to the folder of the output file
+    default_backbone  `default_backbone(options) -> str`, a backbone's name or "none"; without it,
+                      "none"
+    HAS_TEST_PART     whether the source has a test part, if that is known before it is read
+    check             `check(options, path) -> None`, raises InputError for options that cannot be
+                      combined; `path` is "file", "folder" or ""
+
+Modules whose names begin with an underscore are helpers. A module that cannot be imported, one
+without these attributes, and two sources of one kind are errors.
 """
 
 from __future__ import annotations
@@ -14,8 +27,9 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-import math
+import os.path
 import pkgutil
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -27,8 +41,7 @@ from splits.errors import InputError
 
 Value = str | int | float | bool
 
-_NEEDED = {"FORM": str, "HELP": str, "OPTIONS": dict}
-_TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+_REQUIRED = {"FORM": str, "HELP": str, "OPTIONS": dict}
 
 
 @dataclass(frozen=True)
@@ -36,24 +49,32 @@ class Option:
     """One option of a source.
 
     Attributes:
-        default: its value where nobody gives one; its type is the type of the option.
+        default: the default value; its type is the type of the option.
         help: one line.
-        choices: the values allowed, or None for any.
-        only: where the option has a say: another option -> the values that it may have, or
-            "path" -> what PATH may be, "file" or "folder". Given elsewhere, it is refused.
-        record: how a split remembers its value: as it is ("value"), for a path its last part
-            ("name"), or not at all, because labels do not depend on it ("no").
+        choices: the allowed values, or None for any.
+        only: conditions under which the option has an effect: another option -> its required
+            values, or "path" -> the required type of PATH, "file" or "folder". If they are not
+            met, the option is an error.
+        low: the smallest allowed number, or None.
+        is_path: whether the value is a path; a leading `~` is expanded, and a split records only
+            the last part.
+        record: whether a split records the value: "always", "changed" (if it is not the default)
+            or "never" (if labels do not depend on it); or type of PATH -> one of these.
+        recorded_as: the name in the record, if it differs from the name of the option.
     """
 
     default: Value
     help: str
     choices: tuple[Value, ...] | None = None
     only: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    record: str = "value"
+    low: float | None = None
+    is_path: bool = False
+    record: str | Mapping[str, str] = "always"
+    recorded_as: str = ""
 
 
 @functools.cache
-def _found() -> dict[str, ModuleType]:
+def _sources() -> dict[str, ModuleType]:
     """Kind -> module of every source in the folder."""
     return discover(splits.sources.__path__, splits.sources.__name__)
 
@@ -66,12 +87,12 @@ def discover(folders: Iterable[str], package: str) -> dict[str, ModuleType]:
         package: its name.
 
     Returns:
-        Kind (what stands before the colon of `FORM`) -> module, sorted by kind.
+        Kind (the word that `FORM` begins with) -> module, sorted by kind.
 
     Raises:
-        InputError: a module that cannot be imported or is no source, two equal kinds.
+        InputError: a module that cannot be imported or is not a source, two equal kinds.
     """
-    found: dict[str, ModuleType] = {}
+    sources: dict[str, ModuleType] = {}
     for entry in pkgutil.iter_modules(list(folders)):
         if entry.ispkg or entry.name.startswith("_") or entry.name == "registry":
             continue
@@ -80,98 +101,110 @@ def discover(folders: Iterable[str], package: str) -> dict[str, ModuleType]:
             module = importlib.import_module(name)
         except Exception as error:
             raise InputError(f"The source {name} cannot be imported: {error}.") from error
-        for what, kind in _NEEDED.items():
-            if not isinstance(getattr(module, what, None), kind):
-                raise InputError(f"The source {name} defines no {what}.")
+        for attribute, expected in _REQUIRED.items():
+            if not isinstance(getattr(module, attribute, None), expected):
+                raise InputError(f"The source {name} defines no {attribute}.")
         if not callable(getattr(module, "load", None)):
             raise InputError(f"The source {name} defines no function 'load'.")
-        kind = module.FORM.partition(":")[0]
-        if kind in found:
-            raise InputError(f"{found[kind].__name__} and {name} are both called {kind!r}.")
-        found[kind] = module
-    return dict(sorted(found.items()))
+        kind = re.split(r"[:\[]", module.FORM)[0]
+        if kind in sources:
+            raise InputError(f"{sources[kind].__name__} and {name} are both called {kind!r}.")
+        sources[kind] = module
+    return dict(sorted(sources.items()))
 
 
 def names() -> tuple[str, ...]:
     """The kinds of source, in alphabetical order."""
-    return tuple(_found())
+    return tuple(_sources())
 
 
 def get(kind: str) -> ModuleType:
     """The module of a kind of source.
 
     Raises:
-        InputError: there is no such kind; the sentence names the nearest one.
+        InputError: there is no such kind; the message names the nearest one.
     """
-    if kind not in _found():
+    if kind not in _sources():
         raise InputError(f"there is no source {kind!r}; {_nearest(kind, names())}")
-    return _found()[kind]
+    return _sources()[kind]
 
 
-def parse_options(kind: str, words: Sequence[str], path: str = "") -> dict[str, Any]:
-    """What `KEY=VALUE` words say, with the defaults of what they do not name.
+def complete(kind: str, values: Mapping[str, Value], path: str = "") -> dict[str, Any]:
+    """The values of all options of a source, after checking the explicit ones.
 
     Args:
         kind: the kind of source.
-        words: each "KEY=VALUE"; a dash in KEY stands for an underscore.
-        path: what PATH is, "file" or "folder", where that is known.
+        values: name -> value of the explicit options, of the type of their default.
+        path: the type of PATH, "file", "folder", or "" if it is unknown.
 
     Returns:
-        A value for every option of the source.
+        Name -> value, for every option of the source.
 
     Raises:
-        InputError: no such source or option, an option that comes twice, a value of the wrong
-            type or none of the choices, an option without a say beside the others.
+        InputError: an unknown source or option, a value that is not allowed, an option without
+            effect, or options that cannot be combined.
     """
-    options: dict[str, Option] = get(kind).OPTIONS
-    given: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals:
-            raise InputError(f"the source option {word!r} has no value; write KEY=VALUE")
-        if key not in options:
-            raise InputError(f"source {kind} has no option {key!r}; {_nearest(key, list(options))}")
-        if key in given:
-            raise InputError(f"the source option {key!r} comes twice")
-        given[key] = _value(kind, key, options[key], text.strip())
-    chosen = {key: given.get(key, option.default) for key, option in options.items()}
-    for key in given:
-        if (where := _unmet(options[key], chosen, path)) is not None:
+    module = get(kind)
+    options: dict[str, Option] = module.OPTIONS
+    for name, value in values.items():
+        if name not in options:
+            hint = _nearest(name, list(options))
+            raise InputError(f"source {kind} has no option {name!r}; {hint}")
+        _check_value(kind, name, options[name], value)
+    completed = {name: values.get(name, option.default) for name, option in options.items()}
+    for name, option in options.items():
+        if option.is_path:
+            completed[name] = os.path.expanduser(str(completed[name]))
+    for name in values:
+        if (condition := _unmet(options[name], completed, path)) is not None:
             raise InputError(
-                f"{key} of source {kind} has no effect here; it goes with {where} only"
+                f"{name} of source {kind} has no effect here; it can only be used with {condition}"
             )
-    return chosen
+    if hasattr(module, "check"):
+        module.check(completed, path)
+    return completed
 
 
-def recorded(kind: str, chosen: Mapping[str, Any], path: str = "") -> dict[str, Value]:
-    """What a split says of the options that its source was read with.
+def _check_value(kind: str, name: str, option: Option, value: Value) -> None:
+    if option.choices is not None and value not in option.choices:
+        allowed = ", ".join(map(_text, option.choices))
+        raise InputError(f"{name} of source {kind} must be one of {allowed}, not {_text(value)!r}")
+    if option.low is not None and not float(value) >= option.low:
+        raise InputError(f"{name} of source {kind} must be at least {option.low}, not {value}")
+
+
+def recorded(kind: str, values: Mapping[str, Any], path: str = "") -> dict[str, Value]:
+    """The options that a split records about its source.
 
     Args:
         kind: the kind of source.
-        chosen: a value for every option, as `parse_options` gives.
-        path: as in `parse_options`.
+        values: a value for every option, as `complete` returns.
+        path: as in `complete`.
 
     Returns:
-        `kind`, and the options with a say, chosen or defaulted; paths without their folders.
+        `kind`, and the options that have an effect; paths without their folders.
     """
-    said: dict[str, Value] = {"kind": kind}
-    for key, option in get(kind).OPTIONS.items():
-        value = chosen[key]
-        if option.record == "no" or _unmet(option, chosen, path) is not None:
+    record: dict[str, Value] = {"kind": kind}
+    for name, option in get(kind).OPTIONS.items():
+        when = (
+            option.record if isinstance(option.record, str) else option.record.get(path, "always")
+        )
+        value = values[name]
+        if when == "never" or (when == "changed" and value == option.default):
             continue
-        said[key] = PurePath(value).name if option.record == "name" else value
-    return said
+        if _unmet(option, values, path) is None:
+            record[option.recorded_as or name] = PurePath(value).name if option.is_path else value
+    return record
 
 
-def _unmet(option: Option, chosen: Mapping[str, Any], path: str) -> str | None:
-    """The condition under which an option would have a say; None where it has one."""
-    for key, allowed in option.only.items():
-        if key == "path":
+def _unmet(option: Option, values: Mapping[str, Any], path: str) -> str | None:
+    """The condition under which an option would have an effect; None if it has one."""
+    for name, allowed in option.only.items():
+        if name == "path":
             if path and path not in allowed:
                 return f"a {allowed[0]} as PATH"
-        elif chosen[key] not in allowed:
-            return " or ".join(f"{key}={_word(value)}" for value in allowed)
+        elif values[name] not in allowed:
+            return " or ".join(f"{name}={_text(value)}" for value in allowed)
     return None
 
 
@@ -179,36 +212,21 @@ def describe(kind: str) -> str:
     """The form, the sentence and the options of a source, as lines of text."""
     module = get(kind)
     lines = [module.FORM, f"  {module.HELP}"]
-    for key, option in module.OPTIONS.items():
+    for name, option in module.OPTIONS.items():
         choices = (
-            "" if option.choices is None else " (" + "|".join(map(_word, option.choices)) + ")"
+            "" if option.choices is None else " (" + "|".join(map(_text, option.choices)) + ")"
         )
-        default = f"  [default: {_word(option.default)}]" if option.default != "" else ""
-        lines.append(f"  {key}{choices}: {option.help}{default}")
+        default = f"  [default: {_text(option.default)}]" if option.default != "" else ""
+        lines.append(f"  {name}{choices}: {option.help}{default}")
     return "\n".join(lines)
 
 
-def _value(kind: str, key: str, option: Option, text: str) -> Value:
-    wanted = type(option.default)
-    try:
-        value: Value = _TRUTH[text.lower()] if wanted is bool else wanted(text)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError
-    except (KeyError, ValueError):
-        what = {bool: "yes or no", int: "a whole number", float: "a number"}[wanted]
-        raise InputError(f"{key} of source {kind} is {what}, not {text!r}") from None
-    if option.choices is not None and value not in option.choices:
-        allowed = ", ".join(map(_word, option.choices))
-        raise InputError(f"{key} of source {kind} is one of {allowed}, not {text!r}")
-    return value
-
-
-def _word(value: Value) -> str:
+def _text(value: Value) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"there are {', '.join(known)}" if known else "it has none"
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(known)}" if known else "it has none"

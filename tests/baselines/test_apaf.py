@@ -1,4 +1,4 @@
-"""APAF: an independent implementation, the fallbacks of the batch means, its identities."""
+"""APAF: a NumPy reference, the fallbacks of the batch means, its relation to focal loss."""
 
 from __future__ import annotations
 
@@ -16,66 +16,83 @@ from baselines.apaf import (
 from baselines.core import ClassAware, Clock, registry
 from baselines.focal import focal_loss
 
-SHOT = np.array([0, 0, 1, 2, 2, 2])
+SHOT = np.array([0, 0, 1, 2, 2, 2])  # head, head, medium, tail, tail, tail
+CLASSES = range(len(SHOT))
 
 
-def means(p, q, y, shot):
-    """p+ and p-, class by class, with the paper's fallbacks."""
-    classes = range(y.shape[1])
-    own_p = {c: p[y[:, c], c].mean() for c in classes if y[:, c].any()}
-    own_q = {c: q[~y[:, c], c].mean() for c in classes if not y[:, c].all()}
-
-    def of(own, c):
-        peers = [value for j, value in own.items() if shot[j] == shot[c]]
-        return own.get(c, np.mean(peers) if peers else None)
-
-    pairs = [(of(own_p, c), of(own_q, c)) for c in classes]
-    return np.array([(q if p is None else p, p if q is None else q) for p, q in pairs]).T
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
-def reference(z, y, gamma, reading, held):
-    p = 1 / (1 + np.exp(-held))
-    positive, negative = means(p, 1 - p if reading == "complement" else p, y, SHOT)
-    up, down = gamma * positive / negative, gamma * negative / positive
-    p = 1 / (1 + np.exp(-z))
-    terms = np.where(y, (1 - p) ** up * np.log(p), p**down * np.log(1 - p))
-    return -terms.mean()
+def class_means(probability, mask):
+    """Mean probability of each class over its marked labels, [C].
+
+    A class without marked labels takes the mean over the classes of its shot group that have some,
+    or nan.
+    """
+    marked = mask.any(0)
+    own = np.array([probability[mask[:, c], c].mean() if marked[c] else np.nan for c in CLASSES])
+    means = own.copy()
+    for c in CLASSES:
+        group = own[np.equal(SHOT, SHOT[c]) & marked]
+        if not marked[c] and len(group):
+            means[c] = group.mean()
+    return means
+
+
+def mean_ratio(positive_probability, negative_probability, target):
+    """p+/p- of each class; 1 where one of them is missing, since the other replaces it."""
+    positive = class_means(positive_probability, target)
+    negative = class_means(negative_probability, ~target)
+    ratio = positive / negative
+    return np.where(np.isnan(ratio), 1.0, ratio)
+
+
+def reference(logits, target, gamma, negative_probability, constant_logits):
+    """-(1 - p)^(gamma p+/p-) log p for positives, -p^(gamma p-/p+) log(1 - p) for negatives.
+
+    The mean of all entries. p+ and p- are taken at `constant_logits` and carry no gradient.
+    """
+    constant = sigmoid(constant_logits)
+    of_negatives = 1 - constant if negative_probability == "complement" else constant
+    ratio = mean_ratio(constant, of_negatives, target)
+    probability = sigmoid(logits)
+    positive_terms = (1 - probability) ** (gamma * ratio) * np.log(probability)
+    negative_terms = probability ** (gamma / ratio) * np.log(1 - probability)
+    return -np.where(target, positive_terms, negative_terms).mean()
 
 
 def labels(uniform, kind: str) -> np.ndarray:
-    y = uniform("target", (5, 6)) < 0.4
+    target = uniform("target", (5, 6)) < 0.4
     if kind == "missing":  # no tail positive, a head class without positives, one without negatives
-        y[:, 3:] = False
-        y[:, 0] = False
-        y[:, 1] = True
-    return y[:1] if kind == "one image" else y
+        target[:, 3:] = False
+        target[:, 0] = False
+        target[:, 1] = True
+    return target[:1] if kind == "one image" else target
 
 
 @pytest.mark.parametrize("kind", ["ordinary", "missing", "one image"])
 @pytest.mark.parametrize("reading", ["complement", "sigma"])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_numpy_reference(uniform, assert_reference, gamma, reading, kind):
-    y = labels(uniform, kind)
-    logits = uniform("logits", y.shape, -4, 4)
+    target = labels(uniform, kind)
+    logits = uniform("logits", target.shape, -4, 4)
+    options = dict(gamma=gamma, negative_probability=reading)
     assert_reference(
-        lambda z: adaptive_focal_loss(
-            z,
-            torch.from_numpy(y),
-            torch.from_numpy(SHOT),
-            gamma=gamma,
-            negative_probability=reading,
+        lambda logits: adaptive_focal_loss(
+            logits, torch.from_numpy(target), torch.from_numpy(SHOT), **options
         ),
-        lambda z: reference(z, y, gamma, reading, logits),
+        lambda variable: reference(variable, target, **options, constant_logits=logits),
         logits,
     )
 
 
 def test_fallbacks_worked_by_hand():
     p = torch.tensor([[0.2, 0.4, 0.6, 0.8, 0.5], [0.6, 0.4, 0.2, 0.4, 0.1]], dtype=torch.float64)
-    y = torch.tensor([[1, 0, 1, 0, 0], [1, 0, 1, 1, 0]], dtype=torch.float64)
+    target = torch.tensor([[1, 0, 1, 0, 0], [1, 0, 1, 1, 0]], dtype=torch.float64)
     shot = torch.tensor([0, 0, 1, 1, 2])
-    positive, negative = mean_probabilities(p, 1 - p, y, shot)
-    # Class 1 takes class 0's mean; class 4, alone in its group, its own negative mean.
+    positive, negative = mean_probabilities(p, 1 - p, target, shot)
+    # Class 1 takes class 0's mean; class 4, alone in its group, takes its own negative mean.
     assert positive.tolist() == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.7])
     # Class 0 has no negatives and takes class 1's; class 2 takes class 3's.
     assert negative.tolist() == pytest.approx([0.6, 0.6, 0.2, 0.2, 0.7])
@@ -83,40 +100,41 @@ def test_fallbacks_worked_by_hand():
 
 def test_means_of_the_vectors(vectors):
     case = vectors("lt_apaf__a")
-    z = torch.tensor(case["logits"], dtype=torch.float64)
-    y = torch.tensor(case["targets"], dtype=torch.float64)
+    logits = torch.tensor(case["logits"], dtype=torch.float64)
+    target = torch.tensor(case["targets"], dtype=torch.float64)
     shot = torch.ones(20, dtype=torch.int64)
     shot[case["groups"]["head"]], shot[case["groups"]["tail"]] = 0, 2
-    positive, negative = mean_probabilities(torch.sigmoid(z), torch.sigmoid(-z), y, shot)
+    probabilities = torch.sigmoid(logits), torch.sigmoid(-logits)
+    positive, negative = mean_probabilities(*probabilities, target, shot)
     assert positive.tolist() == pytest.approx(case["mean_prob_pos"], rel=1e-12)
     assert negative.tolist() == pytest.approx(case["mean_prob_neg"], rel=1e-12)
-    ratio = probability_ratio(z, z, y, shot)
+    ratio = probability_ratio(logits, logits, target, shot)
     assert (2 / ratio).tolist() == pytest.approx(case["lambda_pos"], rel=1e-12)
     assert (2 * ratio).tolist() == pytest.approx(case["lambda_neg"], rel=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_equal_means_are_focal(gamma):
+def test_equal_means_are_focal(assert_close, gamma):
     # Mirrored logits: each class predicts its positives as well as its negatives.
     half = torch.tensor([[0.3, -1.2, 2.0], [1.5, 0.4, -0.7]], dtype=torch.float64)
-    z = torch.cat([half, -half]).requires_grad_()
-    y = torch.tensor([[1], [1], [0], [0]]).expand(4, 3)
-    shot = torch.tensor([0, 1, 2])
-    got = adaptive_focal_loss(z, y, shot, gamma=gamma)
-    expected = focal_loss(z, y, gamma=gamma, balance=1.0)
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
-    slopes = [torch.autograd.grad(loss, z)[0] for loss in (got, expected)]
-    torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-15)
+    logits = torch.cat([half, -half]).requires_grad_()
+    target = torch.tensor([[1], [1], [0], [0]]).expand(4, 3)
+    adaptive = adaptive_focal_loss(logits, target, torch.tensor([0, 1, 2]), gamma=gamma)
+    focal = focal_loss(logits, target, gamma=gamma, balance=1.0)
+    torch.testing.assert_close(adaptive, focal, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (adaptive, focal)]
+    assert_close(*gradients, 1e-12)
 
 
-def test_limit_keeps_the_ratio():
-    z = torch.tensor([[5.0, -5.0], [-5.0, 5.0]])
-    y = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    z[1, 0] = 9.0  # negatives of class 0 far behind
-    ratio = probability_ratio(z, z, y, torch.tensor([0, 0]), limit=10.0)
+def test_the_ratio_is_limited():
+    logits = torch.tensor([[5.0, -5.0], [-5.0, 5.0]])
+    target = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    logits[1, 0] = 9.0  # the negative of class 0 is predicted as positive
+    shot = torch.tensor([0, 0])
+    ratio = probability_ratio(logits, logits, target, shot, limit=10.0)
     assert ratio.tolist() == pytest.approx([0.1, 1.0])
     with pytest.raises(ValueError, match="negative_probability is 'both'"):
-        probability_ratio(z, z, y, torch.tensor([0, 0]), negative_probability="both")
+        probability_ratio(logits, logits, target, shot, negative_probability="both")
 
 
 @pytest.mark.parametrize("reading", ["complement", "sigma"])
@@ -124,8 +142,8 @@ def test_limit_keeps_the_ratio():
 def test_finite_in_float32(assert_finite, reading, shot):
     for scale in (1.0, 10.0, 1000.0):
         assert_finite(
-            lambda z, observed, s=scale: adaptive_focal_loss(
-                s * z, observed == 1, torch.tensor(shot), negative_probability=reading
+            lambda logits, observed, scale=scale: adaptive_focal_loss(
+                scale * logits, observed == 1, torch.tensor(shot), negative_probability=reading
             )
         )
 

@@ -1,4 +1,4 @@
-"""ASL against the authors' numbers, an independent implementation and its own identities."""
+"""ASL: the authors' numbers, a NumPy reference, the closed-form gradient, the method."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from baselines.core import LabelTable, registry
 
 
 def loss_of(case, labels):
-    given = case["hyper"]
-    detached = given.get("focal_weight_detached", given.get("disable_torch_grad_focal_loss", True))
-    return lambda z: asymmetric_loss(
-        z,
+    """The loss with the hyperparameters of a vector file; the two files name the switch apart."""
+    hyper = case["hyper"]
+    detached = hyper.get("focal_weight_detached", hyper.get("disable_torch_grad_focal_loss", True))
+    return lambda logits: asymmetric_loss(
+        logits,
         torch.tensor(case[labels]),
-        gamma_negative=given["gamma_neg"],
-        gamma_positive=given["gamma_pos"],
-        clip=given["clip"],
-        eps=given["eps"],
+        gamma_negative=hyper["gamma_neg"],
+        gamma_positive=hyper["gamma_pos"],
+        clip=hyper["clip"],
+        eps=hyper["eps"],
         focal_gradient=not detached,
     )
 
@@ -35,70 +36,74 @@ def test_equals_the_authors_code(vectors, assert_matches, name, labels):
         assert_matches(loss_of(case, labels), case["logits"], case["loss"], case["grad_logits"])
 
 
-def reference(z, y, g_neg, g_pos, clip, weights_at=None):
-    """The equation, entry by entry; `weights_at`: logits at which the powers are held."""
-    p = 1 / (1 + np.exp(-z))
-    w = p if weights_at is None else 1 / (1 + np.exp(-weights_at))
-    total = 0.0
-    for place in np.ndindex(z.shape):
-        if y[place]:
-            total -= (1 - w[place]) ** g_pos * np.log(max(p[place], 1e-8))
-        else:
-            shifted, held = max(p[place] - clip, 0), max(w[place] - clip, 0)
-            total -= held**g_neg * np.log(max(1 - shifted, 1e-8))
-    return total
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def reference(logits, positive, gamma_negative, gamma_positive, clip, constant_logits=None):
+    """-(1 - p)^g+ log p for positives, -p_m^g- log(1 - p_m) for negatives; their sum.
+
+    p_m = max(p - clip, 0). The powers are taken at `constant_logits` if they carry no gradient.
+    """
+    probability = sigmoid(logits)
+    power_base = probability if constant_logits is None else sigmoid(constant_logits)
+    shifted = np.maximum(probability - clip, 0)
+    shifted_base = np.maximum(power_base - clip, 0)
+    positive_terms = (1 - power_base) ** gamma_positive * np.log(np.maximum(probability, 1e-8))
+    negative_terms = shifted_base**gamma_negative * np.log(np.maximum(1 - shifted, 1e-8))
+    return -np.where(positive, positive_terms, negative_terms).sum()
 
 
 @pytest.mark.parametrize("setting", [(2.5, 0.7, 0.0), (1.0, 3.0, 0.2), (0.5, 0.3, 0.1), (6, 2, 0)])
 @pytest.mark.parametrize("focal_gradient", [True, False])
 def test_numpy_reference(uniform, assert_reference, setting, focal_gradient):
-    g_neg, g_pos, clip = setting
+    gamma_negative, gamma_positive, clip = setting
     positive = uniform("positive", (4, 5)) < 0.4
     logits = uniform("logits", (4, 5), -5, 5)
-    held = None if focal_gradient else logits
+    constant_logits = None if focal_gradient else logits
+    options = dict(gamma_negative=gamma_negative, gamma_positive=gamma_positive, clip=clip)
     assert_reference(
-        lambda z: asymmetric_loss(
-            z,
-            torch.from_numpy(positive),
-            gamma_negative=g_neg,
-            gamma_positive=g_pos,
-            clip=clip,
-            focal_gradient=focal_gradient,
+        lambda logits: asymmetric_loss(
+            logits, torch.from_numpy(positive), **options, focal_gradient=focal_gradient
         ),
-        lambda z: reference(z, positive, g_neg, g_pos, clip, held),
+        lambda logits: reference(logits, positive, **options, constant_logits=constant_logits),
         logits,
     )
 
 
-def test_gradient_has_the_closed_form():
-    z = torch.linspace(-6, 6, 25, dtype=torch.float64).reshape(5, 5).requires_grad_()
-    p = torch.sigmoid(z.detach())
+def test_gradient_has_the_closed_form(assert_close):
+    logits = torch.linspace(-6, 6, 25, dtype=torch.float64).reshape(5, 5).requires_grad_()
+    p = torch.sigmoid(logits.detach())
+    shifted = p - 0.05
+    expected = {
+        0: torch.where(shifted > 0, shifted**4 * p * (1 - p) / (1 - shifted), 0.0),
+        1: -((1 - p) ** 2),
+    }
     for label in (0, 1):
         target = torch.full_like(p, label)
-        loss = asymmetric_loss(z, target, gamma_negative=4.0, gamma_positive=1.0, clip=0.05)
-        (slope,) = torch.autograd.grad(loss, z)
-        shifted = p - 0.05
-        negative = torch.where(shifted > 0, shifted**4 * p * (1 - p) / (1 - shifted), 0.0)
-        expected = -((1 - p) ** 2) if label else negative
-        torch.testing.assert_close(slope, expected, rtol=1e-12, atol=1e-14)
+        loss = asymmetric_loss(logits, target, gamma_negative=4.0, gamma_positive=1.0, clip=0.05)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert_close(gradient, expected[label], 1e-12)
 
 
 def test_entries_at_the_floor_have_no_gradient():
-    z = torch.tensor([[-30.0, 30.0]], dtype=torch.float64, requires_grad=True)
+    logits = torch.tensor([[-30.0, 30.0]], dtype=torch.float64, requires_grad=True)
     loss = asymmetric_loss(
-        z, torch.tensor([[1, 0]]), gamma_negative=0.0, gamma_positive=0.0, clip=0.0
+        logits, torch.tensor([[1, 0]]), gamma_negative=0.0, gamma_positive=0.0, clip=0.0
     )
-    (slope,) = torch.autograd.grad(loss, z)
+    (gradient,) = torch.autograd.grad(loss, logits)
     assert loss.item() == pytest.approx(-2 * np.log(1e-8), rel=1e-12)
-    assert slope.tolist() == [[0.0, 0.0]]
+    assert gradient.tolist() == [[0.0, 0.0]]
 
 
 def test_reductions(uniform):
-    z = torch.from_numpy(uniform("logits", (3, 4), -4, 4))
-    y = torch.from_numpy(uniform("positive", (3, 4)) < 0.5)
+    logits = torch.from_numpy(uniform("logits", (3, 4), -4, 4))
+    positive = torch.from_numpy(uniform("positive", (3, 4)) < 0.5)
 
     def value(**options):
-        return asymmetric_loss(z, y, gamma_negative=4.0, gamma_positive=0.0, clip=0.05, **options)
+        return asymmetric_loss(
+            logits, positive, gamma_negative=4.0, gamma_positive=0.0, clip=0.05, **options
+        )
 
     entries = value(reduction="none")
     assert entries.shape == (3, 4)
@@ -112,9 +117,9 @@ def test_reductions(uniform):
 @pytest.mark.parametrize("gammas", [(4.0, 0.0), (0.0, 0.0), (0.5, 0.5), (0.01, 0.3)])
 @pytest.mark.parametrize("clip", [0.0, 0.05, 0.5])
 def test_finite_in_float32(assert_finite, gammas, clip, focal_gradient):
-    def loss(z, observed):
+    def loss(logits, observed):
         return asymmetric_loss(
-            z,
+            logits,
             observed == 1,
             gamma_negative=gammas[0],
             gamma_positive=gammas[1],
@@ -123,7 +128,7 @@ def test_finite_in_float32(assert_finite, gammas, clip, focal_gradient):
         )
 
     assert_finite(loss)
-    assert_finite(lambda z, observed: loss(20 * z, observed))
+    assert_finite(lambda logits, observed: loss(20 * logits, observed))
 
 
 def test_method_is_the_mean_and_takes_unknown_as_negative(toy_problem, first_step):

@@ -1,4 +1,4 @@
-"""What all methods for candidate labels share: which labels are candidates, oracles, options."""
+"""Methods for candidate labels: which labels are candidates, oracles, options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 
 from baselines.bce import BCE
 from baselines.bce_candidates import BCECandidates
-from baselines.candidate_parts.labels import invert_prior
 from baselines.cc_pml import CCPML
 from baselines.cdcr import CDCR
 from baselines.cones_nsl import ConesNSL
@@ -29,27 +28,31 @@ from baselines.db_candidates import DBCandidates
 from baselines.db_focal import DBFocal
 from baselines.gce import GCE
 from baselines.pico_bank import PiCOBank
-from baselines.plain import PLAIN
 from baselines.proden_ml import ProdenML
 from baselines.records_ml import RecordsML
+from baselines.shared.candidate_labels import invert_prior
 from baselines.solar_ml import SoLarML
 from baselines.unbiased_pml import UnbiasedPML
 from benchkit.base.draw import Draw
 from benchkit.training.check import CHECKS
 
 METHODS = {
-    "bce-candidates": BCECandidates,
-    "db-candidates": DBCandidates,
-    "cc-pml": CCPML,
-    "unbiased-pml": UnbiasedPML,
-    "proden-ml": ProdenML,
-    "pico-bank": PiCOBank,
-    "records-ml": RecordsML,
-    "solar-ml": SoLarML,
-    "cdcr": CDCR,
-    "cones-nsl": ConesNSL,
-    "plain": PLAIN,
-    "gce": GCE,
+    key: kind for key, kind in registry.builtin().items() if kind.info.family == "candidates"
+}
+# Key -> where the method comes from, as its docstring states it.
+ORIGINS = {
+    "bce-candidates": "[standard]",
+    "db-candidates": "[standard]",
+    "cc-pml": "[standard]",
+    "unbiased-pml": "[standard]",
+    "proden-ml": "[reconstruction]",
+    "pico-bank": "[reconstruction]",
+    "records-ml": "[reconstruction]",
+    "solar-ml": "[reconstruction]",
+    "cdcr": "[from public code]",
+    "cones-nsl": "[from public code, reduced]",
+    "plain": "[reconstruction]",
+    "gce": "[standard]",
 }
 VARIANTS: list[tuple[type[Method], dict[str, Any]]] = [
     (DBCandidates, {"prior": "inverted"}),
@@ -71,7 +74,7 @@ def method(request) -> type[Method]:
     return request.param
 
 
-def given_problem(method: Method, observed: torch.Tensor, truth: torch.Tensor) -> Problem:
+def problem_of(method: Method, observed: torch.Tensor, truth: torch.Tensor) -> Problem:
     values = {"true_labels": truth, "true_counts": truth.sum(0), "noise_rate": 0.3}
     return Problem(LabelTable.of(observed), 4, "candidates", 10, Oracle(values, method.oracle()))
 
@@ -85,58 +88,56 @@ def labels(images: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
     return observed.to(torch.int8), truth
 
 
-def steps(made: Method, problem: Problem, scale: float = 1.0) -> list[torch.Tensor]:
+def losses_and_gradients(
+    method: Method, problem: Problem, scale: float = 1.0
+) -> list[torch.Tensor]:
     """Losses and gradients of the first and the fifth epoch, on four kinds of batch."""
     features = Draw(4).normal("features", problem.num_images, 4) * scale
-    run = made.setup(problem, Draw(0).at(0, 0))
+    run = method.setup(problem, Draw(0).at(0, 0))
     for value in run.params.values():
         value.requires_grad_()
-    found = []
+    results = []
     for epoch in (1, 5):
         clock, draw = Clock(0, epoch, 10, 0, 3), Draw(0).at(0, epoch, 0)
         with torch.no_grad():
-            run = made.epoch_start(run, problem, features, clock, draw)
+            run = method.epoch_start(run, problem, features, clock, draw)
         for rows in ([0], [1], [0, 0, 0], list(range(12))):
             index = torch.tensor(rows)
             batch = Batch(index, features[index], problem.observed[index])
-            step = made.step(run, batch, clock, draw)
+            step = method.step(run, batch, clock, draw)
             for name, value in step.memory.items():
                 run.memory[name] = run.memory[name].index_put((index,), value.detach())
             run.state.update({name: value.detach() for name, value in step.state.items()})
-            found += [step.loss, *torch.autograd.grad(step.loss, list(run.params.values()))]
-    return found
+            results += [step.loss, *torch.autograd.grad(step.loss, list(run.params.values()))]
+    return results
 
 
-def test_is_registered_and_says_where_it_is_meant_for(method):
-    info = method.info
-    assert registry.get(info.key) is METHODS[info.key] is method
-    assert info.regimes == ("candidates", "pal", "full")
-    assert info.unknown == "estimated"
-    doc = method.__doc__
-    tags = ("[standard]", "[reconstruction]", "[from public code]", "[from public code, reduced]")
-    assert doc is not None
-    assert any(tag in doc for tag in tags)
+@pytest.mark.parametrize(("key", "origin"), ORIGINS.items())
+def test_states_its_origin_and_its_regimes(key, origin):
+    kind = registry.get(key)
+    assert origin in (kind.__doc__ or "")
+    assert kind.info.regimes == ("candidates", "pal", "full")
+    assert kind.info.unknown == "estimated"
+    assert kind().oracle() == ()
 
 
 def test_unknown_labels_are_candidates(method):
     observed, truth = labels()
     hidden = torch.where((observed == 1) & (Draw(5).uniform("hide", 24, 5) < 0.5), -1, observed)
-    made = method()
-    for mine, other in zip(
-        steps(made, given_problem(made, observed, truth)),
-        steps(made, given_problem(made, hidden.to(torch.int8), truth)),
-        strict=True,
-    ):
-        assert torch.equal(mine, other)
+    candidates, unknown = (
+        losses_and_gradients(method(), problem_of(method(), part.to(torch.int8), truth))
+        for part in (observed, hidden)
+    )
+    for value, expected in zip(unknown, candidates, strict=True):
+        assert torch.equal(value, expected)
 
 
 @pytest.mark.parametrize("scale", [1.0, 5000.0])
 def test_finite_in_float32(method, scale):
     observed, truth = labels()
-    made = method()
-    for blank in (False, True):
-        problem = given_problem(made, observed * (not blank), truth)
-        for value in steps(made, problem, scale):
+    for part in (observed, torch.zeros_like(observed)):
+        problem = problem_of(method(), part, truth)
+        for value in losses_and_gradients(method(), problem, scale):
             assert torch.isfinite(value).all()
 
 
@@ -151,7 +152,8 @@ def test_options_keep_the_contract(kind, options, check):
     ]
     assert len(changed) == len(options)
     other = dataclasses.make_dataclass("Other", changed, bases=(kind.Hyper,), frozen=True)
-    check(type("Variant", (kind,), {"Hyper": other}))
+    info = dataclasses.replace(kind.info, oracle=kind(kind.Hyper(**options)).oracle())
+    check(type("Variant", (kind,), {"Hyper": other, "info": info}))
 
 
 def test_stacks(method, assert_stacks):
@@ -169,20 +171,18 @@ def test_stacks_with_hyperparameters(assert_stacks):
 
 
 def test_oracles_follow_the_options():
-    for kind in METHODS.values():
-        assert kind().oracle() == ()
     for kind in (CCPML, UnbiasedPML, ProdenML):
         assert kind(kind.Hyper(rho="given")).oracle() == ("noise_rate",)
     assert ProdenML(ProdenML.Hyper(rho="given", form="simplex")).oracle() == ()
-    wanted = {
+    expected = {
         ("candidates", "given", "observed"): (),
         ("inverted", "estimated", "observed"): (),
         ("inverted", "given", "observed"): ("noise_rate",),
         ("true", "given", "observed"): ("true_counts",),
         ("inverted", "given", "true"): ("noise_rate", "true_labels"),
     }
-    for (prior, rho, by), names in wanted.items():
-        hyper = DBCandidates.Hyper(prior=prior, rho=rho, sampler_labels=by)
+    for (prior, rho, sampler_labels), names in expected.items():
+        hyper = DBCandidates.Hyper(prior=prior, rho=rho, sampler_labels=sampler_labels)
         assert DBCandidates(hyper).oracle() == names
 
 
@@ -190,20 +190,21 @@ def test_the_rate_is_given_or_estimated():
     observed, truth = labels()
     observed[3:9, 4] = 1  # now every class has candidates
     for rho, rate in (("given", 0.3), ("estimated", 6 / 24)):
-        made = CCPML(CCPML.Hyper(rho=rho))
-        run = made.setup(given_problem(made, observed, truth), Draw(0))
+        method = CCPML(CCPML.Hyper(rho=rho))
+        run = method.setup(problem_of(method, observed, truth), Draw(0))
         assert run.constants["noise_rate"].item() == pytest.approx(rate)
     everything = torch.ones_like(observed)
-    run = CCPML().setup(given_problem(CCPML(), everything, truth), Draw(0))
+    run = CCPML().setup(problem_of(CCPML(), everything, truth), Draw(0))
     assert run.constants["noise_rate"].item() == pytest.approx(0.99)
 
 
 def test_candidates_without_noise_are_plain_labels():
     observed, truth = labels()
-    pairs = ((BCECandidates(), BCE()), (DBCandidates(), DBFocal()))
-    for mine, other in pairs:
-        found, expected = (steps(m, given_problem(m, observed, truth)) for m in (mine, other))
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    for pair in ((BCECandidates(), BCE()), (DBCandidates(), DBFocal())):
+        values, expected = (
+            losses_and_gradients(method, problem_of(method, observed, truth)) for method in pair
+        )
+        assert all(torch.equal(a, b) for a, b in zip(values, expected, strict=True))
 
 
 def test_priors_and_lists_of_the_balanced_loss():
@@ -217,16 +218,16 @@ def test_priors_and_lists_of_the_balanced_loss():
         ("true", "estimated"): truth.sum(0).float(),
     }
     for (prior, rho), counts in expected.items():
-        made = DBCandidates(DBCandidates.Hyper(prior=prior, rho=rho))
-        problem = given_problem(made, observed, truth)
-        run = made.setup(problem, Draw(0))
-        torch.testing.assert_close(run.constants["class_counts"], counts)
+        method = DBCandidates(DBCandidates.Hyper(prior=prior, rho=rho))
+        problem = problem_of(method, observed, truth)
+        run = method.setup(problem, Draw(0))
+        assert torch.equal(run.constants["class_counts"], counts)
         assert run.constants["num_images"].item() == 24
-        order = made.sampling(run, problem, clock)
+        order = method.sampling(run, problem, clock)
         assert isinstance(order, ClassAware)
         assert torch.equal(torch.isin(order.lists.whole(), torch.tensor(order.codes)), candidates)
     clean = DBCandidates(DBCandidates.Hyper(sampler_labels="true"))
-    problem = given_problem(clean, observed, truth)
+    problem = problem_of(clean, observed, truth)
     assert torch.equal(clean.sampling(run, problem, clock).lists.whole(), truth)
     shuffled = DBCandidates(DBCandidates.Hyper(sampler="shuffle"))
     assert isinstance(shuffled.sampling(run, problem, clock), Shuffle)

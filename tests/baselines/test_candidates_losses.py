@@ -1,4 +1,4 @@
-"""Losses on candidate labels against the vector file and independent NumPy, and how they reduce."""
+"""Losses on candidate labels: the vector file, NumPy references, special cases."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from baselines.unbiased_pml import Hyper as UnbiasedHyper
 from baselines.unbiased_pml import UnbiasedPML, non_negative_risk, unbiased_terms
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
-def cross_entropy(z, target):
-    p = sigmoid(z)
-    return -target * np.log(p) - (1 - target) * np.log(1 - p)
+def cross_entropy(logits, target):
+    """-t log p - (1 - t) log(1 - p)."""
+    probability = sigmoid(logits)
+    return -target * np.log(probability) - (1 - target) * np.log(1 - probability)
 
 
 @pytest.fixture
-def made(uniform):
+def case(uniform):
     """Logits and candidates [6, 4], float64; a row without candidates, a class without."""
     candidates = (uniform("candidates", (6, 4)) < 0.6).astype(np.float64)
     candidates[1], candidates[:, 3] = 0, 0
@@ -38,44 +39,54 @@ def scalar(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-def gradient_of(loss, logits) -> np.ndarray:
+def gradient_of(loss, logits) -> Tensor:
     leaf = torch.as_tensor(logits).clone().requires_grad_()
-    return torch.autograd.grad(loss(leaf), leaf)[0].numpy()
+    return torch.autograd.grad(loss(leaf), leaf)[0]
 
 
 # ----------------------------------------------------------------------------- forward correction
 
 
-def test_forward_correction_equals_the_vectors(vectors):
+def test_forward_correction_equals_the_vectors(vectors, assert_close):
     case = vectors("ndlp_vectors")["cc"]
-    p = np.array(case["p"])
-    z, rho = torch.tensor(np.log(p / (1 - p)))[None], scalar(case["rho"])
-    on = forward_corrected_terms(z, torch.ones_like(z), rho)
-    np.testing.assert_allclose(torch.exp(-on)[0], case["p_tilde"], rtol=1e-9)
-    off = forward_corrected_terms(z, torch.zeros_like(z), rho)
-    np.testing.assert_allclose(torch.exp(-off)[0], 1 - np.array(case["p_tilde"]), rtol=1e-9)
+    probability, rho = np.array(case["p"]), scalar(case["rho"])
+    logits = torch.tensor(np.log(probability / (1 - probability)))
+    candidate_terms = forward_corrected_terms(logits, torch.ones_like(logits), rho)
+    assert_close(torch.exp(-candidate_terms), case["p_tilde"])
+    other_terms = forward_corrected_terms(logits, torch.zeros_like(logits), rho)
+    assert_close(torch.exp(-other_terms), 1 - np.array(case["p_tilde"]))
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05, 0.3, 0.9])
-def test_forward_correction(made, assert_matches, rho):
-    z, s = made
-    p = sigmoid(z)
-    likely = rho + (1 - rho) * p
-    value = np.mean(-s * np.log(likely) - (1 - s) * np.log((1 - rho) * (1 - p)))
-    slope = np.where(s == 1, -(1 - rho) * p * (1 - p) / likely, p) / z.size
-    given = torch.from_numpy(s), scalar(rho)
-    assert_matches(lambda x: forward_corrected_terms(x, *given).mean(), z, value, slope)
+def test_forward_correction(case, assert_matches, rho):
+    """-s log(rho + (1 - rho) p) - (1 - s) log((1 - rho)(1 - p))."""
+    logits, candidates = case
+    p = sigmoid(logits)
+    corrected = rho + (1 - rho) * p
+    candidate_terms = -candidates * np.log(corrected)
+    value = np.mean(candidate_terms - (1 - candidates) * np.log((1 - rho) * (1 - p)))
+    gradient = np.where(candidates == 1, -(1 - rho) * p * (1 - p) / corrected, p) / logits.size
+    labels = torch.from_numpy(candidates)
+    assert_matches(
+        lambda logits: forward_corrected_terms(logits, labels, scalar(rho)).mean(),
+        logits,
+        value,
+        gradient,
+    )
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05, 0.3, 0.9])
-def test_em_with_a_fresh_posterior_has_the_gradient_of_forward_correction(made, rho):
-    z, s = torch.from_numpy(made[0]), torch.from_numpy(made[1])
-    q = posterior(z, s, scalar(rho))
-    p = torch.sigmoid(z)
-    np.testing.assert_allclose(q, s * p / (p + rho * (1 - p)), rtol=1e-12)
-    forward = gradient_of(lambda x: forward_corrected_terms(x, s, scalar(rho)).mean(), z)
-    np.testing.assert_allclose(gradient_of(lambda x: bce(x, q), z), forward, atol=1e-16)
-    np.testing.assert_allclose(forward * z.numel(), p - q, atol=1e-15)
+def test_em_with_a_fresh_posterior_has_the_gradient_of_forward_correction(case, assert_close, rho):
+    logits, candidates = map(torch.from_numpy, case)
+    p = torch.sigmoid(logits)
+    target = posterior(logits, candidates, scalar(rho))
+    assert_close(target, candidates * p / (p + rho * (1 - p)), 1e-12)
+    em = gradient_of(lambda logits: bce(logits, target), logits)
+    forward = gradient_of(
+        lambda logits: forward_corrected_terms(logits, candidates, scalar(rho)).mean(), logits
+    )
+    assert_close(em, forward, 1e-14)
+    assert_close(forward * logits.numel(), p - target, 1e-14)
 
 
 def test_the_rate_is_the_least_frequency():
@@ -89,57 +100,71 @@ def test_the_rate_is_the_least_frequency():
 # ----------------------------------------------------------------------------- unbiased risk
 
 
-def test_unbiased_negatives_equal_the_vectors(vectors):
+def test_unbiased_negatives_equal_the_vectors(vectors, assert_close):
     case = vectors("ndlp_vectors")["unbiased_neg"]
-    z = torch.tensor([case["z"]], dtype=torch.float64)
-    value = unbiased_terms(z, torch.zeros_like(z), case["rho"])
-    np.testing.assert_allclose(value[0], case["value"], rtol=1e-9)
+    logits = torch.tensor(case["z"], dtype=torch.float64)
+    assert_close(unbiased_terms(logits, torch.zeros_like(logits), case["rho"]), case["value"])
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05, 0.3, 0.9])
-def test_unbiased_risk(made, assert_matches, rho):
-    z, s = made
-    p = sigmoid(z)
-    value = np.mean(s * -np.log(p) + (1 - s) * (-np.log(1 - p) + rho * np.log(p)) / (1 - rho))
-    slope = np.where(s == 1, p - 1, (p - rho * (p - 1)) / (1 - rho)) / z.size
-    assert_matches(lambda x: unbiased_terms(x, torch.from_numpy(s), rho).mean(), z, value, slope)
+def test_unbiased_risk(case, assert_matches, rho):
+    """-s log p + (1 - s) (-log(1 - p) + rho log p) / (1 - rho)."""
+    logits, candidates = case
+    p, size = sigmoid(logits), logits.size
+    other_terms = (-np.log(1 - p) + rho * np.log(p)) / (1 - rho)
+    value = np.mean(-candidates * np.log(p) + (1 - candidates) * other_terms)
+    gradient = np.where(candidates == 1, p - 1, (p - rho * (p - 1)) / (1 - rho)) / size
+    labels = torch.from_numpy(candidates)
+    assert_matches(
+        lambda logits: unbiased_terms(logits, labels, rho).mean(), logits, value, gradient
+    )
 
 
 @pytest.mark.parametrize("rho", [0.1, 0.4])
-def test_unbiased_in_expectation(rho):
-    z = torch.linspace(-5, 5, 7, dtype=torch.float64)[None]
-    on, off = (unbiased_terms(z, torch.full_like(z, s), rho) for s in (1.0, 0.0))
-    np.testing.assert_allclose(on, cross_entropy(z.numpy(), 1.0), rtol=1e-12)
-    np.testing.assert_allclose(rho * on + (1 - rho) * off, cross_entropy(z.numpy(), 0.0), rtol=1e-9)
+def test_unbiased_in_expectation(assert_close, rho):
+    """A negative is a candidate at rate rho: the mean of its terms is that of BCE."""
+    logits = torch.linspace(-5, 5, 7, dtype=torch.float64)
+    candidate, other = (
+        unbiased_terms(logits, torch.full_like(logits, label), rho) for label in (1.0, 0.0)
+    )
+    assert_close(candidate, cross_entropy(logits.numpy(), 1.0), 1e-12)
+    expectation = rho * candidate + (1 - rho) * other
+    assert_close(expectation, cross_entropy(logits.numpy(), 0.0))
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.05, 0.3, 0.9])
-def test_non_negative_risk(made, assert_matches, rho):
-    z, s = made
-    p, odds = sigmoid(z), rho / (1 - rho)
-    true = (s * -np.log(p) + odds * (1 - s) * np.log(p)).mean(0)
-    value = (np.maximum(true, 0) - ((1 - s) * np.log(1 - p)).mean(0) / (1 - rho)).mean()
-    acts = true > 0
-    assert rho == 0.0 or not acts.all()  # the class without candidates is held at zero
-    slope = (acts * np.where(s == 1, p - 1, odds * (1 - p)) + (1 - s) * p / (1 - rho)) / z.size
-    given = torch.from_numpy(s), rho
-    assert_matches(lambda x: non_negative_risk(x, *given).mean(), z, value, slope)
+def test_non_negative_risk(case, assert_matches, rho):
+    """max(0, E[-s log p + odds (1 - s) log p]) - E[(1 - s) log(1 - p)] / (1 - rho), by class."""
+    logits, candidates = case
+    p, odds, others = sigmoid(logits), rho / (1 - rho), 1 - candidates
+    positive_risk = (candidates * -np.log(p) + odds * others * np.log(p)).mean(0)
+    negative_risk = -(others * np.log(1 - p)).mean(0) / (1 - rho)
+    value = (np.maximum(positive_risk, 0) + negative_risk).mean()
+    acts = positive_risk > 0
+    assert rho == 0.0 or not acts.all()  # the class without candidates is clipped
+    positive_gradient = np.where(candidates == 1, p - 1, odds * (1 - p))
+    gradient = (acts * positive_gradient + others * p / (1 - rho)) / logits.size
+    labels = torch.from_numpy(candidates)
+    assert_matches(
+        lambda logits: non_negative_risk(logits, labels, rho).mean(), logits, value, gradient
+    )
     if acts.all():
-        plain = unbiased_terms(torch.from_numpy(z), *given).mean()
-        assert value == pytest.approx(plain.item(), rel=1e-12)
+        unclipped = unbiased_terms(torch.from_numpy(logits), labels, rho).mean()
+        assert value == pytest.approx(unclipped.item(), rel=1e-12)
 
 
-def test_without_noise_all_are_cross_entropy_on_candidates(made):
-    z, s = torch.from_numpy(made[0]), torch.from_numpy(made[1])
-    expected, slope = bce(z, s).item(), gradient_of(lambda x: bce(x, s), z)
+def test_without_noise_all_are_cross_entropy_on_candidates(case, assert_close):
+    logits, candidates = map(torch.from_numpy, case)
+    expected = bce(logits, candidates).item()
+    gradient = gradient_of(lambda logits: bce(logits, candidates), logits)
     losses = {
-        "forward": lambda x: forward_corrected_terms(x, s, scalar(0.0)).mean(),
-        "unbiased": lambda x: unbiased_terms(x, s, 0.0).mean(),
-        "non-negative": lambda x: non_negative_risk(x, s, 0.0).mean(),
+        "forward": lambda logits: forward_corrected_terms(logits, candidates, scalar(0.0)).mean(),
+        "unbiased": lambda logits: unbiased_terms(logits, candidates, 0.0).mean(),
+        "non-negative": lambda logits: non_negative_risk(logits, candidates, 0.0).mean(),
     }
     for name, loss in losses.items():
-        assert loss(z).item() == pytest.approx(expected, rel=1e-12), name
-        np.testing.assert_allclose(gradient_of(loss, z), slope, atol=1e-15, err_msg=name)
+        assert loss(logits).item() == pytest.approx(expected, rel=1e-12), name
+        assert_close(gradient_of(loss, logits), gradient, 1e-14, name=name)
 
 
 @pytest.mark.parametrize("form", ["plain", "non-negative"])
@@ -147,12 +172,14 @@ def test_unbiased_method_is_the_mean_at_the_estimated_rate(toy_problem, first_st
     problem, method = toy_problem(1), UnbiasedPML(UnbiasedHyper(form=form))
     run, batch, step = first_step(method, problem)
     p = sigmoid(method.logits(run, batch.features).double().numpy())
-    s, rho = (batch.observed != 0).numpy(), (problem.observed != 0).double().mean(0).min().item()
+    candidates = (batch.observed != 0).numpy()
+    rho = (problem.observed != 0).double().mean(0).min().item()
     assert 0 < rho < 1
-    true = s * -np.log(p) + rho / (1 - rho) * ~s * np.log(p)
-    true = true.mean(0) if form == "plain" else true.mean(0).clip(0)
-    expected = (true + (~s * -np.log(1 - p)).mean(0) / (1 - rho)).mean()
-    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
+    positive_risk = (candidates * -np.log(p) + rho / (1 - rho) * ~candidates * np.log(p)).mean(0)
+    if form == "non-negative":
+        positive_risk = positive_risk.clip(0)
+    negative_risk = (~candidates * -np.log(1 - p)).mean(0) / (1 - rho)
+    assert step.loss.item() == pytest.approx((positive_risk + negative_risk).mean(), rel=1e-5)
 
 
 # ----------------------------------------------------------------------------- robust terms
@@ -160,98 +187,116 @@ def test_unbiased_method_is_the_mean_at_the_estimated_rate(toy_problem, first_st
 
 @pytest.mark.parametrize("q", [0.01, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("terms", ["candidates", "both"])
-def test_generalised_cross_entropy(made, assert_matches, q, terms):
-    z, s = made
-    p = sigmoid(z)
-    other = (1 - (1 - p) ** q) / q if terms == "both" else -np.log(1 - p)
-    fall = p * (1 - p) ** q if terms == "both" else p
-    value = np.mean(s * (1 - p**q) / q + (1 - s) * other)
-    slope = np.where(s == 1, -(p**q) * (1 - p), fall) / z.size
-    given = torch.from_numpy(s), q, terms
-    assert_matches(lambda x: generalised_terms(x, *given).mean(), z, value, slope)
+def test_generalised_cross_entropy(case, assert_matches, q, terms):
+    """s (1 - p^q) / q, and -log(1 - p) or (1 - (1 - p)^q) / q of the others."""
+    logits, candidates = case
+    p = sigmoid(logits)
+    other_terms, other_gradient = -np.log(1 - p), p
+    if terms == "both":
+        other_terms, other_gradient = (1 - (1 - p) ** q) / q, p * (1 - p) ** q
+    value = np.mean(np.where(candidates == 1, (1 - p**q) / q, other_terms))
+    gradient = np.where(candidates == 1, -(p**q) * (1 - p), other_gradient) / logits.size
+    labels = torch.from_numpy(candidates)
+    assert_matches(
+        lambda logits: generalised_terms(logits, labels, q, terms).mean(), logits, value, gradient
+    )
 
 
 @pytest.mark.parametrize("terms", ["candidates", "both"])
 def test_generalised_method_is_the_mean_with_its_exponent(toy_problem, first_step, terms):
     problem, method = toy_problem(1), GCE(GCEHyper(q=0.4, terms=terms))
     run, batch, step = first_step(method, problem)
-    p, s = sigmoid(method.logits(run, batch.features).double().numpy()), batch.observed.numpy()
-    other = (1 - (1 - p) ** 0.4) / 0.4 if terms == "both" else -np.log(1 - p)
-    expected = np.where(s != 0, (1 - p**0.4) / 0.4, other).mean()
+    p = sigmoid(method.logits(run, batch.features).double().numpy())
+    other_terms = (1 - (1 - p) ** 0.4) / 0.4 if terms == "both" else -np.log(1 - p)
+    is_candidate = batch.observed.numpy() != 0
+    expected = np.where(is_candidate, (1 - p**0.4) / 0.4, other_terms).mean()
     assert step.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_generalised_cross_entropy_between_its_ends(made):
-    z, s = torch.from_numpy(made[0]), torch.from_numpy(made[1])
-    p = torch.sigmoid(z)
-    torch.testing.assert_close(generalised_terms(z, s, 1.0, "both"), (s - p).abs())
-    small = generalised_terms(z, s, 1e-9).mean().item()
-    assert small == pytest.approx(bce(z, s).item(), rel=1e-7)
+def test_generalised_cross_entropy_between_its_ends(case, assert_close):
+    logits, candidates = map(torch.from_numpy, case)
+    p = torch.sigmoid(logits)
+    absolute_error = (candidates - p).abs()
+    assert_close(generalised_terms(logits, candidates, 1.0, "both"), absolute_error, 1e-12)
+    near_zero = generalised_terms(logits, candidates, 1e-9).mean().item()
+    assert near_zero == pytest.approx(bce(logits, candidates).item(), rel=1e-7)
     with pytest.raises(ValueError, match="it must be 'candidates' or 'both'"):
-        generalised_terms(z, s, 0.7, "positives")
+        generalised_terms(logits, candidates, 0.7, "positives")
 
 
-def test_simplex_cross_entropy(made, assert_matches):
-    z, s = made
-    weights = s / np.maximum(s.sum(1, keepdims=True), 1)
-    share = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-    value = -(weights * np.log(share)).sum() / len(z)
-    slope = (share * weights.sum(1, keepdims=True) - weights) / len(z)
-    assert_matches(lambda x: simplex_cross_entropy(x, torch.from_numpy(weights)), z, value, slope)
+def test_simplex_cross_entropy(case, assert_matches):
+    """-sum_c w_c log softmax_c, the mean over the images."""
+    logits, candidates = case
+    weights = candidates / np.maximum(candidates.sum(1, keepdims=True), 1)
+    share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    value = -(weights * np.log(share)).sum() / len(logits)
+    gradient = (share * weights.sum(1, keepdims=True) - weights) / len(logits)
+    assert_matches(
+        lambda logits: simplex_cross_entropy(logits, torch.from_numpy(weights)),
+        logits,
+        value,
+        gradient,
+    )
 
 
 # ----------------------------------------------------------------------------- weights
 
 
-def test_kept_candidates(made):
-    z, s = made
-    p = sigmoid(z)
-    for rule in ("threshold", "difference"):
-        expected = np.ones_like(s)
-        everywhere = p[s == 1].mean()
-        for i, k in zip(*np.nonzero(s), strict=True):
-            least = 0.6
-            if rule == "difference":
-                least += p[s[:, k] == 1, k].mean() - everywhere
-            expected[i, k] = p[i, k] >= least
-        assert 0 < expected[s == 1].sum() < s.sum()
-        got = cdcr.kept(torch.from_numpy(p), torch.from_numpy(s), 0.6, rule)
-        np.testing.assert_array_equal(got, expected)
+@pytest.mark.parametrize("rule", ["threshold", "difference"])
+def test_kept_candidates(case, rule):
+    """p >= 0.6, or p - m_c >= 0.6 - m with the means m_c of class c's candidates and m of all."""
+    logits, candidates = case
+    p = sigmoid(logits)
+    expected = np.ones_like(candidates)
+    overall_mean = p[candidates == 1].mean()
+    for image, c in zip(*np.nonzero(candidates), strict=True):
+        threshold = 0.6
+        if rule == "difference":
+            threshold += p[candidates[:, c] == 1, c].mean() - overall_mean
+        expected[image, c] = p[image, c] >= threshold
+    assert 0 < expected[candidates == 1].sum() < candidates.sum()
+    kept = cdcr.kept(torch.from_numpy(p), torch.from_numpy(candidates), 0.6, rule)
+    np.testing.assert_array_equal(kept, expected)
     with pytest.raises(ValueError, match="it must be 'threshold' or 'difference'"):
-        cdcr.kept(torch.from_numpy(p), torch.from_numpy(s), 0.6, "median")
+        cdcr.kept(torch.from_numpy(p), torch.from_numpy(candidates), 0.6, "median")
 
 
-def test_what_is_left_out_has_no_gradient(made, assert_matches, uniform):
-    z, s = made
-    w = np.where(s == 1, uniform("weights", s.shape) < 0.5, 1.0)
-    given = torch.from_numpy(s), torch.from_numpy(w)
-    value, slope = np.mean(w * cross_entropy(z, s)), w * (sigmoid(z) - s) / z.size
-    assert_matches(lambda x: cdcr.weighted_cross_entropy(x, *given), z, value, slope)
+def test_labels_of_weight_zero_have_no_gradient(case, assert_matches, uniform):
+    logits, candidates = case
+    weights = np.where(candidates == 1, uniform("weights", candidates.shape) < 0.5, 1.0)
+    value = np.mean(weights * cross_entropy(logits, candidates))
+    gradient = weights * (sigmoid(logits) - candidates) / logits.size
+    fixed = torch.from_numpy(candidates), torch.from_numpy(weights)
+    assert_matches(
+        lambda logits: cdcr.weighted_cross_entropy(logits, *fixed), logits, value, gradient
+    )
 
 
-@pytest.mark.parametrize("r", [1.5, 2.0, 3.0])
-def test_suppression_of_negatives(made, r):
-    z, s = made
-    s[2] = 1  # no negative at all
-    g = (1 - s) / (-r * np.log(1 - sigmoid(z)) + 1e-8)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = g ** (1 / (r - 1)) / g.sum(1, keepdims=True) ** (1 / (r - 1))
-        expected = np.where(s == 1, 1.0, share / (s.shape[1] - s.sum(1, keepdims=True)))
-    got = cones_nsl.suppression(torch.from_numpy(z), torch.from_numpy(s), r)
-    np.testing.assert_allclose(got, expected, rtol=1e-9)
-    # At r = 2 the weights of an image's negatives sum to one over their number.
-    if r == 2.0:
-        negatives = (1 - s).sum(1)
-        np.testing.assert_allclose(((1 - s) * got.numpy()).sum(1) * negatives, negatives > 0)
+@pytest.mark.parametrize("exponent", [1.5, 2.0, 3.0])
+def test_suppression_of_negatives(case, assert_close, exponent):
+    """(g / sum_j g_j)^(1 / (r - 1)) / (C - |S|) of a negative, g = 1 / (-r log(1 - p) + 1e-8)."""
+    logits, candidates = case
+    candidates[2] = 1  # an image without negatives
+    negatives = 1 - candidates
+    g = negatives / (-exponent * np.log(1 - sigmoid(logits)) + 1e-8)
+    power, count = 1 / (exponent - 1), negatives.sum(1, keepdims=True)
+    total = np.where(count > 0, g.sum(1, keepdims=True), 1)
+    share = (g / total) ** power / np.maximum(count, 1)
+    expected = np.where(candidates == 1, 1.0, share)
+    fixed = torch.from_numpy(logits), torch.from_numpy(candidates)
+    weights = cones_nsl.suppression(*fixed, exponent)
+    assert_close(weights, expected)
+    if exponent == 2.0:  # the weights of an image's negatives sum to one over their number
+        sums = (negatives * weights.numpy()).sum(1) * count[:, 0]
+        np.testing.assert_allclose(sums, count[:, 0] > 0)
 
 
-def test_label_correlation():
+def test_label_correlation(assert_close):
     observed = torch.tensor([[1, 1, 0, 0], [1, -1, 1, 0], [1, 0, 0, 0]], dtype=torch.int8)
     # 0 meets 1 twice and 2 once; 1 meets 0 twice and 2 once; 2 meets 0 and 1 once; 3 none.
     expected = [[1, 2 / 3, 1 / 3, 0], [2 / 3, 1, 1 / 3, 0], [1 / 2, 1 / 2, 1, 0], [0, 0, 0, 1]]
-    np.testing.assert_allclose(cones_nsl.label_correlation(observed), expected, rtol=1e-6)
-    exact = cones_nsl.label_correlation(observed, torch.float64)
-    np.testing.assert_allclose(exact, expected, rtol=1e-12)
+    assert_close(cones_nsl.label_correlation(observed), expected, 1e-6)
+    assert_close(cones_nsl.label_correlation(observed, torch.float64), expected, 1e-12)
 
 
 def test_a_candidate_at_its_starting_value_is_not_believed():
@@ -267,17 +312,17 @@ def test_a_candidate_at_its_starting_value_is_not_believed():
 def test_finite_in_float32(assert_finite, rho):
     rate = torch.tensor(rho)
     losses = [
-        lambda z, s: forward_corrected_terms(z, s, rate).mean(),
-        lambda z, s: unbiased_terms(z, s, rate).mean(),
-        lambda z, s: non_negative_risk(z, s, rate).mean(),
-        lambda z, s: bce(z, posterior(z.detach(), s, rate)),
-        lambda z, s: simplex_cross_entropy(z, s / s.sum(1, keepdim=True).clamp(min=1)),
-        lambda z, s: (cones_nsl.suppression(z, s, 1.0 + rho + 0.1) * z).mean(),
+        lambda logits, s: forward_corrected_terms(logits, s, rate).mean(),
+        lambda logits, s: unbiased_terms(logits, s, rate).mean(),
+        lambda logits, s: non_negative_risk(logits, s, rate).mean(),
+        lambda logits, s: bce(logits, posterior(logits.detach(), s, rate)),
+        lambda logits, s: simplex_cross_entropy(logits, s / s.sum(1, keepdim=True).clamp(min=1)),
+        lambda logits, s: (cones_nsl.suppression(logits, s, 1.0 + rho + 0.1) * logits).mean(),
         *(
-            lambda z, s, q=q, t=t: generalised_terms(z, s, q, t).mean()
+            lambda logits, s, q=q, terms=terms: generalised_terms(logits, s, q, terms).mean()
             for q in (1e-3, 0.7, 1.0)
-            for t in ("candidates", "both")
+            for terms in ("candidates", "both")
         ),
     ]
     for loss in losses:
-        assert_finite(lambda z, observed, loss=loss: loss(z, (observed != 0).float()))
+        assert_finite(lambda logits, observed, loss=loss: loss(logits, (observed != 0).float()))

@@ -1,4 +1,4 @@
-"""The upper bounds are their methods on the complete labels, and marked as oracle."""
+"""The upper bounds: an ordinary method on the complete labels, marked as oracle."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ BOUNDS = [(BCEClean, BCE), (DBClean, DBFocal)]
 
 
 def complete(problem: Problem) -> Problem:
-    """The same problem with nothing hidden, as the ordinary method would be given it."""
+    """The same problem with nothing hidden, for the ordinary method."""
     return replace(problem, labels=problem.oracle["true_labels"], regime="full")
 
 
 @pytest.mark.parametrize(("bound", "method"), BOUNDS)
 def test_equals_the_method_on_complete_labels(bound, method, toy_problem, first_step):
     problem = toy_problem(1, bound().oracle())
-    whole = complete(problem)
-    assert not torch.equal(problem.observed.clamp(min=0), whole.observed)
+    full_problem = complete(problem)
+    assert not torch.equal(problem.observed.clamp(min=0), full_problem.observed)
     run, batch, step = first_step(bound(), problem)
-    same, _, expected = first_step(method(), whole)
-    assert step.loss.item() == expected.loss.item()
+    full_run, _, full_step = first_step(method(), full_problem)
+    assert step.loss.item() == full_step.loss.item()
     for part in ("params", "state", "constants"):
-        mine, theirs = getattr(run, part), getattr(same, part)
-        assert mine.keys() == theirs.keys()
-        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-    for name, value in run.params.items():
-        value.requires_grad_()
-        same.params[name].requires_grad_()
-    clock, draw = Clock(0, 1, 10, 0, 3), Draw(0).at(0, 1, 0)
-    given = replace(batch, observed=whole.observed[batch.rows])
-    found = torch.autograd.grad(bound().step(run, batch, clock, draw).loss, run.params["head.bias"])
-    wanted = torch.autograd.grad(
-        method().step(same, given, clock, draw).loss, same.params["head.bias"]
-    )
-    assert torch.equal(found[0], wanted[0])
+        values, expected = getattr(run, part), getattr(full_run, part)
+        assert values.keys() == expected.keys()
+        assert all(torch.equal(values[name], expected[name]) for name in expected)
+
+    def bias_gradient(method, run, batch):
+        for value in run.params.values():
+            value.requires_grad_()
+        loss = method.step(run, batch, Clock(0, 1, 10, 0, 3), Draw(0).at(0, 1, 0)).loss
+        return torch.autograd.grad(loss, run.params["head.bias"])[0]
+
+    full_batch = replace(batch, observed=full_problem.observed[batch.rows])
+    expected = bias_gradient(method(), full_run, full_batch)
+    assert torch.equal(bias_gradient(bound(), run, batch), expected)
 
 
 def test_the_observed_labels_are_not_read(toy_problem, first_step):
@@ -65,14 +65,14 @@ def test_the_observed_labels_are_not_read(toy_problem, first_step):
 
 def test_rows_are_visited_by_true_labels(toy_problem):
     problem = toy_problem(1, DBClean().oracle())
-    truth, clock = problem.oracle["true_labels"], Clock(0, 1, 10, 0, 1)
+    true_labels, clock = problem.oracle["true_labels"], Clock(0, 1, 10, 0, 1)
     run = DBClean().setup(problem, Draw(0))
     order = DBClean().sampling(run, problem, clock)
     assert isinstance(order, ClassAware)
-    assert torch.equal(order.lists.whole(), truth.whole())
+    assert torch.equal(order.lists.whole(), true_labels.whole())
     longer = DBClean(DBClean.Hyper(length="classes"))
-    whole = DBFocal(DBFocal.Hyper(length="classes")).epoch_length(complete(problem), 0)
-    assert longer.epoch_length(problem, 0) == whole
+    expected = DBFocal(DBFocal.Hyper(length="classes")).epoch_length(complete(problem), 0)
+    assert longer.epoch_length(problem, 0) == expected
     assert longer.epoch_length(problem, 0) != problem.num_images
     assert isinstance(BCEClean().sampling(run, problem, clock), Shuffle)
     assert BCEClean().epoch_length(problem, 0) == problem.num_images

@@ -1,77 +1,91 @@
-"""The COMIC methods: the composed step, state and rates, ablations, stacked runs, the record."""
+"""The COMIC methods: the composed step, state, rates, ablations, stacked runs, corrections."""
 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 
 from baselines.comic import COMIC, Hyper
 from baselines.comic_head import COMICHead
-from baselines.comic_parts import losses, network
 from baselines.comic_tail import COMICTail
 from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Rate, registry
 from baselines.core.hyperparameters import parse
+from baselines.shared import comic_losses as losses
+from baselines.shared import comic_network as network
 from benchkit.base.draw import Draw
+from benchkit.training.inputs import TrainingSet
 from benchkit.training.recipe import Recipe
-from benchkit.training.trainer import TrainingSet, train
+from benchkit.training.trainer import train
+
+BRANCHES = ("balanced", "head_branch", "tail_branch")
 
 
-def parts(run, batch):
-    """Logits and losses of a first step without dropout, put together from the pure functions."""
-    target = (batch.observed == 1).float()
-    counts = run.constants["counts"]
-    weight = losses.class_weight(counts, 1 / 3)
+@dataclasses.dataclass
+class Forward:
+    """Logits of a first step without dropout, composed of the pure functions."""
 
-    def mfm(z):
-        return losses.multi_focal_loss(z, target, weight=weight, exponent=weight)
+    plain: dict[str, Tensor]  # branch -> [B, C]
+    shifted: dict[str, Tensor]  # the same for the head and tail branch, along their directions
+    directions: dict[str, Tensor]  # branch -> [D], the batch mean of its features
 
-    def rlc(z):
-        found = losses.correct(z, batch.observed, torch.full_like(counts, -1.0), counts)
 
-        def inner(s, y, n):
-            w = losses.class_weight(n, 1 / 6)
-            return losses.multi_focal_loss(s, y, weight=w, exponent=w)
-
-        return losses.correction_loss(found, inner), found
-
-    names = ("balanced", "head_branch", "tail_branch")
-    p = run.params
-    f = {k: batch.features @ p[f"{k}.projection.weight"] + p[f"{k}.projection.bias"] for k in names}
-    keys = torch.stack([f["head_branch"], f["tail_branch"]], 1).detach()
-    q, k, v = (p[f"attention.{part}.weight"] for part in ("query", "key", "score"))
-    f["balanced"] = network.fuse(
-        f["balanced"], keys, network.attend(f["balanced"], keys, q, k, v[:, 0]), 0.1
-    )
-    w = {k: p[f"{k}.classifier.weight"] for k in names}
-    z = {k: network.cosine_logits(f[k], w[k]) for k in names}
-    mean = {k: f[k].detach().mean(0) for k in names}
-    moved = {
-        k: network.cosine_logits(f[k], w[k], direction=mean[k], shift=s)
-        for k, s in (("head_branch", -1.0), ("tail_branch", 2.0))
+def forward(run, batch):
+    params, features = run.params, {}
+    for branch in BRANCHES:
+        weight, bias = (params[f"{branch}.projection.{part}"] for part in ("weight", "bias"))
+        features[branch] = batch.features @ weight + bias
+    keys = torch.stack([features["head_branch"], features["tail_branch"]], 1).detach()
+    query, key, score = (params[f"attention.{k}.weight"] for k in ("query", "key", "score"))
+    attention = network.attend(features["balanced"], keys, query, key, score[:, 0])
+    features["balanced"] = network.fuse(features["balanced"], keys, attention, 0.1)
+    weights = {branch: params[f"{branch}.classifier.weight"] for branch in BRANCHES}
+    directions = {branch: features[branch].detach().mean(0) for branch in BRANCHES}
+    plain = {
+        branch: network.cosine_logits(features[branch], weights[branch]) for branch in BRANCHES
     }
-    return mfm, rlc, z, moved, mean
+    shifted = {
+        branch: network.cosine_logits(
+            features[branch], weights[branch], direction=directions[branch], shift=shift
+        )
+        for branch, shift in (("head_branch", -1.0), ("tail_branch", 2.0))
+    }
+    return Forward(plain, shifted, directions)
 
 
-def test_step_is_the_sum_of_its_parts(toy_problem, first_step):
+def test_step_is_the_sum_of_its_parts(toy_problem, first_step, assert_close):
     method = COMIC(Hyper(attention_dropout=0.0))
     run, batch, step = first_step(method, toy_problem(2), 2)
-    mfm, rlc, z, moved, mean = parts(run, batch)
-    b, h, t = (z[k] for k in ("balanced", "head_branch", "tail_branch"))
-    head, tail = moved["head_branch"], moved["tail_branch"]
-    corrections = [rlc(logits) for logits in (b, head, tail)]
-    expected = mfm(b) + mfm(h) + mfm(t) + 0.2 * sum(loss for loss, _ in corrections)
-    expected = expected + losses.balancer_loss(b, head, tail, mfm)
-    assert step.loss.item() == pytest.approx(expected.item() / b.numel(), rel=1e-6)
-    assert corrections[0][1].corrected.any()
-    assert torch.equal(step.corrected, corrections[0][1].corrected)
+    target, counts = (batch.observed == 1).float(), run.constants["counts"]
+    parts = forward(run, batch)
+
+    def mfm(logits, target=target, class_counts=counts, power=1 / 3):
+        weight = losses.class_weight(class_counts, power)
+        return losses.multi_focal_loss(logits, target, weight=weight, exponent=weight)
+
+    def corrected(logits):
+        return losses.correct(logits, batch.observed, torch.full_like(counts, -1.0), counts)
+
+    balanced = parts.plain["balanced"]
+    head, tail = parts.shifted["head_branch"], parts.shifted["tail_branch"]
+    corrections = [corrected(logits) for logits in (balanced, head, tail)]
+    rlc = partial(mfm, power=1 / 6)
+    expected = sum(mfm(logits) for logits in parts.plain.values())
+    expected = expected + 0.2 * sum(losses.correction_loss(each, rlc) for each in corrections)
+    expected = expected + losses.balancer_loss(balanced, head, tail, mfm)
+    assert step.loss.item() == pytest.approx(expected.item() / target.numel(), rel=1e-6)
+    assert corrections[0].corrected.any()
+    assert torch.equal(step.corrected, corrections[0].corrected)
     assert not (step.corrected & (batch.observed != -1)).any()
-    torch.testing.assert_close(step.state["head_branch.direction"], mean["head_branch"])
-    for name, (_, found) in zip(z, corrections, strict=True):
-        torch.testing.assert_close(step.state[f"{name}.counts"], found.counts)
-        torch.testing.assert_close(step.state[f"{name}.probability"], found.probability)
-    torch.testing.assert_close(method.logits(run, batch.features), b)
+    direction = parts.directions["head_branch"]
+    assert_close(step.state["head_branch.direction"], direction, 2e-6)
+    for branch, correction in zip(BRANCHES, corrections, strict=True):
+        assert_close(step.state[f"{branch}.counts"], correction.counts, 2e-6)
+        assert_close(step.state[f"{branch}.probability"], correction.probability, 2e-6)
+    assert_close(method.logits(run, batch.features), balanced, 2e-6)
 
 
 def gradients(method, run, batch):
@@ -79,41 +93,41 @@ def gradients(method, run, batch):
     step = method.step(
         dataclasses.replace(run, params=leaves), batch, Clock(0, 1, 10, 0, 3), Draw(0).at(0, 1, 0)
     )
-    found = torch.autograd.grad(step.loss, list(leaves.values()), allow_unused=True)
-    return dict(zip(leaves, found, strict=True))
+    by_parameter = torch.autograd.grad(step.loss, list(leaves.values()), allow_unused=True)
+    return dict(zip(leaves, by_parameter, strict=True))
 
 
 def test_each_branch_learns_from_its_own_loss(toy_problem, first_step):
-    full, less = COMIC(), COMIC(Hyper(htb_weight=0.0, fusion=0.0))
+    full, unbalanced = COMIC(), COMIC(Hyper(htb_weight=0.0, fusion=0.0))
     run, batch, _ = first_step(full, toy_problem(1), 1)
-    with_balance, without = gradients(full, run, batch), gradients(less, run, batch)
-    for name, slope in with_balance.items():
-        same = torch.equal(slope, without[name])
+    with_balance, without = (gradients(method, run, batch) for method in (full, unbalanced))
+    for name, gradient in with_balance.items():
+        same = torch.equal(gradient, without[name])
         assert same == name.startswith(("head_branch", "tail_branch")), name
     assert with_balance["attention.key.weight"].abs().max() > 0
 
 
-def test_counts_start_anew_with_every_epoch_and_the_mean_does_not(toy_problem, first_step):
+def test_every_epoch_resets_the_counts_but_not_the_mean(toy_problem, first_step, assert_close):
     method, problem = COMIC(), toy_problem(3)
     run, batch, step = first_step(method, problem, 3)
     assert step.corrected.any()
     run.state.update(step.state)
-    start, went = run.constants["counts"], step.corrected.sum(0)
+    start, before = run.constants["counts"], step.corrected.sum(0)
     draw = Draw(0).at(0, 1, 1)
     second = method.step(run, batch, Clock(0, 1, 10, 1, 3), draw)
-    assert torch.equal(second.state["balanced.counts"], start + went + second.corrected.sum(0))
+    assert torch.equal(second.state["balanced.counts"], start + before + second.corrected.sum(0))
     third = method.step(run, batch, Clock(0, 2, 10, 0, 3), draw)
     assert torch.equal(third.state["balanced.counts"], start + third.corrected.sum(0))
     assert torch.equal(third.state["balanced.probability"], second.state["balanced.probability"])
     for name in ("head_branch", "tail_branch"):
         moved = 1.9 * step.state[f"{name}.direction"]  # mu e + mean, the parameters unchanged
-        torch.testing.assert_close(second.state[f"{name}.direction"], moved)
+        assert_close(second.state[f"{name}.direction"], moved, 2e-6)
     late = COMIC(Hyper(rlc_start_epoch=3)).step(run, batch, Clock(0, 2, 10, 0, 3), draw)
     assert not late.corrected.any()
     assert set(late.state) == {"head_branch.direction", "tail_branch.direction"}
 
 
-def test_without_weight_nothing_counts_as_corrected(toy_problem, first_step):
+def test_without_a_weight_nothing_is_corrected(toy_problem, first_step):
     assert not first_step(COMIC(Hyper(rlc_weight=0.0)), toy_problem(3), 3)[2].corrected.any()
 
 
@@ -143,7 +157,7 @@ def test_ablations_change_the_loss_and_stay_finite(toy_problem, first_step, opti
     run, batch, step = first_step(method, toy_problem(3), 3)
     assert torch.isfinite(step.loss)
     first = first_step(COMIC(), toy_problem(3), 3)[2]
-    # The mean begins at the batch's, so its momentum shows from the second step on.
+    # The running mean starts as the mean of the batch: its momentum acts from the second step on.
     assert (step.loss.item() == first.loss.item()) == (options == "rlc_momentum=0")
     for scale in (0.0, 50.0, -50.0, 1e4):
         for rows in ([0], [0, 0], [1, 2, 3, 4]):
@@ -151,9 +165,8 @@ def test_ablations_change_the_loss_and_stay_finite(toy_problem, first_step, opti
             hard = Batch(index, scale * batch.features[: len(rows)], batch.observed[: len(rows)])
             if rows[0] == 0:
                 hard = dataclasses.replace(hard, observed=torch.full_like(hard.observed, -1))
-            slopes = gradients(method, run, hard)
-            for name, slope in slopes.items():
-                assert slope is None or torch.isfinite(slope).all(), (name, scale, rows)
+            for name, gradient in gradients(method, run, hard).items():
+                assert gradient is None or torch.isfinite(gradient).all(), (name, scale, rows)
 
 
 def tiny_problem():
@@ -164,14 +177,17 @@ def tiny_problem():
 def test_rates_follow_the_branches():
     rates = COMIC().rates()
     names = COMIC().setup(tiny_problem(), Draw(0).at(0, 0)).params
-    first = {name: next(r for p, r in rates.items() if name.startswith(p)) for name in names}
-    assert first["balanced.projection.bias"] == Rate(step_every=12)
-    assert first["balanced.classifier.weight"] == Rate(multiplier=0.1, step_every=18)
-    assert first["attention.score.weight"] == Rate(step_every=18)
-    assert first["head_branch.projection.weight"] == Rate(step_every=24)
-    assert first["head_branch.classifier.weight"] == Rate(multiplier=0.1, step_every=24)
-    assert first["tail_branch.projection.weight"] == Rate(step_every=12)
-    assert first["tail_branch.classifier.weight"] == Rate(multiplier=0.1, step_every=12)
+    rate_of = {
+        name: next(rate for prefix, rate in rates.items() if name.startswith(prefix))
+        for name in names
+    }
+    assert rate_of["balanced.projection.bias"] == Rate(step_every=12)
+    assert rate_of["balanced.classifier.weight"] == Rate(multiplier=0.1, step_every=18)
+    assert rate_of["attention.score.weight"] == Rate(step_every=18)
+    assert rate_of["head_branch.projection.weight"] == Rate(step_every=24)
+    assert rate_of["head_branch.classifier.weight"] == Rate(multiplier=0.1, step_every=24)
+    assert rate_of["tail_branch.projection.weight"] == Rate(step_every=12)
+    assert rate_of["tail_branch.classifier.weight"] == Rate(multiplier=0.1, step_every=12)
     for single, step in ((COMICHead(), 40), (COMICTail(), 12)):
         assert single.rates()["single.projection."] == Rate(step_every=step)
         assert single.rates()["single.classifier."] == Rate(multiplier=0.1, step_every=step)
@@ -179,14 +195,15 @@ def test_rates_follow_the_branches():
 
 @pytest.mark.parametrize("single", [COMICHead, COMICTail])
 @pytest.mark.parametrize("kind", ["mfm", "pfm"])
-def test_single_branch_is_the_modifier_alone(toy_problem, first_step, single, kind):
+def test_single_branch_is_the_modifier_alone(toy_problem, first_step, assert_close, single, kind):
     problem = toy_problem(1)
     method = single(single.Hyper(mfm_kind=kind))
     run, batch, step = first_step(method, problem)
-    p, target = run.params, (batch.observed == 1).float()
-    projected = batch.features @ p["single.projection.weight"] + p["single.projection.bias"]
-    logits = network.cosine_logits(projected, p["single.classifier.weight"])
-    torch.testing.assert_close(method.logits(run, batch.features), logits)
+    params, target = run.params, (batch.observed == 1).float()
+    weight, bias = (params[f"single.projection.{part}"] for part in ("weight", "bias"))
+    projected = batch.features @ weight + bias
+    logits = network.cosine_logits(projected, params["single.classifier.weight"])
+    assert_close(method.logits(run, batch.features), logits, 2e-6)
     positive = (problem.observed == 1).float()
     weight = losses.class_weight(positive.sum(0).clamp(min=1), 1 / 3)
     shares = losses.column_shares(positive.T @ positive)

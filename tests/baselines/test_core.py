@@ -1,4 +1,4 @@
-"""The core: discovery, hyperparameters, sampling laws, heads, statistics, the last write."""
+"""The core: discovery, hyperparameters, contract, statistics, heads, class-aware sampling."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Mine(Method):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder in place of `baselines/`, forgotten afterwards."""
+    """An empty folder in place of `baselines/`; its modules are unloaded afterwards."""
     monkeypatch.setattr(baselines, "__path__", [str(tmp_path)])
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
     known, names = set(sys.modules), set(vars(baselines))
@@ -74,6 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def write(folder: Path, name: str, key: str = "mine", text: str = FILE) -> Path:
+    """A method file NAME.py that defines the method KEY."""
     path = folder / f"{name}.py"
     path.write_text(text.replace("KEY", key))
     return path
@@ -115,7 +116,7 @@ def test_a_file_without_a_method_is_an_error(folder: Path) -> None:
         registry.builtin()
 
 
-def test_imported_methods_do_not_count() -> None:
+def test_imported_methods_are_not_listed() -> None:
     module = SimpleNamespace(__name__="somewhere", BCE=BCE, Method=Method)
     assert registry.methods_of(module) == []  # type: ignore[arg-type]
 
@@ -138,10 +139,10 @@ def test_entry_points_add_methods(folder: Path, monkeypatch: pytest.MonkeyPatch)
 def test_plugins(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("plugins")
     write(folder, "core_test_own", "own")
-    found = registry.load_plugin(write(elsewhere, "good", "guest"))
-    assert list(found) == ["guest"]
-    assert parse("guest", found["guest"].Hyper, {"rate": "0.25"}).rate == 0.25
-    assert registry.get("guest", found) is found["guest"]
+    plugins = registry.load_plugin(write(elsewhere, "good", "guest"))
+    assert list(plugins) == ["guest"]
+    assert parse("guest", plugins["guest"].Hyper, {"rate": "0.25"}).rate == 0.25
+    assert registry.get("guest", plugins) is plugins["guest"]
     with pytest.raises(MethodError, match="both define the method 'own'"):
         registry.load_plugin(write(elsewhere, "clash", "own"))
     with pytest.raises(MethodError, match=r"broken\.py cannot be imported: NameError"):
@@ -165,7 +166,7 @@ class Published:
     c: bool = hyper(False, "c")
 
 
-def test_the_first_data_set_with_a_value_gives_it() -> None:
+def test_the_first_data_set_that_defines_a_value_wins() -> None:
     assert published(Published, ["voc", "coco"]) == {"a": 2.0, "b": 4}
     assert published(Published, ["coco", "voc"]) == {"a": 3.0, "b": 4}
     assert published(Published, []) == {}
@@ -251,8 +252,8 @@ def test_the_base_method() -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
 def test_last_write(rows: list[int]) -> None:
     values = torch.arange(2 * len(rows)).reshape(len(rows), 2)
-    wanted: dict[int, Any] = {row: values[i].tolist() for i, row in enumerate(rows)}
-    assert last_write(torch.tensor(rows), values).tolist() == [wanted[row] for row in rows]
+    last: dict[int, Any] = {row: values[i].tolist() for i, row in enumerate(rows)}
+    assert last_write(torch.tensor(rows), values).tolist() == [last[row] for row in rows]
 
 
 def test_masked_mean() -> None:
@@ -272,7 +273,7 @@ def test_statistics_count_observed_positives_only() -> None:
 # ------------------------------------------------------------------- heads
 
 
-def test_linear_head() -> None:
+def test_linear_head(assert_close: Callable[..., None]) -> None:
     params = LinearHead().init(100, 7, Draw(1))
     assert {name: tuple(p.shape) for name, p in params.items()} == {
         "head.weight": (100, 7),
@@ -284,20 +285,22 @@ def test_linear_head() -> None:
     params["head.bias"] = Draw(3).normal("bias", 7)
     features = Draw(2).normal("features", 4, 100)
     expected = torch.nn.functional.linear(features, weight.T, params["head.bias"])
-    torch.testing.assert_close(LinearHead().apply(params, features), expected)
+    assert_close(LinearHead().apply(params, features), expected, 2e-6)
 
 
-def test_a_scaled_bias_stands_on_a_feature_as_long_as_a_row() -> None:
+def test_a_scaled_bias_is_the_weight_of_a_feature_of_size_sqrt_d(
+    assert_close: Callable[..., None],
+) -> None:
     head, params = LinearHead(scaled=True), LinearHead().init(100, 7, Draw(1))
     assert all(torch.equal(head.init(100, 7, Draw(1))[key], params[key]) for key in params)
     params["head.bias"] = Draw(3).normal("bias", 7)
     features = Draw(2).normal("features", 4, 100)
     longer = torch.cat([features, torch.full((4, 1), 10.0)], 1)
     expected = longer @ torch.cat([params["head.weight"], params["head.bias"][None]])
-    torch.testing.assert_close(head.apply(params, features), expected)
+    assert_close(head.apply(params, features), expected, 2e-6)
 
 
-def test_hidden_head() -> None:
+def test_hidden_head(assert_close: Callable[..., None]) -> None:
     head = HiddenHead(16)
     params = head.init(5, 3, Draw(1))
     assert set(params) == {"neck.weight", "neck.bias", "head.weight", "head.bias"}
@@ -306,14 +309,14 @@ def test_hidden_head() -> None:
         features.numpy() @ params["neck.weight"].numpy() + params["neck.bias"].numpy(), 0
     )
     expected = hidden @ params["head.weight"].numpy() + params["head.bias"].numpy()
-    np.testing.assert_allclose(head.apply(params, features), expected, rtol=1e-5, atol=1e-6)
+    assert_close(head.apply(params, features), expected, 2e-6)
 
 
 # ------------------------------------------------------------------- class-aware sampling
 
 
 def single_label_lists(sizes: list[int]) -> torch.Tensor:
-    """One class per image, so that a row tells which class was visited."""
+    """One class per image, so that a row identifies the class that was visited."""
     owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     return torch.nn.functional.one_hot(owner, len(sizes)).bool()
 
@@ -324,7 +327,9 @@ def single_label_lists(sizes: list[int]) -> torch.Tensor:
     st.integers(1, 4),
     st.integers(0, 2**40),
 )
-def test_class_aware_laws(sizes: list[int], per_class: int, seed: int) -> None:
+def test_class_aware_visits_classes_and_images_in_cycles(
+    sizes: list[int], per_class: int, seed: int
+) -> None:
     lists, draw = single_label_lists(sizes), Draw(seed)
     present = [c for c, size in enumerate(sizes) if size]
     cycles = 6
@@ -346,24 +351,26 @@ def test_class_aware_laws(sizes: list[int], per_class: int, seed: int) -> None:
 @given(
     st.integers(0, 2**40), st.integers(1, 4), st.lists(st.integers(1, 15), min_size=2, max_size=5)
 )
-def test_class_aware_is_the_same_in_pieces(seed: int, per_class: int, visits: list[int]) -> None:
+def test_class_aware_rows_do_not_depend_on_the_chunks(
+    seed: int, per_class: int, visits: list[int]
+) -> None:
     lists = Draw(seed).uniform("lists", 17, 5) < 0.4
     lists[0, 0] = True
-    whole = class_aware(lists, per_class, 0, per_class * sum(visits), Draw(seed))
+    all_rows = class_aware(lists, per_class, 0, per_class * sum(visits), Draw(seed))
     parts, start = [], 0
     for number in visits:
         parts.append(class_aware(lists, per_class, start, number * per_class, Draw(seed)))
         start += number * per_class
-    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(torch.cat(parts), all_rows)
 
 
 def test_class_aware_cuts_the_last_group_and_varies() -> None:
     lists = single_label_lists([5, 4, 7])
-    whole = class_aware(lists, 3, 0, 30, Draw(1))
-    assert torch.equal(class_aware(lists, 3, 0, 25, Draw(1)), whole[:25])
-    assert not torch.equal(class_aware(lists, 3, 0, 30, Draw(2)), whole)
-    orders = {tuple(lists[whole[i : i + 9 : 3]].int().argmax(1).tolist()) for i in range(0, 27, 9)}
-    assert len(orders) > 1  # the cycles are not all in one order
+    rows = class_aware(lists, 3, 0, 30, Draw(1))
+    assert torch.equal(class_aware(lists, 3, 0, 25, Draw(1)), rows[:25])
+    assert not torch.equal(class_aware(lists, 3, 0, 30, Draw(2)), rows)
+    cycles = [lists[rows[i : i + 9 : 3]].int().argmax(1).tolist() for i in range(0, 27, 9)]
+    assert any(cycle != cycles[0] for cycle in cycles)  # the order of the classes varies
 
 
 def test_class_order_is_uniform() -> None:
@@ -398,14 +405,14 @@ def test_class_aware_statistics_on_voc_lt(vectors: Callable[[str], Any]) -> None
     counts = torch.stack([lists[rows].sum(0) for rows in epochs]).float()
     distinct = [len(rows.unique()) for rows in epochs]
     assert abs(np.mean(distinct) - published["distinct_images_epoch1"]) < 25
-    # Each class is visited 64 or 65 times for 3 images, plus what comes along with other classes.
+    # Each class is visited 64 or 65 times for 3 images; its other draws come with other classes.
     assert (counts >= 64 * 3).all()
     expected = torch.tensor(published["label_counts"]).float()
     assert ((counts.mean(0) - expected).abs() < 0.05 * expected + 15).all()
 
 
 @pytest.mark.parametrize("key", sorted(registry.builtin()))
-def test_every_hyperparameter_says_where_to_search(key: str) -> None:
+def test_every_hyperparameter_has_a_search_range(key: str) -> None:
     for entry in describe(registry.get(key).Hyper):
         switch = isinstance(entry["default"], bool)
         assert switch or entry["search"] or entry["choices"], entry["name"]
@@ -417,7 +424,7 @@ def test_every_hyperparameter_says_where_to_search(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", registry.builtin())
-def test_what_estimates_labels_says_where_some_are_missing(key: str) -> None:
+def test_a_method_that_estimates_labels_declares_regimes_with_unknown_labels(key: str) -> None:
     info = registry.get(key).info
     if info.unknown == "estimated":
         assert info.regimes, "some regime has nothing to estimate"

@@ -1,7 +1,8 @@
-"""cRT: what its stages declare, which rows they visit, that the second trains the head alone."""
+"""cRT: its stages, the rows that they visit, the parameters that they train."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +22,8 @@ IMAGES, CLASSES, FEATURES, BATCH = 50, 6, 4, 9
 
 
 def make_problem(seed: int = 0) -> Problem:
-    slope = torch.linspace(0.7, 0.03, CLASSES)
-    observed = (Draw(seed).uniform("labels", IMAGES, CLASSES) < slope).to(torch.int8)
+    frequency = torch.linspace(0.7, 0.03, CLASSES)
+    observed = (Draw(seed).uniform("labels", IMAGES, CLASSES) < frequency).to(torch.int8)
     observed[observed.sum(1) == 0] = -1
     observed[5, 0] = -1
     return Problem(LabelTable.of(observed), FEATURES, "pal", 20, Oracle({}, ()))
@@ -42,11 +43,11 @@ def test_stages() -> None:
     assert CRT().oracle() == ()
 
 
-def test_prefixes_name_the_classifier_and_not_what_lies_before_it() -> None:
+def test_the_second_stage_trains_the_classifier_alone() -> None:
     run = CRT(head=HiddenHead(8)).setup(make_problem(), Draw(1))
-    learns = {name for name in run.params if name.startswith(CRT().stages()[1].train)}
-    assert learns == {"head.weight", "head.bias"}
-    assert set(run.params) - learns == {"neck.weight", "neck.bias"}
+    trained = {name for name in run.params if name.startswith(CRT().stages()[1].train)}
+    assert trained == {"head.weight", "head.bias"}
+    assert set(run.params) - trained == {"neck.weight", "neck.bias"}
 
 
 def test_rows_of_the_two_stages() -> None:
@@ -100,7 +101,9 @@ def test_loss_takes_unknown_as_negative() -> None:
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_stacked_runs_equal_single_runs(stage: int) -> None:
+def test_stacked_runs_equal_single_runs(
+    assert_trees_close: Callable[..., None], stage: int
+) -> None:
     method, problem = CRT(head=HiddenHead(8)), make_problem()
     rows = torch.arange(BATCH)
     clock = Clock(stage, 2, 10, 0, 5)
@@ -119,5 +122,5 @@ def test_stacked_runs_equal_single_runs(stage: int) -> None:
     together = torch.func.vmap(one)(stacked, features, torch.tensor(seeds))
     for index, seed in enumerate(seeds):
         alone = one(params[index], features[index], torch.tensor(seed))
-        mine = torch.utils._pytree.tree_map(lambda value, i=index: value[i], together)
-        torch.testing.assert_close(mine, alone, rtol=1e-5, atol=1e-6)
+        single = torch.utils._pytree.tree_map(lambda value, i=index: value[i], together)
+        assert_trees_close(single, alone)

@@ -1,4 +1,4 @@
-"""Distribution-balanced loss: the authors' numbers, an independent implementation, identities."""
+"""Distribution-balanced loss: the authors' numbers, a NumPy reference, identities, the method."""
 
 from __future__ import annotations
 
@@ -33,41 +33,36 @@ FILES = (
 
 
 def options_of(case):
-    """The authors' configuration in our words."""
-    given, regularisation = case["hyper"], case["hyper"]["logit_reg"]
-    mapping = given.get("map_param", {})
+    """The authors' configuration under the names of `distribution_balanced_loss`."""
+    hyper, regularisation = case["hyper"], case["hyper"]["logit_reg"]
+    mapping = hyper.get("map_param", {})
     return dict(
         alpha=mapping.get("alpha", 0.0),
         beta=mapping.get("beta", 0.0),
         mu=mapping.get("gamma", 0.0),
         neg_scale=regularisation.get("neg_scale", 1.0),
         kappa=regularisation.get("init_bias", 0.0),
-        focal=given["focal"]["focal"],
-        gamma=given["focal"]["gamma"],
-        balance=given["focal"]["balance_param"],
-        rebalance=given["reweight_func"] == "rebalance",
+        focal=hyper["focal"]["focal"],
+        gamma=hyper["focal"]["gamma"],
+        balance=hyper["focal"]["balance_param"],
+        rebalance=hyper["reweight_func"] == "rebalance",
         regularise=bool(regularisation),
     )
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_equals_the_authors_code(vectors, assert_matches, name):
+def test_equals_the_authors_code(vectors, assert_matches, assert_close, name):
     case = vectors(name)
     fixed = torch.tensor(case["targets"]), torch.tensor(case["class_freq"]), case["train_num"]
     options = options_of(case)
     assert_matches(
-        lambda z: distribution_balanced_loss(z, *fixed, **options, reduction="mean"),
+        lambda logits: distribution_balanced_loss(logits, *fixed, **options, reduction="mean"),
         case["logits"],
         case["loss"],
         case["grad_logits"],
     )
     logits = torch.tensor(case["logits"], dtype=torch.float64)
-    torch.testing.assert_close(
-        distribution_balanced_loss(logits, *fixed, **options),
-        torch.tensor(case["loss_elements"], dtype=torch.float64),
-        rtol=1e-9,
-        atol=1e-9,
-    )
+    assert_close(distribution_balanced_loss(logits, *fixed, **options), case["loss_elements"])
 
 
 def test_bias_of_the_paper(vectors, assert_matches):
@@ -75,31 +70,54 @@ def test_bias_of_the_paper(vectors, assert_matches):
     options = options_of(case) | dict(kappa=0.05, bias="paper", reduction="mean")
     fixed = torch.tensor(case["targets"]), torch.tensor(case["class_freq"]), case["train_num"]
     assert_matches(
-        lambda z: distribution_balanced_loss(z, *fixed, **options),
+        lambda logits: distribution_balanced_loss(logits, *fixed, **options),
         case["logits"],
         case["loss"],
         case["grad_logits"],
     )
 
 
-def reference(z, y, n, total, o):
-    """The equations, entry by entry, for hard or soft targets."""
-    loss = 0.0
-    for i, c in np.ndindex(z.shape):
-        weight, logit = 1.0, z[i, c]
-        if o["rebalance"]:
-            repeat = sum(y[i, j] / n[j] for j in range(len(n)))
-            ratio = 1 / n[c] / repeat if repeat > 0 else np.inf
-            weight = o["alpha"] + 1 / (1 + np.exp(-o["beta"] * (ratio - o["mu"])))
-        if o["regularise"]:
-            strength = o["kappa"] / (o["neg_scale"] if o["bias"] == "code" else 1)
-            logit -= strength * np.log(total / n[c] - 1)
-            logit *= (1 - y[i, c]) * o["neg_scale"] + y[i, c]
-            weight *= (1 - y[i, c]) / o["neg_scale"] + y[i, c]
-        entropy = np.log1p(np.exp(logit)) - y[i, c] * logit
-        focal = o["balance"] * (1 - np.exp(-entropy)) ** o["gamma"] if o["focal"] else 1.0
-        loss += focal * weight * entropy
-    return loss / z.size
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def reference(
+    logits,
+    target,
+    class_counts,
+    num_images,
+    *,
+    rebalance,
+    alpha,
+    beta,
+    mu,
+    regularise,
+    neg_scale,
+    kappa,
+    bias,
+    focal,
+    gamma,
+    balance,
+):
+    """balance (1 - exp(-l))^gamma w l, l the cross-entropy of y and z'; hard or soft targets; mean.
+
+    r_bc = (1 / n_c) / sum_j (y_bj / n_j), infinite for an image without positives
+    w = alpha + sigmoid(beta (r - mu)), times (1 - y) / neg_scale + y
+    z' = (z - v) ((1 - y) neg_scale + y), v_c = kappa log(N / n_c - 1), over neg_scale in the code
+    """
+    weight = np.ones_like(target)
+    if rebalance:
+        repeats = (target / class_counts).sum(1, keepdims=True)
+        ratio = np.where(repeats > 0, 1 / class_counts / np.where(repeats > 0, repeats, 1), np.inf)
+        weight = alpha + sigmoid(beta * (ratio - mu))
+    if regularise:
+        strength = kappa / neg_scale if bias == "code" else kappa
+        logits = logits - strength * np.log(num_images / class_counts - 1)
+        logits = logits * ((1 - target) * neg_scale + target)
+        weight = weight * ((1 - target) / neg_scale + target)
+    entropy = np.log1p(np.exp(logits)) - target * logits
+    focal_factor = balance * (1 - np.exp(-entropy)) ** gamma if focal else 1.0
+    return np.mean(focal_factor * weight * entropy)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -123,52 +141,53 @@ def test_numpy_reference(uniform, assert_reference, changes, soft):
     counts = np.array([1.0, 90.0, 7.0, 33.0, 60.0])
     fixed = torch.from_numpy(target), torch.from_numpy(counts), 100
     assert_reference(
-        lambda z: distribution_balanced_loss(z, *fixed, **options, reduction="mean"),
-        lambda z: reference(z, target, counts, 100, options),
+        lambda logits: distribution_balanced_loss(logits, *fixed, **options, reduction="mean"),
+        lambda logits: reference(logits, target, counts, 100, **options),
         uniform("logits", (4, 5), -4, 4),
     )
 
 
-def test_without_its_parts_it_is_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
-    y = torch.from_numpy(uniform("target", (4, 5)))
+@pytest.mark.parametrize(
+    "options",
+    [
+        VOC | dict(rebalance=False, regularise=False, focal=False),
+        VOC | dict(rebalance=False, regularise=False, gamma=0.0, balance=1.0),
+        VOC | dict(alpha=0.5, beta=0.0, neg_scale=1.0, kappa=0.0, focal=False),
+    ],
+    ids=["parts off", "neutral focal factor", "neutral values"],
+)
+def test_without_its_parts_it_is_bce(uniform, options):
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    target = torch.from_numpy(uniform("target", (4, 5)))
     counts = torch.tensor([1, 90, 7, 33, 60])
-    off = dict(rebalance=False, regularise=False, reduction="mean")
-
-    plain = distribution_balanced_loss(z, y, counts, 100, **VOC, **off, focal=False)
-    torch.testing.assert_close(plain, bce(z, y), rtol=1e-12, atol=0)
-    focal = distribution_balanced_loss(z, y, counts, 100, **VOC, **off, gamma=0.0, balance=1.0)
-    torch.testing.assert_close(focal, bce(z, y), rtol=1e-12, atol=0)
-    neutral = VOC | dict(alpha=0.5, beta=0.0, neg_scale=1.0, kappa=0.0)
-    full = distribution_balanced_loss(z, y, counts, 100, **neutral, focal=False, reduction="mean")
-    torch.testing.assert_close(full, bce(z, y), rtol=1e-12, atol=0)
+    loss = distribution_balanced_loss(logits, target, counts, 100, **options, reduction="mean")
+    torch.testing.assert_close(loss, bce(logits, target), rtol=1e-12, atol=0)
 
 
-def test_hard_targets_are_the_two_branches_of_the_paper(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -4, 4))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4)
+def test_hard_targets_are_the_two_branches_of_the_paper(uniform, assert_close):
+    logits = torch.from_numpy(uniform("logits", (4, 5), -4, 4))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4)
     counts = torch.tensor([1.0, 90.0, 7.0, 33.0, 60.0], dtype=torch.float64)
-    got = distribution_balanced_loss(z, y, counts, 100, **VOC)
-
-    w = rebalanced_weight(y.double(), counts, alpha=0.1, beta=10.0, mu=0.3)
-    shifted = z - 0.05 / 5 * torch.log(100 / counts - 1)
+    weight = rebalanced_weight(target.double(), counts, alpha=0.1, beta=10.0, mu=0.3)
+    shifted = logits - 0.05 / 5 * torch.log(100 / counts - 1)
     p, q = torch.sigmoid(shifted), torch.sigmoid(5 * shifted)
-    positive = 2 * w * (1 - p) ** 2 * -torch.log(p)
-    negative = 2 * w / 5 * q**2 * -torch.log(1 - q)
-    torch.testing.assert_close(got, torch.where(y, positive, negative), rtol=1e-11, atol=1e-13)
+    positive = 2 * weight * (1 - p) ** 2 * -torch.log(p)
+    negative = 2 * weight / 5 * q**2 * -torch.log(1 - q)
+    elements = distribution_balanced_loss(logits, target, counts, 100, **VOC)
+    assert_close(elements, torch.where(target, positive, negative), 1e-11)
 
 
-def test_weight_worked_by_hand():
+def test_weight_worked_by_hand(assert_close):
     counts = torch.tensor([10, 40])
     target = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
     weight = rebalanced_weight(target, counts, alpha=0.1, beta=10.0, mu=0.3)
-    # ratios: 0.1 / 0.125 and 0.025 / 0.125; 0.1 / 0.025 and 1; infinite
+    # Ratios: 0.1 / 0.125 and 0.025 / 0.125; 0.1 / 0.025 and 1; infinite.
     ratio = torch.tensor([[0.8, 0.2], [4.0, 1.0]], dtype=torch.float64)
-    torch.testing.assert_close(weight[:2], 0.1 + torch.sigmoid(10 * (ratio - 0.3)))
+    assert_close(weight[:2], 0.1 + torch.sigmoid(10 * (ratio - 0.3)), 1e-12)
     assert weight[2].tolist() == [1.1, 1.1]
 
 
-def test_bias_pushes_rare_classes_down_and_is_finite_at_the_ends():
+def test_bias_lowers_rare_classes_and_is_finite_at_the_ends(assert_close):
     counts = torch.tensor([0, 1, 50, 99, 100])
     bias = class_bias(counts, 100, 0.05, 5.0)
     expected = 0.01 * np.log(99)
@@ -176,7 +195,7 @@ def test_bias_pushes_rare_classes_down_and_is_finite_at_the_ends():
         [-expected, -expected, 0, expected, expected + 1e-4], 1e-2
     )
     paper = class_bias(counts, 100, 0.05, 5.0, "paper")
-    torch.testing.assert_close(paper, 5 * bias)
+    assert_close(paper, 5 * bias, 1e-6)
     with pytest.raises(ValueError, match="bias is 'book'"):
         class_bias(counts, 100, 0.05, 5.0, "book")
     with pytest.raises(ValueError, match="reduction is 'median'"):
@@ -190,8 +209,8 @@ def test_bias_pushes_rare_classes_down_and_is_finite_at_the_ends():
 def test_finite_in_float32(assert_finite, gamma, counts):
     for bias in ("code", "paper"):
         assert_finite(
-            lambda z, observed, bias=bias: distribution_balanced_loss(
-                z, observed == 1, torch.tensor(counts), 3, **VOC, gamma=gamma, bias=bias
+            lambda logits, observed, bias=bias: distribution_balanced_loss(
+                logits, observed == 1, torch.tensor(counts), 3, **VOC, gamma=gamma, bias=bias
             )
         )
 

@@ -1,4 +1,4 @@
-"""R-BCE, NTR and DB: the parts of DB-Focal as methods of their own."""
+"""R-BCE, NTR and DB: the parts of DB-Focal as separate methods."""
 
 from __future__ import annotations
 
@@ -26,24 +26,20 @@ def test_r_bce_numpy_reference(uniform, assert_reference, setting):
     target = (uniform("target", (4, 5)) < 0.4).astype(float)
     target[-1] = 0.0
 
-    def reference(z):
-        loss = 0.0
-        for i, c in np.ndindex(z.shape):
-            repeat = sum(1 / COUNTS[j] for j in range(5) if target[i, j])
-            ratio = 1 / COUNTS[c] / repeat if repeat else np.inf
+    def reference(logits):
+        """w BCE(z, y), w = alpha + sigmoid(beta (r - mu)), r_bc = (1 / n_c) / sum_j y_bj / n_j."""
+        total = 0.0
+        for i, c in np.ndindex(logits.shape):
+            repeats = sum(1 / COUNTS[j] for j in range(5) if target[i, j])
+            ratio = 1 / COUNTS[c] / repeats if repeats else np.inf
             weight = alpha + 1 / (1 + np.exp(-beta * (ratio - mu)))
-            loss += weight * (np.log1p(np.exp(z[i, c])) - target[i, c] * z[i, c])
-        return loss / z.size
+            entropy = np.log1p(np.exp(logits[i, c])) - target[i, c] * logits[i, c]
+            total += weight * entropy
+        return total / logits.size
 
+    fixed = torch.from_numpy(target), torch.from_numpy(COUNTS)
     assert_reference(
-        lambda z: rebalanced_bce(
-            z,
-            torch.from_numpy(target),
-            torch.from_numpy(COUNTS),
-            alpha=alpha,
-            beta=beta,
-            mu=mu,
-        ),
+        lambda logits: rebalanced_bce(logits, *fixed, alpha=alpha, beta=beta, mu=mu),
         reference,
         uniform("logits", (4, 5), -4, 4),
     )
@@ -56,41 +52,44 @@ def test_ntr_numpy_reference(uniform, assert_reference, setting, bias):
     target = uniform("target", (4, 5)) < 0.4
     shift = (kappa / scale if bias == "code" else kappa) * np.log(100 / COUNTS - 1)
 
-    def reference(z):
-        positive = np.log1p(np.exp(-(z - shift)))
-        negative = np.log1p(np.exp(scale * (z - shift))) / scale
-        return np.mean(np.where(target, positive, negative))
+    def reference(logits):
+        """softplus(-(z - v)) for positives, softplus(lambda (z - v)) / lambda for negatives."""
+        positive_terms = np.log1p(np.exp(-(logits - shift)))
+        negative_terms = np.log1p(np.exp(scale * (logits - shift))) / scale
+        return np.mean(np.where(target, positive_terms, negative_terms))
 
+    fixed = torch.from_numpy(target), torch.from_numpy(COUNTS), 100
+    options = dict(neg_scale=scale, kappa=kappa, bias=bias)
     assert_reference(
-        lambda z: negative_tolerant_loss(
-            z,
-            torch.from_numpy(target),
-            torch.from_numpy(COUNTS),
-            100,
-            neg_scale=scale,
-            kappa=kappa,
-            bias=bias,
-        ),
+        lambda logits: negative_tolerant_loss(logits, *fixed, **options),
         reference,
         uniform("logits", (4, 5), -4, 4),
     )
 
 
 def test_neutral_parts_are_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
-    n = torch.from_numpy(COUNTS)
-    weighted = rebalanced_bce(z, y, n, alpha=0.5, beta=0.0, mu=0.3)
-    torch.testing.assert_close(weighted, bce(z, y), rtol=1e-12, atol=0)
-    tolerant = negative_tolerant_loss(z, y, n, 100, neg_scale=1.0, kappa=0.0)
-    torch.testing.assert_close(tolerant, bce(z, y), rtol=1e-12, atol=0)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+    counts, plain = torch.from_numpy(COUNTS), bce(logits, target)
+    weighted = rebalanced_bce(logits, target, counts, alpha=0.5, beta=0.0, mu=0.3)
+    torch.testing.assert_close(weighted, plain, rtol=1e-12, atol=0)
+    tolerant = negative_tolerant_loss(logits, target, counts, 100, neg_scale=1.0, kappa=0.0)
+    torch.testing.assert_close(tolerant, plain, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("counts", [[0, 3, 1, 0], [3, 0, 0, 3]])
 def test_finite_in_float32(assert_finite, counts):
-    n = torch.tensor(counts)
-    assert_finite(lambda z, o: rebalanced_bce(z, o == 1, n, alpha=0.1, beta=10.0, mu=0.3))
-    assert_finite(lambda z, o: negative_tolerant_loss(z, o == 1, n, 3, neg_scale=5.0, kappa=0.05))
+    class_counts = torch.tensor(counts)
+    assert_finite(
+        lambda logits, observed: rebalanced_bce(
+            logits, observed == 1, class_counts, alpha=0.1, beta=10.0, mu=0.3
+        )
+    )
+    assert_finite(
+        lambda logits, observed: negative_tolerant_loss(
+            logits, observed == 1, class_counts, 3, neg_scale=5.0, kappa=0.05
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,9 +103,10 @@ def test_finite_in_float32(assert_finite, counts):
 )
 def test_each_is_db_focal_with_parts_off(toy_problem, first_step, part, switches):
     problem, clock = toy_problem(1), Clock(0, 1, 10, 0, 3)
-    whole = DBFocal(DBFocalHyper(**switches))
+    db_focal = DBFocal(DBFocalHyper(**switches))
     run, _, step = first_step(part, problem)
-    assert step.loss.item() == pytest.approx(first_step(whole, problem)[2].loss.item(), rel=1e-6)
+    expected = first_step(db_focal, problem)[2].loss.item()
+    assert step.loss.item() == pytest.approx(expected, rel=1e-6)
 
     order = part.sampling(run, problem, clock)
     assert isinstance(order, ClassAware)
@@ -121,16 +121,15 @@ def test_each_is_db_focal_with_parts_off(toy_problem, first_step, part, switches
 
 
 def test_db_function_is_the_product_of_its_parts(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -4, 4))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
-    n = torch.from_numpy(COUNTS)
-    weight, tolerance = dict(alpha=0.1, beta=10.0, mu=0.3), dict(neg_scale=5.0, kappa=0.05)
-    whole = distribution_balanced_loss(z, y, n, 100, **weight, **tolerance, focal=False)
-    tolerant = negative_tolerant_loss(z, y, n, 100, **tolerance, reduction="none")
-    scaled = rebalanced_bce(z, y, n, **weight, reduction="none") / (
-        torch.nn.functional.softplus(z) - y * z
-    )
-    torch.testing.assert_close(whole, tolerant * scaled, rtol=1e-11, atol=0)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -4, 4))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+    fixed = logits, target, torch.from_numpy(COUNTS)
+    weighting, tolerance = dict(alpha=0.1, beta=10.0, mu=0.3), dict(neg_scale=5.0, kappa=0.05)
+    db = distribution_balanced_loss(*fixed, 100, **weighting, **tolerance, focal=False)
+    tolerant = negative_tolerant_loss(*fixed, 100, **tolerance, reduction="none")
+    entropy = torch.nn.functional.softplus(logits) - target * logits
+    weight = rebalanced_bce(*fixed, **weighting, reduction="none") / entropy
+    torch.testing.assert_close(db, tolerant * weight, rtol=1e-11, atol=0)
 
 
 def test_stacks(assert_stacks):

@@ -1,4 +1,4 @@
-"""EM and EM + APL: independent implementation, which labels are marked, memory over epochs."""
+"""EM and EM + APL: a NumPy reference, the labels that are marked, memory over epochs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,31 @@ from baselines.em_apl import EMAPL, Hyper, lowest, quota
 from benchkit.base.draw import Draw
 
 
-def reference(z, observed, alpha, soft=None, beta=0.0):
-    """Entry by entry; `soft` holds nan where nothing is marked."""
+def guarded_nll(probability):
+    """nl(p) = -log(p + 1e-5)."""
+    return -np.log(probability + 1e-5)
 
-    def nl(a):
-        return -np.log(a + 1e-5)
 
-    total = 0.0
-    for place in np.ndindex(z.shape):
-        p = 1 / (1 + np.exp(-z[place]))
-        if observed[place] != -1:
-            total += nl(p) if observed[place] == 1 else nl(1 - p)
-        elif soft is not None and not np.isnan(soft[place]):
-            total += beta * (soft[place] * nl(p) + (1 - soft[place]) * nl(1 - p))
-        else:
-            total -= alpha * (p * nl(p) + (1 - p) * nl(1 - p))
-    return total / z.size
+def cross_entropy(target, probability):
+    """H(t, p) = t nl(p) + (1 - t) nl(1 - p)."""
+    return target * guarded_nll(probability) + (1 - target) * guarded_nll(1 - probability)
+
+
+def reference(logits, observed, alpha, soft=None, beta=0.0):
+    """H(y, p) of known labels, beta H(s, p) of marked ones, -alpha H(p, p) of the others; mean.
+
+    `soft` holds the soft negatives s, nan where nothing is marked.
+    """
+    probability = 1 / (1 + np.exp(-logits))
+    terms = np.where(
+        observed == -1,
+        -alpha * cross_entropy(probability, probability),
+        cross_entropy(observed, probability),
+    )
+    if soft is not None:
+        marked = (observed == -1) & ~np.isnan(soft)
+        terms[marked] = beta * cross_entropy(soft, probability)[marked]
+    return terms.mean()
 
 
 @pytest.fixture
@@ -42,50 +51,44 @@ def case(uniform):
 @pytest.mark.parametrize(("alpha", "beta"), [(0.1, 0.9), (0.01, 0.4), (0.2, 0.02)])
 def test_numpy_reference(case, assert_reference, alpha, beta):
     logits, observed, soft = case
-    given = torch.from_numpy(observed)
+    labels = torch.from_numpy(observed)
     assert_reference(
-        lambda z: entropy_maximisation(z, given, alpha=alpha),
-        lambda z: reference(z, observed, alpha),
+        lambda logits: entropy_maximisation(logits, labels, alpha=alpha),
+        lambda logits: reference(logits, observed, alpha),
         logits,
     )
-    marked = torch.from_numpy(~np.isnan(soft))
+    marks = dict(soft=torch.from_numpy(soft).nan_to_num(), marked=torch.from_numpy(~np.isnan(soft)))
     assert_reference(
-        lambda z: entropy_maximisation(
-            z,
-            given,
-            alpha=alpha,
-            beta=beta,
-            soft=torch.from_numpy(soft).nan_to_num(),
-            marked=marked,
-        ),
-        lambda z: reference(z, observed, alpha, soft, beta),
+        lambda logits: entropy_maximisation(logits, labels, alpha=alpha, beta=beta, **marks),
+        lambda logits: reference(logits, observed, alpha, soft, beta),
         logits,
     )
 
 
 def test_entropy_pulls_towards_one_half():
-    z = torch.tensor([[-2.0, 0.0, 2.0]], dtype=torch.float64, requires_grad=True)
-    loss = entropy_maximisation(z, torch.full((1, 3), -1), alpha=0.1)
-    (slope,) = torch.autograd.grad(loss, z)
-    assert slope[0, 0] < 0 < slope[0, 2]
-    assert abs(slope[0, 1].item()) < 1e-6
+    logits = torch.tensor([[-2.0, 0.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    loss = entropy_maximisation(logits, torch.full((1, 3), -1), alpha=0.1)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient[0, 0] < 0 < gradient[0, 2]
+    assert abs(gradient[0, 1].item()) < 1e-6
 
 
 def test_finite_in_float32(assert_finite):
-    assert_finite(lambda z, s: entropy_maximisation(20 * z, s, alpha=0.2))
+    assert_finite(lambda logits, observed: entropy_maximisation(20 * logits, observed, alpha=0.2))
     for soft in (0.0, 1.0):
-        assert_finite(
-            lambda z, s, t=soft: entropy_maximisation(
-                20 * z, s, alpha=0.2, beta=0.9, soft=torch.full_like(z, t), marked=z > 0
-            )
-        )
+
+        def loss(logits, observed, soft=soft):
+            marks = dict(soft=torch.full_like(logits, soft), marked=logits > 0)
+            return entropy_maximisation(20 * logits, observed, alpha=0.2, beta=0.9, **marks)
+
+        assert_finite(loss)
 
 
 def test_lowest_takes_the_smallest_of_each_class():
     p = torch.tensor([[0.1, 0.9], [0.2, 0.1], [0.3, 0.2], [0.4, 0.3]])
     eligible = torch.tensor([[0, 1], [1, 1], [1, 0], [1, 0]]).bool()
-    picked = lowest(p, eligible, torch.tensor([2, 5]))
-    assert picked.int().tolist() == [[0, 1], [1, 1], [1, 0], [0, 0]]
+    marked = lowest(p, eligible, torch.tensor([2, 5]))
+    assert marked.int().tolist() == [[0, 1], [1, 1], [1, 0], [0, 0]]
     assert not lowest(p, eligible, torch.tensor([0, 0])).any()
 
 
@@ -94,33 +97,39 @@ def test_quota_truncates():
     assert quota(unknown, 0.9, 10, 5).tolist() == [int(0.9 * n / 5) for n in (30, 29, 1, 0)]
 
 
-def test_every_epoch_after_the_warm_up_marks_a_share_for_good(toy_problem):
-    problem = toy_problem(1, images=40)
-    method = EMAPL(Hyper(warmup=2))
+def mark_lowest(soft, probability, unknown, epochs, warmup, share=0.9):
+    """Mark, class by class, int(share U_c / (epochs - warmup)) of the labels without a mark.
+
+    U_c labels of class c are unknown; those with the lowest probability become soft negatives.
+    """
+    for c in range(unknown.shape[1]):
+        free = np.flatnonzero(unknown[:, c] & np.isnan(soft[:, c]))
+        count = int(share * unknown[:, c].sum() / (epochs - warmup))
+        rows = free[np.argsort(probability[free, c])[:count]]
+        soft[rows, c] = probability[rows, c]
+
+
+def test_every_epoch_after_the_warm_up_marks_a_share_for_good(toy_problem, assert_close):
+    problem, epochs, warmup = toy_problem(1, images=40), 6, 2
+    method = EMAPL(Hyper(warmup=warmup))
     features = Draw(1).at(0, 1).normal("features", 40, problem.feature_dim)
     run = method.setup(problem, Draw(0).at(0, 0))
     unknown = (problem.observed == -1).numpy()
     soft = np.full(unknown.shape, np.nan)
-    for epoch in range(1, 7):
-        p = torch.sigmoid(method.logits(run, features)).numpy()
-        if epoch > 2:  # at the end of epochs 2, 3, ...
-            for c in range(unknown.shape[1]):
-                free = np.flatnonzero(unknown[:, c] & np.isnan(soft[:, c]))
-                count = int(0.9 * unknown[:, c].sum() / (6 - 2))
-                chosen = free[np.argsort(p[free, c])[:count]]
-                soft[chosen, c] = p[chosen, c]
-        run = method.epoch_start(
-            run, problem, features, Clock(0, epoch, 6, 0, 4), Draw(0).at(0, epoch)
-        )
-        assert np.array_equal(run.memory["marked"].numpy(), ~np.isnan(soft))
-        kept = run.memory["soft"].numpy()[~np.isnan(soft)]
-        assert np.array_equal(kept, soft[~np.isnan(soft)].astype(np.float32))
-        rows = torch.arange(5, 21)
-        batch = Batch(rows, features[rows], problem.observed[rows])
-        step = method.step(run, batch, Clock(0, epoch, 6, 0, 4), Draw(0).at(0, epoch, 0))
+    rows = torch.arange(5, 21)
+    batch = Batch(rows, features[rows], problem.observed[rows])
+    for epoch in range(1, epochs + 1):
+        if epoch > warmup:  # the first marks are made at the end of epoch `warmup`
+            probability = torch.sigmoid(method.logits(run, features)).numpy()
+            mark_lowest(soft, probability, unknown, epochs, warmup)
+        clock = Clock(0, epoch, epochs, 0, 4)
+        run = method.epoch_start(run, problem, features, clock, Draw(0).at(0, epoch))
+        marked = ~np.isnan(soft)
+        assert np.array_equal(run.memory["marked"].numpy(), marked)
+        assert np.array_equal(run.memory["soft"].numpy()[marked], soft[marked].astype(np.float32))
+        step = method.step(run, batch, clock, Draw(0).at(0, epoch, 0))
         logits = method.logits(run, batch.features).double().numpy()
-        wanted = reference(logits, batch.observed.numpy(), 0.1, soft[5:21], 0.9)
-        assert step.loss.item() == pytest.approx(wanted, rel=1e-5)
+        assert_close(step.loss, reference(logits, batch.observed.numpy(), 0.1, soft[5:21], 0.9))
         assert step.memory == {}
         likely = unknown[5:21] & (np.nan_to_num(soft[5:21]) > 0.5)
         assert np.array_equal(step.corrected.numpy(), likely)

@@ -1,4 +1,4 @@
-"""Focal loss: an independent implementation, its forms, robustness, the method."""
+"""Focal loss: a NumPy reference of its forms, identities, hard cases, the method."""
 
 from __future__ import annotations
 
@@ -11,57 +11,68 @@ from baselines.core import registry
 from baselines.focal import FORMS, Focal, Hyper, focal_loss
 
 
-def reference(z, y, gamma, factor, held=None):
-    """Entry by entry; `held`: logits at which the powers are held."""
-    p = 1 / (1 + np.exp(-z))
-    w = p if held is None else 1 / (1 + np.exp(-held))
-    total = 0.0
-    for place in np.ndindex(z.shape):
-        if y[place]:
-            total -= factor[0] * (1 - w[place]) ** gamma * np.log(p[place])
-        else:
-            total -= factor[1] * w[place] ** gamma * np.log(1 - p[place])
-    return total / z.size
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def reference(logits, target, gamma, factors, constant_logits=None):
+    """-f+ (1 - p)^gamma log p for positives, -f- p^gamma log(1 - p) for negatives; their mean.
+
+    `factors` are (f+, f-). The powers are taken at `constant_logits` if they carry no gradient.
+    """
+    positive_factor, negative_factor = factors
+    probability = sigmoid(logits)
+    power_base = probability if constant_logits is None else sigmoid(constant_logits)
+    positive_terms = positive_factor * (1 - power_base) ** gamma * np.log(probability)
+    negative_terms = negative_factor * power_base**gamma * np.log(1 - probability)
+    return -np.where(target, positive_terms, negative_terms).mean()
 
 
 @pytest.mark.parametrize("focal_gradient", [True, False])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 3.7])
 @pytest.mark.parametrize(
-    ("form", "factor"),
+    ("form", "factors"),
     [("resample", (1.5, 1.5)), ("focal-loss", (0.3, 0.3)), ("alpha", (0.3, 0.7))],
 )
-def test_numpy_reference(uniform, assert_reference, form, factor, gamma, focal_gradient):
+def test_numpy_reference(uniform, assert_reference, form, factors, gamma, focal_gradient):
     target = uniform("target", (4, 5)) < 0.4
     logits = uniform("logits", (4, 5), -4, 4)
-    held = None if focal_gradient else logits
+    constant_logits = None if focal_gradient else logits
     options = dict(form=form, gamma=gamma, balance=1.5, alpha=0.3, focal_gradient=focal_gradient)
     assert_reference(
-        lambda z: focal_loss(z, torch.from_numpy(target), **options),
-        lambda z: reference(z, target, gamma, factor, held),
+        lambda logits: focal_loss(logits, torch.from_numpy(target), **options),
+        lambda logits: reference(logits, target, gamma, factors, constant_logits),
         logits,
     )
 
 
 def test_identities(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
-    plain = focal_loss(z, y, gamma=0.0, balance=1.0)
-    torch.testing.assert_close(plain, bce(z, y), rtol=1e-12, atol=0)
-    even = focal_loss(z, y, form="alpha", alpha=0.5)
-    torch.testing.assert_close(even, focal_loss(z, y, balance=0.5), rtol=1e-12, atol=0)
-    two, quarter = focal_loss(z, y), focal_loss(z, y, form="focal-loss")
-    torch.testing.assert_close(two, 8 * quarter, rtol=1e-12, atol=0)
-    weight = torch.arange(5.0, dtype=torch.float64)
-    weighted = focal_loss(z, y, weight=weight, reduction="none")
-    torch.testing.assert_close(weighted, weight * focal_loss(z, y, reduction="none"))
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+
+    def assert_equal(actual, expected):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+
+    assert_equal(focal_loss(logits, target, gamma=0.0, balance=1.0), bce(logits, target))
+    even = focal_loss(logits, target, form="alpha", alpha=0.5)
+    assert_equal(even, focal_loss(logits, target, balance=0.5))
+    factor_two, factor_quarter = (
+        focal_loss(logits, target, form=form) for form in ("resample", "focal-loss")
+    )
+    assert_equal(factor_two, 8 * factor_quarter)
+    class_weight = torch.arange(5.0, dtype=torch.float64)
+    weighted = focal_loss(logits, target, weight=class_weight, reduction="none")
+    assert_equal(weighted, class_weight * focal_loss(logits, target, reduction="none"))
     with pytest.raises(ValueError, match="form is 'book'"):
-        focal_loss(z, y, form="book")
+        focal_loss(logits, target, form="book")
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 2.0])
 @pytest.mark.parametrize("form", FORMS)
 def test_finite_in_float32(assert_finite, form, gamma):
-    assert_finite(lambda z, observed: focal_loss(z, observed == 1, form=form, gamma=gamma))
+    assert_finite(
+        lambda logits, observed: focal_loss(logits, observed == 1, form=form, gamma=gamma)
+    )
 
 
 def test_method(toy_problem, first_step, assert_stacks):

@@ -1,8 +1,8 @@
-"""COMIC and the candidate-label methods through several steps in float64, against NumPy.
+"""COMIC and NDLP through several steps in float64, against NumPy.
 
 Hyperparameters, labels, features and batches are drawn; state is carried on as the trainer does it.
-The references take complex parameters: the imaginary part of a loss after an imaginary step is its
-derivative in that direction, exact to rounding. `real` is what carries no gradient.
+The references accept complex parameters: a complex step gives the derivative in a direction to the
+last digits. The real part of a quantity enters where no gradient flows.
 """
 
 from __future__ import annotations
@@ -14,104 +14,120 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.comic_parts import losses
-from baselines.comic_parts.branch import BranchHyper
 from baselines.core import Clock, LabelTable, Method, Oracle, Problem, registry
+from baselines.shared import comic_losses as losses
+from baselines.shared.comic_branch import BranchHyper
 from benchkit.base.draw import Draw
 from benchkit.training.stack import Stack
 
-EXACT = dict(rel=1e-9, abs=1e-9)
 Arrays = dict[str, Any]
 real = np.real
+FLOOR = 1e-15  # rounding error of a sum whose terms are of order one and cancel
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
-def bce(z, y):
-    above = np.where(real(z) > 0, z, 0)
-    return above - y * z + np.log1p(np.exp(z - 2 * above))
+def bce(logits, target):
+    above = np.where(real(logits) > 0, logits, 0)
+    return above - target * logits + np.log1p(np.exp(logits - 2 * above))
 
 
-def softmax(z):
-    e = np.exp(z - real(z).max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+def softmax(logits):
+    exponentials = np.exp(logits - real(logits).max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
 
 
-def ratio(a, b):
-    """a / b, zero where b is."""
-    return np.where(b == 0, 0, a / np.where(b == 0, 1, b))
+def ratio(numerator, denominator):
+    """numerator / denominator, 0 where the denominator is 0."""
+    is_zero = denominator == 0
+    return np.where(is_zero, 0, numerator / np.where(is_zero, 1, denominator))
 
 
 def normalised(rows):
     return ratio(rows, rows.sum(1, keepdims=True))
 
 
-def within(z, s):
-    """Softmax over the candidates alone."""
-    return softmax(np.where(s > 0, z, -1e3)) * s
+# ------------------------------------------------------------------------------ COMIC: MFM, HTB
 
 
-# ------------------------------------------------------------------------------ COMIC
+def head_tail_weight(class_counts, power):
+    """w_c = (1 - log(n_c / max n))^a."""
+    class_counts = np.maximum(class_counts, 1)
+    return (1 - np.log(class_counts / class_counts.max())) ** power
 
 
-def head_tail(n, power):
-    n = np.maximum(n, 1)
-    return (1 - np.log(n / n.max())) ** power
+def context(target, cooccurrence):
+    """a_bc: what the co-occurrence with the positives of an image makes of class c, sum 1."""
+    return normalised(target @ ratio(cooccurrence, cooccurrence.sum(0)))
 
 
-def context(y, together):
-    """What co-occurrence expects of an image with these positives."""
-    return normalised(y @ ratio(together, together.sum(0)))
+def multi_focal(logits, target, factor, exponent, hyper, expected=None, relief=1.2):
+    """-factor [y log p (1 - p)^g+ + (1 - y) log q (1 - q)^(g- + exponent)]; the sum.
 
-
-def multi_focal(z, y, w, v, h, expected=None, relief=1.2):
-    """w: factor of a class, v: its part of the exponent of negatives."""
-    p, q = sigmoid(z), sigmoid(-z) + h.mfm_clip
-    q, missed = np.where(real(q) < 1, q, 1), sigmoid(-z)
+    q = min(1 - p + clip, 1). With co-occurrence, p is multiplied by 1 - a and, where a > 0,
+    q by `relief`, up to 1. The powers carry no gradient.
+    """
+    right, wrong = sigmoid(logits), sigmoid(-logits)
+    negative_right = wrong + hyper.mfm_clip
+    negative_right = np.where(real(negative_right) < 1, negative_right, 1)
     if expected is not None:
-        p, missed = p * (1 - expected), missed + p * expected
-        q = np.where(expected > 0, np.where(real(relief * q) < 1, relief * q, 1), q)
-    on = real(missed) ** h.mfm_gamma_positive * np.log(np.where(real(p) > 1e-8, p, 1e-8))
-    off = (1 - real(q)) ** (h.mfm_gamma_negative + v) * np.log(np.where(real(q) > 1e-8, q, 1e-8))
-    return -(w * (y * on + (1 - y) * off)).sum()
+        right, wrong = right * (1 - expected), wrong + right * expected
+        relieved = relief * negative_right
+        relieved = np.where(real(relieved) < 1, relieved, 1)
+        negative_right = np.where(expected > 0, relieved, negative_right)
+    positive_power = real(wrong) ** hyper.mfm_gamma_positive
+    negative_power = (1 - real(negative_right)) ** (hyper.mfm_gamma_negative + exponent)
+    positive_terms = positive_power * np.log(np.where(real(right) > 1e-8, right, 1e-8))
+    negative_right = np.where(real(negative_right) > 1e-8, negative_right, 1e-8)
+    negative_terms = negative_power * np.log(negative_right)
+    return -(factor * (target * positive_terms + (1 - target) * negative_terms)).sum()
 
 
-def modified(h, z, y, n, power, together):
-    if h.mfm_kind == "bce":
-        return bce(z, y).sum()
-    if h.mfm_kind == "focal":
-        return ((y * sigmoid(-z) + (1 - y) * sigmoid(z)) ** 2 * bce(z, y)).sum()
-    if h.mfm_kind == "asl":
-        fixed = BranchHyper(mfm_gamma_negative=4.0, mfm_gamma_positive=0.0, mfm_clip=0.05)
-        return multi_focal(z, y, 1.0, 0.0, fixed)
-    w = head_tail(n, power)
-    expected = context(y, together) if h.mfm_kind == "pfm" and together is not None else None
-    factor = w if h.mfm_head_tail and h.mfm_class_weight else 1.0
-    return multi_focal(z, y, factor, w * h.mfm_head_tail, h, expected)
+def modified(hyper, logits, target, class_counts, power, cooccurrence):
+    """MFM or PFM, or the loss that replaces it; the sum."""
+    if hyper.mfm_kind == "bce":
+        return bce(logits, target).sum()
+    if hyper.mfm_kind == "focal":
+        wrong = target * sigmoid(-logits) + (1 - target) * sigmoid(logits)
+        return (wrong**2 * bce(logits, target)).sum()
+    if hyper.mfm_kind == "asl":
+        asl = BranchHyper(mfm_gamma_negative=4.0, mfm_gamma_positive=0.0, mfm_clip=0.05)
+        return multi_focal(logits, target, 1.0, 0.0, asl)
+    weight = head_tail_weight(class_counts, power)
+    with_context = hyper.mfm_kind == "pfm" and cooccurrence is not None
+    expected = context(target, cooccurrence) if with_context else None
+    factor = weight if hyper.mfm_head_tail and hyper.mfm_class_weight else 1.0
+    return multi_focal(logits, target, factor, weight * hyper.mfm_head_tail, hyper, expected)
 
 
-def cosine(f, w, scale=16.0, e=None, shift=0.0, floor=1 / 32):
-    f = f / np.sqrt((f * f).sum(1, keepdims=True))
-    if e is not None and np.any(e):
-        c = e / np.sqrt((e * e).sum())
-        f = f + shift * (f @ c)[:, None] * c
-    return scale * f @ (w / (np.sqrt((w * w).sum(0)) + floor))
+def cosine_logits(features, weight, scale=16.0, direction=None, shift=0.0, floor=1 / 32):
+    """rho (f + s cos(f, c) c) . w / (|w| + floor), f and c of length one; c the `direction`."""
+    features = features / np.sqrt((features * features).sum(1, keepdims=True))
+    if direction is not None and np.any(direction):
+        unit = direction / np.sqrt((direction * direction).sum())
+        features = features + shift * (features @ unit)[:, None] * unit
+    return scale * features @ (weight / (np.sqrt((weight * weight).sum(0)) + floor))
 
 
-def balancer(zb, zh, zt, loss, alpha):
-    powers = [loss(z) ** alpha for z in (zh, zt)]
-    of = [loss(softmax(real(z)) * softmax(zb)) for z in (zh, zt)]
-    return (powers[0] * of[0] + powers[1] * of[1]) / sum(powers)
+def balancer(balanced, head, tail, loss, alpha):
+    """sum_k kappa_k L(softmax(z_k) softmax(z_b)), kappa_k = L(z_k)^alpha / sum_j L(z_j)^alpha."""
+    powers = [loss(logits) ** alpha for logits in (head, tail)]
+    of_products = [loss(softmax(real(logits)) * softmax(balanced)) for logits in (head, tail)]
+    return (powers[0] * of_products[0] + powers[1] * of_products[1]) / sum(powers)
+
+
+# ------------------------------------------------------------------------------ COMIC: methods
 
 
 class Reference:
     """A method on one problem: `carried` holds its state and memory under their names."""
 
     def __init__(self, hyper: Any, observed: np.ndarray, oracle: Arrays, features: np.ndarray):
-        self.h, self.observed, self.oracle, self.x = hyper, observed, oracle, features
-        self.s = (observed != 0) * 1.0
+        self.hyper, self.observed, self.oracle = hyper, observed, oracle
+        self.features = features
+        self.candidates = (observed != 0) * 1.0
         self.carried: Arrays = {}
         self.start()
 
@@ -119,85 +135,114 @@ class Reference:
         """Fill `carried`."""
 
     def epoch(self, clock: Clock) -> None:
-        """What happens before an epoch."""
+        """Change `carried` at the start of an epoch."""
+
+    def step(self, params: Arrays, rows: np.ndarray, clock: Clock, draw: Any) -> Any:
+        """The loss, and the state and memory that the step writes."""
+        raise NotImplementedError
 
 
 class SingleBranch(Reference):
-    names: tuple[str, ...] = ("single",)
+    """One branch, trained with MFM or PFM."""
 
     def start(self):
-        y = (self.observed == 1) * 1.0
-        self.n, self.together = np.maximum(y.sum(0), 1), y.T @ y
+        positive = (self.observed == 1) * 1.0
+        self.class_counts = np.maximum(positive.sum(0), 1)
+        self.cooccurrence = positive.T @ positive
 
-    def project(self, p, name, rows):
-        f = self.x[rows] @ p[f"{name}.projection.weight"] + p[f"{name}.projection.bias"]
-        return np.log(softmax(f)) if self.h.projection_activation == "log_softmax" else f
+    def project(self, params, branch, rows):
+        weight, bias = (params[f"{branch}.projection.{part}"] for part in ("weight", "bias"))
+        projected = self.features[rows] @ weight + bias
+        if self.hyper.projection_activation == "log_softmax":
+            return np.log(softmax(projected))
+        return projected
 
-    def classify(self, p, name, f, *shift):
-        w = p[f"{name}.classifier.weight"]
-        return f @ w if self.h.classifier == "linear" else cosine(f, w, self.h.scale, *shift)
+    def classify(self, params, branch, features, direction=None, shift=0.0):
+        weight = params[f"{branch}.classifier.weight"]
+        if self.hyper.classifier == "linear":
+            return features @ weight
+        return cosine_logits(features, weight, self.hyper.scale, direction, shift)
 
-    def mfm(self, z, y):
-        return modified(self.h, z, y, self.n, self.h.mfm_power, self.together)
+    def mfm(self, logits, target):
+        power = self.hyper.mfm_power
+        return modified(self.hyper, logits, target, self.class_counts, power, self.cooccurrence)
 
-    def step(self, p, rows, clock, draw):
-        z = self.classify(p, "single", self.project(p, "single", rows))
-        return self.mfm(z, (self.observed[rows] == 1) * 1.0) / z.size, {}
+    def step(self, params, rows, clock, draw):
+        logits = self.classify(params, "single", self.project(params, "single", rows))
+        return self.mfm(logits, (self.observed[rows] == 1) * 1.0) / logits.size, {}
 
 
 class Comic(SingleBranch):
     def start(self):
         super().start()
-        self.names = ("balanced", "head_branch", "tail_branch")[: len(self.h.branches)]
-        for name in self.names:
-            self.carried[f"{name}.counts"] = self.n
-            self.carried[f"{name}.probability"] = -np.ones_like(self.n)
-        for name in self.names[1:]:
-            self.carried[f"{name}.direction"] = np.zeros(min(self.h.width, self.x.shape[1]))
+        self.branches = ("balanced", "head_branch", "tail_branch")[: len(self.hyper.branches)]
+        self.side_branches = self.branches[1:]
+        for branch in self.branches:
+            self.carried[f"{branch}.counts"] = self.class_counts
+            self.carried[f"{branch}.probability"] = -np.ones_like(self.class_counts)
+        width = min(self.hyper.width, self.features.shape[1])
+        for branch in self.side_branches:
+            self.carried[f"{branch}.direction"] = np.zeros(width)
 
-    def correct(self, name, z, observed, clock):
-        h, y = self.h, (observed == 1) * 1.0
-        s = z - h.rlc_margin * y
-        mean, before = sigmoid(real(s)).mean(0), self.carried[f"{name}.probability"]
-        level = h.rlc_momentum * before + (1 - h.rlc_momentum) * mean
-        level = np.where(before < 0, mean, level)
-        found = (sigmoid(real(s)) > np.maximum(h.rlc_tau, level)) & (observed == -1)
-        counts = found.sum(0) + (self.carried[f"{name}.counts"] if clock.step else self.n)
-        loss = modified(h, s, y + found, counts, h.rlc_power, None)
-        state = {f"{name}.counts": counts, f"{name}.probability": level}
-        return len(z) / max(1, y.sum() + found.sum()) * loss, y + found, state
+    def correct(self, branch, logits, observed, clock):
+        """RLC: B / N times MFM with y = 1 where p > max(tau, P_c) and the label is unknown."""
+        hyper, positive = self.hyper, (observed == 1) * 1.0
+        logits = logits - hyper.rlc_margin * positive
+        probability, before = sigmoid(real(logits)), self.carried[f"{branch}.probability"]
+        batch_mean, momentum = probability.mean(0), hyper.rlc_momentum
+        running_mean = momentum * before + (1 - momentum) * batch_mean
+        running_mean = np.where(before < 0, batch_mean, running_mean)  # below 0: not started
+        confident = probability > np.maximum(hyper.rlc_tau, running_mean)
+        corrected = confident & (observed == -1)
+        counts = self.carried[f"{branch}.counts"] if clock.step else self.class_counts
+        counts = counts + corrected.sum(0)
+        target = positive + corrected
+        loss = modified(hyper, logits, target, counts, hyper.rlc_power, None)
+        state = {f"{branch}.counts": counts, f"{branch}.probability": running_mean}
+        return len(logits) / max(1, target.sum()) * loss, target, state
 
-    def step(self, p, rows, clock, draw):
-        h, observed = self.h, self.observed[rows]
-        y, written = (observed == 1) * 1.0, {}
-        f = {name: self.project(p, name, rows) for name in self.names}
-        if len(f) == 3:
-            keys = [real(f[name]) for name in self.names[1:]]
-            query, key, score = (p[f"attention.{k}.weight"] for k in ("query", "key", "score"))
-            hidden = [np.tanh(f["balanced"] @ query + k @ key) @ score for k in keys]
-            a = softmax(np.hstack(hidden)) / (1 - h.attention_dropout)
-            a = a * (draw.uniform("attention/dropout", len(rows), 2).numpy() >= h.attention_dropout)
-            fused = a[:, :1] * keys[0] + a[:, 1:] * keys[1]
-            f["balanced"] = f["balanced"] + h.fusion * fused
-        plain = {name: self.classify(p, name, f[name]) for name in f}
-        moved = dict(plain)
-        for name, shift in zip(self.names[1:], (h.shift_head, h.shift_tail), strict=False):
-            e = h.shift_momentum * self.carried[f"{name}.direction"] + real(f[name]).mean(0)
-            written[f"{name}.direction"] = e
-            moved[name] = self.classify(p, name, f[name], e, shift)
-        loss, labels = 0.0, dict.fromkeys(f, y)
-        if clock.epoch >= h.rlc_start_epoch:
-            for name in f:
-                extra, found, state = self.correct(name, moved[name], observed, clock)
-                loss, written = loss + h.rlc_weight * extra, written | state
-                labels[name] = found if h.mfm_targets == "corrected" else y
-        loss = loss + sum(self.mfm(plain[name], labels[name]) for name in f)
-        if len(f) == 3:
-            b, head, tail = moved["balanced"], *(real(moved[name]) for name in self.names[1:])
-            loss = loss + h.htb_weight * balancer(
-                b, head, tail, lambda z: self.mfm(z, y), h.htb_alpha
+    def fuse(self, params, features, draw):
+        """f_b + fusion times the attention's mean of the head and tail features, held constant."""
+        keys = [real(features[branch]) for branch in self.side_branches]
+        query, key, score = (params[f"attention.{k}.weight"] for k in ("query", "key", "score"))
+        scores = [np.tanh(features["balanced"] @ query + k @ key) @ score for k in keys]
+        rate = self.hyper.attention_dropout
+        kept = draw.uniform("attention/dropout", len(keys[0]), 2).numpy() >= rate
+        attention = softmax(np.hstack(scores)) / (1 - rate) * kept
+        fused = attention[:, :1] * keys[0] + attention[:, 1:] * keys[1]
+        return features["balanced"] + self.hyper.fusion * fused
+
+    def step(self, params, rows, clock, draw):
+        hyper, observed = self.hyper, self.observed[rows]
+        positive, written = (observed == 1) * 1.0, {}
+        features = {branch: self.project(params, branch, rows) for branch in self.branches}
+        if self.side_branches:
+            features["balanced"] = self.fuse(params, features, draw)
+        plain = {branch: self.classify(params, branch, f) for branch, f in features.items()}
+        shifted = dict(plain)
+        shifts = (hyper.shift_head, hyper.shift_tail)
+        for branch, shift in zip(self.side_branches, shifts, strict=False):
+            name = f"{branch}.direction"
+            batch_mean = real(features[branch]).mean(0)
+            written[name] = hyper.shift_momentum * self.carried[name] + batch_mean
+            shifted[branch] = self.classify(params, branch, features[branch], written[name], shift)
+        loss, targets = 0.0, dict.fromkeys(features, positive)
+        if clock.epoch >= hyper.rlc_start_epoch:
+            for branch in features:
+                correction, corrected, state = self.correct(
+                    branch, shifted[branch], observed, clock
+                )
+                loss, written = loss + hyper.rlc_weight * correction, written | state
+                if hyper.mfm_targets == "corrected":
+                    targets[branch] = corrected
+        loss = loss + sum(self.mfm(plain[branch], targets[branch]) for branch in features)
+        if self.side_branches:
+            head, tail = (real(shifted[branch]) for branch in self.side_branches)
+            balance = balancer(
+                shifted["balanced"], head, tail, lambda z: self.mfm(z, positive), hyper.htb_alpha
             )
-        return loss / y.size, written
+            loss = loss + hyper.htb_weight * balance
+        return loss / positive.size, written
 
 
 # ------------------------------------------------------------------------------ NDLP
@@ -206,84 +251,108 @@ class Comic(SingleBranch):
 class NDLP(Reference):
     """The released steps (1) to (8) and their candidate-faithful variant."""
 
-    def elements(self, z, y, n):
-        """DB-Focal with hard or soft labels."""
-        h, n = self.h, np.maximum(n, 1)
-        share = (y / n).sum(1, keepdims=True)
-        r = np.where(share > 0, ratio(1 / n, share), np.inf)
-        weight = h.alpha + sigmoid(h.beta * (np.minimum(r, 70) - h.mu))
-        weight = weight * ((1 - y) / h.neg_scale + y)
-        e = bce((z + self.shift(n)) * ((1 - y) * h.neg_scale + y), y)
-        return 2 * (-np.expm1(-e)) ** 2 * weight * e
-
-    def shift(self, n):
-        n = np.maximum(n, 1)
-        return -self.h.kappa / self.h.neg_scale * np.log(np.maximum(len(self.s) - n, 1) / n)
-
     def start(self):
-        own = "true" if self.h.variant == "repository" else "pseudo"
-        self.prior = own if self.h.prior == "auto" else self.h.prior
-        rate = self.oracle["noise_rate"] if self.h.rho == "given" else self.s.mean(0).min()
-        n = np.maximum(len(self.s) * (self.s.mean(0) - rate) / (1 - rate), 1)
-        n = self.oracle["true_counts"].numpy() * 1.0 if self.prior == "true" else n
-        even = np.full(self.s.shape[1], 1 / self.s.shape[1])
-        self.carried |= {"bank": normalised(self.s), "quota": even, "counts": n}
-        if self.h.quota and self.h.quota_rule == "inverse-ema":
-            share = normalised(self.s).sum(0) / normalised(self.s).sum()
-            self.carried |= {"share": share, "quota": self.inverse(share)}
+        hyper, candidates = self.hyper, self.candidates
+        prior_of_variant = "true" if hyper.variant == "repository" else "pseudo"
+        self.prior = prior_of_variant if hyper.prior == "auto" else hyper.prior
+        images, classes = candidates.shape
+        frequency = candidates.mean(0)
+        rate = self.oracle["noise_rate"] if hyper.rho == "given" else frequency.min()
+        counts = np.maximum(images * (frequency - rate) / (1 - rate), 1)
+        if self.prior == "true":
+            counts = self.oracle["true_counts"].numpy() * 1.0
+        bank = normalised(candidates)
+        self.uniform_quota = np.full(classes, 1 / classes)
+        self.carried |= {"bank": bank, "quota": self.uniform_quota, "counts": counts}
+        if hyper.quota and hyper.quota_rule == "inverse-ema":
+            share = bank.sum(0) / bank.sum()
+            self.carried |= {"share": share, "quota": self.inverse_quota(share)}
 
     @staticmethod
-    def inverse(share):
+    def inverse_quota(share):
         inverse = ratio(1.0 * (share > 0), share + 1e-8)
         return inverse / inverse.sum()
 
+    def class_bias(self, counts):
+        """nu_c = -kappa / lambda log(N / n_c - 1)."""
+        log_odds = np.log(np.maximum(len(self.candidates) - counts, 1) / counts)
+        return -self.hyper.kappa / self.hyper.neg_scale * log_odds
+
+    def elements(self, logits, target, counts):
+        """DB-Focal with hard or soft labels, 2 (1 - exp(-l))^2 w l, [B, C]."""
+        hyper, counts = self.hyper, np.maximum(counts, 1)
+        repeats = (target / counts).sum(1, keepdims=True)
+        rebalancing = np.where(repeats > 0, ratio(1 / counts, repeats), np.inf)
+        rebalancing = np.minimum(rebalancing, 70)  # the sigmoid is 1 and its exponential finite
+        weight = hyper.alpha + sigmoid(hyper.beta * (rebalancing - hyper.mu))
+        weight = weight * ((1 - target) / hyper.neg_scale + target)
+        scale = (1 - target) * hyper.neg_scale + target
+        entropy = bce((logits + self.class_bias(counts)) * scale, target)
+        return 2 * (-np.expm1(-entropy)) ** 2 * weight * entropy
+
     def labels(self):
+        """(2) the sharpened bank and (3) the binary labels above (1) the class thresholds."""
         bank = self.carried["bank"]
-        soft = normalised(bank**self.h.sharpen)
-        return soft, soft > ratio(bank.sum(0), (bank != 0).sum(0)) * (1 + 1e-13)
+        soft = normalised(bank**self.hyper.sharpen)
+        threshold = ratio(bank.sum(0), (bank != 0).sum(0))
+        return soft, soft > threshold * (1 + 1e-13)
 
     def epoch(self, clock):
         if "share" not in self.carried:
-            self.carried["quota"] = np.full(self.s.shape[1], 1 / self.s.shape[1])
+            self.carried["quota"] = self.uniform_quota
         if clock.epoch > 1 and self.prior == "pseudo":
             self.carried["counts"] = np.maximum(self.labels()[1].sum(0), 1.0)
 
-    def chosen(self, scores, t, wanted):
-        picked: set[int] = set()
-        for k in range(t.shape[1]):
-            members = np.flatnonzero(t[:, k])
-            best = members[np.argsort(scores[members], kind="stable")]
-            picked |= set(best[: max(1, int(np.ceil(wanted[k] - 1e-12)))].tolist())
-        return sorted(picked)
+    def selected(self, scores, hard, quota):
+        """(5) of each class the images of smallest score, as many as its quota, at least one."""
+        images: set[int] = set()
+        for c in range(hard.shape[1]):
+            members = np.flatnonzero(hard[:, c])
+            ranked = members[np.argsort(scores[members], kind="stable")]
+            images |= set(ranked[: max(1, int(np.ceil(quota[c] - 1e-12)))].tolist())
+        return sorted(images)
 
-    def step(self, p, rows, clock, draw):
-        z, s = self.x[rows] @ p["head.weight"] + p["head.bias"], self.s[rows]
-        h, c, ramp = self.h, self.carried, (clock.epoch - 1) / clock.epochs
-        bank, (soft, t), n = c["bank"][rows], (part[rows] for part in self.labels()), c["counts"]
-        elements = self.elements(z, t, n)
+    def mixup_loss(self, params, rows, images, soft, counts, draw):
+        """(6) the mean loss of pairs of selected images, mixed by one Beta(4, 4) share."""
+        order = draw.permutation("ndlp/pairs", len(rows)).tolist()
+        partners = [image for image in order if image in images]
+        share = np.median(draw.uniform("ndlp/share", 7).double().numpy())
+        share = max(share, 1 - share)
+        features = self.features[rows]
+        mixed = share * features[images] + (1 - share) * features[partners]
+        target = share * soft[images] + (1 - share) * soft[partners]
+        return self.elements(self.logits(params, mixed), target, counts).mean()
+
+    @staticmethod
+    def logits(params, features):
+        return features @ params["head.weight"] + params["head.bias"]
+
+    def step(self, params, rows, clock, draw):
+        hyper, carried, ramp = self.hyper, self.carried, (clock.epoch - 1) / clock.epochs
+        logits, counts = self.logits(params, self.features[rows]), carried["counts"]
+        bank, (soft, hard) = carried["bank"][rows], (part[rows] for part in self.labels())
+        elements = self.elements(logits, hard, counts)
         loss = elements.mean()
-        ratios = h.ratio_start + (h.ratio_end - h.ratio_start) * ramp
-        scores = np.array([float(f"{v:.11g}") for v in real(elements).mean(1)])  # ties stay ties
-        one = self.chosen(scores, t, c["quota"] * len(z) * ratios)
-        if h.selection and ramp and one:
-            order = draw.permutation("ndlp/pairs", len(z)).tolist()
-            other = [i for i in order if i in one]
-            share = np.median(draw.uniform("ndlp/share", 7).double().numpy())
-            share = max(share, 1 - share)
-            x = share * self.x[rows][one] + (1 - share) * self.x[rows][other]
-            y = share * soft[one] + (1 - share) * soft[other]
-            mixed = self.elements(x @ p["head.weight"] + p["head.bias"], y, n)
-            loss = loss + h.mixup_weight * ramp * mixed.mean()
-        moved = (1 - h.bank_rate) * bank + h.bank_rate * within(real(z) + self.shift(n), s)
-        return loss, {"bank": moved} | (self.quota(bank) if h.quota else {})
+        clean_share = hyper.ratio_start + (hyper.ratio_end - hyper.ratio_start) * ramp
+        # Eleven digits, so that images of equal score stay equal.
+        scores = np.array([float(f"{score:.11g}") for score in real(elements).mean(1)])
+        images = self.selected(scores, hard, carried["quota"] * len(rows) * clean_share)
+        if hyper.selection and ramp and images:
+            mixed = self.mixup_loss(params, rows, images, soft, counts, draw)
+            loss = loss + hyper.mixup_weight * ramp * mixed
+        candidates = self.candidates[rows]
+        seen = np.where(candidates > 0, real(logits) + self.class_bias(np.maximum(counts, 1)), -1e3)
+        moved = (1 - hyper.bank_rate) * bank + hyper.bank_rate * softmax(seen) * candidates
+        return loss, {"bank": moved} | (self.next_quota(bank) if hyper.quota else {})
 
-    def quota(self, bank):
-        quota, eps = self.carried["quota"], ratio(bank.sum(0), bank.sum())
+    def next_quota(self, bank):
+        """(7) u_c / eps_c, normalised, or the inverse of the moving mean of eps."""
+        quota, batch_share = self.carried["quota"], ratio(bank.sum(0), bank.sum())
         if "share" in self.carried:
-            rate = self.h.bank_rate if bank.sum() else 0
-            share = (1 - rate) * self.carried["share"] + rate * eps
-            return {"share": share, "quota": self.inverse(share)}
-        quota = quota / (np.where(eps > 0, eps, quota) + 1e-8)
+            rate = self.hyper.bank_rate if bank.sum() else 0
+            share = (1 - rate) * self.carried["share"] + rate * batch_share
+            return {"share": share, "quota": self.inverse_quota(share)}
+        quota = quota / (np.where(batch_share > 0, batch_share, quota) + 1e-8)
         return {"quota": quota / quota.sum()}
 
 
@@ -295,17 +364,17 @@ SMALL = {"width": (2, 3, 4)}  # of four features
 
 
 def drawn(kind: type, numbers: np.random.Generator) -> Any:
-    """Hyperparameters from their choices and search ranges, some of them left as they are."""
+    """Hyperparameters from their choices and search ranges; some keep their defaults."""
     values = {}
     for field in dataclasses.fields(kind):
         about = field.metadata["baselines.hyper"]
-        some = about["choices"] or SMALL.get(field.name) or about["search"] or (True, False)
+        options = about["choices"] or SMALL.get(field.name) or about["search"] or (True, False)
         if numbers.random() < 0.4:
             continue
         if isinstance(field.default, float) and numbers.random() < 0.8:
-            values[field.name] = float(numbers.uniform(some[0], some[-1]))
+            values[field.name] = float(numbers.uniform(options[0], options[-1]))
         else:
-            values[field.name] = some[numbers.integers(len(some))]
+            values[field.name] = options[numbers.integers(len(options))]
     return kind(**values)
 
 
@@ -322,7 +391,7 @@ def labels(numbers: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def started(method: Method, problem: Problem, reference: Any, numbers: Any) -> Stack:
-    """The run in float64: large weights, and starts that are not rounded to float32."""
+    """The run in float64: large weights, and a start that is not rounded to float32."""
     setup = method.setup(problem, Draw(0).at(0, 0))
     for name, value in setup.params.items():
         size = numbers.choice([0.3, 1.0, 4.0])
@@ -333,68 +402,83 @@ def started(method: Method, problem: Problem, reference: Any, numbers: Any) -> S
             np.testing.assert_allclose(part[name], reference.carried[name], rtol=1e-6)
             part[name] = torch.from_numpy(reference.carried[name].astype(np.float64))
     for name, value in setup.constants.items():
-        exact = losses.column_shares(torch.from_numpy(reference.together))
+        exact = losses.column_shares(torch.from_numpy(reference.cooccurrence))
         setup.constants[name] = value.double() if name == "counts" else exact
     return Stack.of([method], [0], [setup])
 
 
-def take(stack: Stack, reference: Any, rows: np.ndarray, clock: Clock, numbers: Any) -> None:
-    """One step of both: loss, its derivative in a random direction, and what is carried on."""
-    draw, before = Draw(torch.tensor(0)).at(0, clock.epoch, clock.step), stack.params
-    p = {name: value.numpy() for name, value in before.items()}
-    way = {name: numbers.normal(size=value.shape) for name, value in p.items()}
-    expected, written = reference.step(p, rows, clock, draw)
-    bent = {name: value + 1e-30j * way[name] for name, value in p.items()}
-    slope = np.imag(reference.step(bent, rows, clock, draw)[0]) / 1e-30
-
-    stack.params = {name: value.clone().requires_grad_() for name, value in before.items()}
-    index = torch.from_numpy(rows)
-    x, observed = (torch.from_numpy(part)[index] for part in (reference.x, reference.observed))
-    step = stack.step(clock, index, x, observed)
-    assert step.loss.item() == pytest.approx(expected, **EXACT)
-    found = torch.autograd.grad(step.loss, list(stack.params.values()), allow_unused=True)
-    pairs = zip(found, way.values(), strict=True)
-    along = sum((g.numpy() * direction).sum() for g, direction in pairs if g is not None)
-    assert along == pytest.approx(slope, **EXACT)
-
-    stack.params = before
-    stack.apply(step, index)
+def carry_on(reference: Any, written: Arrays, memory: Arrays, rows: np.ndarray) -> None:
+    """Write the reference's memory by rows and its state as a whole."""
     for name, value in written.items():
-        if name in stack.memory:
+        if name in memory:
             reference.carried[name] = reference.carried[name].copy()
             for row, new in zip(rows, value, strict=True):  # the last occurrence stays
                 reference.carried[name][row] = new
         else:
             reference.carried[name] = value
-    for name, value in (stack.state | stack.memory).items():
-        np.testing.assert_allclose(value, reference.carried[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture
+def compared_step(assert_close):
+    """One step of both: loss, its derivative in a random direction, state and memory."""
+
+    def take(stack: Stack, reference: Any, rows: np.ndarray, clock: Clock, numbers: Any) -> None:
+        draw, params = Draw(torch.tensor(0)).at(0, clock.epoch, clock.step), stack.params
+        values = {name: value.numpy() for name, value in params.items()}
+        direction = {name: numbers.normal(size=value.shape) for name, value in values.items()}
+        expected, written = reference.step(values, rows, clock, draw)
+        moved = {name: value + 1e-30j * direction[name] for name, value in values.items()}
+        derivative = np.imag(reference.step(moved, rows, clock, draw)[0]) / 1e-30
+
+        stack.params = {name: value.clone().requires_grad_() for name, value in params.items()}
+        index = torch.from_numpy(rows)
+        features, observed = (
+            torch.from_numpy(part)[index] for part in (reference.features, reference.observed)
+        )
+        step = stack.step(clock, index, features, observed)
+        assert_close(step.loss, expected, floor=FLOOR, name="loss")
+        gradient = torch.autograd.grad(step.loss, list(stack.params.values()), allow_unused=True)
+        pairs = zip(gradient, direction.values(), strict=True)
+        products = [(g.numpy() * d).sum() for g, d in pairs if g is not None]
+        assert_close(sum(products), derivative, floor=FLOOR, name="derivative")
+
+        stack.params = params
+        stack.apply(step, index)
+        carry_on(reference, written, stack.memory, rows)
+        for name, value in (stack.state | stack.memory).items():
+            assert_close(value, reference.carried[name], name=name)
+
+    return take
 
 
 @pytest.mark.parametrize(
     ("key", "seed"),
     [(key, seed) for key, count in CASES.items() for seed in range(count)],
 )
-def test_steps_equal_the_equations(key, seed):
+def test_steps_equal_the_equations(compared_step, key, seed):
     numbers = np.random.default_rng([seed, len(key)])
     kind = registry.get(key)
     method = kind(drawn(kind.Hyper, numbers))
     observed, true = labels(numbers)
-    x = numbers.normal(size=(len(observed), 4)) * numbers.choice([0.3, 1.0, 5.0])
-    oracle = {"true_labels": true, "true_counts": true.sum(0), "noise_rate": 0.3}
-    oracle = {k: torch.from_numpy(v) if k != "noise_rate" else v for k, v in oracle.items()}
+    features = numbers.normal(size=(len(observed), 4)) * numbers.choice([0.3, 1.0, 5.0])
+    oracle = {
+        "true_labels": torch.from_numpy(true),
+        "true_counts": torch.from_numpy(true.sum(0)),
+        "noise_rate": 0.3,
+    }
     table, hidden = LabelTable.of(torch.from_numpy(observed)), Oracle(oracle, method.oracle())
     problem = Problem(table, 4, "candidates", 5, hidden)
-    reference = REFERENCES[key](method.hyper, observed, oracle, x)
+    reference = REFERENCES[key](method.hyper, observed, oracle, features)
     stack = started(method, problem, reference, numbers)
     for epoch in (1, 2, 4):
         for number in range(2):
             clock = Clock(0, epoch, 5, number, 2)
             if number == 0:
-                given = problem, torch.from_numpy(x), clock, Draw(0)
-                stack.write(0, method.epoch_start(stack.run(0), *given))
+                inputs = problem, torch.from_numpy(features), clock, Draw(0)
+                stack.write(0, method.epoch_start(stack.run(0), *inputs))
                 reference.epoch(clock)
-            rows = numbers.integers(0, len(x), numbers.choice([1, 2, 7]))
+            rows = numbers.integers(0, len(features), numbers.choice([1, 2, 7]))
             rows[0] = numbers.choice([0, 1, rows[0]])
-            take(stack, reference, rows, clock, numbers)
+            compared_step(stack, reference, rows, clock, numbers)
             for value in stack.params.values():
                 value *= 1 + 0.1 * numbers.normal()

@@ -1,12 +1,14 @@
 """Long-tailed losses against NumPy, over drawn labels, class counts and hyperparameters.
 
-The references are written from the equations, case by case where the losses interpolate, and give
-the derivative by a complex step: f(z + ih) = f(z) + ih f'(z).
+The references follow the equations and accept complex logits, so that a complex step gives the
+derivative in a direction d to the last digits: f(z + ih d) = f(z) + ih f'(z) d with h = 1e-30.
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +23,42 @@ from baselines.pg import DIRECTIONS, FOCALS, PROBABILITIES, Guidance, probabilit
 from baselines.pr import Factors, probability_rebalancing_loss
 from baselines.rw import reweighted_bce
 
-NAMES = ("lambda1_negative", "lambda2_negative", "lambda1_positive", "lambda2_positive")
+FACTORS = ("lambda1_negative", "lambda2_negative", "lambda1_positive", "lambda2_positive")
 MODES = ("by_class", "average_w", "average_n", "min_n")
+
+
+@dataclass
+class Case:
+    """A batch and the statistics of its training set."""
+
+    numbers: np.random.Generator
+    logits: np.ndarray  # [B, C]
+    target: np.ndarray  # [B, C], 0 or 1
+    class_counts: np.ndarray  # [C], may be 0 or num_images
+    num_images: int
+    shot: np.ndarray  # [C], 0 head, 1 medium, 2 tail
+
+
+@dataclass
+class Options:
+    """Hyperparameters of the weighted losses, under the names of `distribution_balanced_loss`."""
+
+    neg_scale: float
+    kappa: float
+    bias: str
+    alpha: float
+    beta: float
+    mu: float
+    gamma: float
+    balance: float
+    focal: bool
+    rebalance: bool
+    regularise: bool
+    mode: str
+    effective_beta: float
+
+
+# --------------------------------------------------------- the equations; logits may be complex
 
 
 def softplus(x):
@@ -34,105 +70,132 @@ def sigmoid(x):
     return np.exp(-softplus(-x))
 
 
-def focal_entropy(positive, negative, y, gamma):
-    """(1 - p)^gamma (-log p), p = sigmoid(positive) for y = 1 and sigmoid(-negative) for y = 0."""
-    score = np.where(y == 1, positive, -negative)
+def focal_entropy(positive_logits, negative_logits, target, gamma):
+    """-(1 - p)^gamma log p; p = sigmoid(positive logits), or sigmoid(-negative logits) if y = 0."""
+    score = np.where(target == 1, positive_logits, -negative_logits)
     return sigmoid(-score) ** gamma * softplus(-score)
 
 
-def balanced_weight(y, n, alpha, beta, mu):
-    weight = np.full(y.shape, alpha + 1.0)
-    for row, labels in enumerate(y):
+def rebalanced_weight(target, counts, alpha, beta, mu):
+    """alpha + sigmoid(beta (r - mu)), r_bc = (1 / n_c) / sum_j (y_bj / n_j)."""
+    weight = np.full(target.shape, alpha + 1.0)
+    for image, labels in enumerate(target):
         if labels.any():
-            ratio = (1 / n) / (1 / n[labels == 1]).sum()
-            weight[row] = alpha + sigmoid(beta * (ratio - mu)).real
+            ratio = (1 / counts) / (1 / counts[labels == 1]).sum()
+            weight[image] = alpha + sigmoid(beta * (ratio - mu)).real
     return weight
 
 
-def balanced(z, case, o):
-    """DB and its parts: parts that are off leave the factor 1 and the shift 0."""
-    y, n = case.y, np.maximum(case.n, 1)
-    scale = o.lam if o.regularise else 1.0
-    strength = o.kappa / o.lam if o.bias == "code" else o.kappa
-    shift = strength * np.log(np.maximum(case.images - n, 1) / n) * o.regularise
-    weight = balanced_weight(y, n, o.alpha, o.beta, o.mu) if o.rebalance else np.ones(y.shape)
-    weight = np.where(y == 1, weight, weight / scale) * (o.balance if o.focal else 1.0)
-    u = z - shift
-    return (weight * focal_entropy(u, scale * u, y, o.gamma if o.focal else 0.0)).mean()
+def distribution_balanced(logits, case: Case, options: Options):
+    """DB-Focal and its parts; a part that is off leaves the weight 1 or the shift 0."""
+    counts = np.maximum(case.class_counts, 1)
+    scale = options.neg_scale if options.regularise else 1.0
+    strength = options.kappa / options.neg_scale if options.bias == "code" else options.kappa
+    log_odds = np.log(np.maximum(case.num_images - counts, 1) / counts)
+    shifted = logits - strength * log_odds * options.regularise
+    weight = np.ones(case.target.shape)
+    if options.rebalance:
+        mapping = options.alpha, options.beta, options.mu
+        weight = rebalanced_weight(case.target, counts, *mapping)
+    weight = np.where(case.target == 1, weight, weight / scale)
+    balance, gamma = (options.balance, options.gamma) if options.focal else (1.0, 0.0)
+    return (balance * weight * focal_entropy(shifted, scale * shifted, case.target, gamma)).mean()
 
 
-def mean_probabilities(positive, negative, y, shot):
-    """p+ and p- of the batch, from the class, its group, or the other kind of label."""
-    found = []
-    for value, kind in ((positive, 1), (negative, 0)):
-        own = {c: value[y[:, c] == kind, c].mean() for c in range(y.shape[1]) if kind in y[:, c]}
-        near = {c: [m for k, m in own.items() if shot[k] == shot[c]] for c in range(y.shape[1])}
-        found.append({c: own.get(c, np.mean(m) if m else None) for c, m in near.items()})
-    pairs = [(a, found[1][c]) for c, a in found[0].items()]
-    plus = [b if a is None else a for a, b in pairs]
-    return np.array(plus), np.array([a if b is None else b for a, b in pairs])
-
-
-def guided(z, case, factors, g, gamma, balance, shift, weight):
-    y, f = case.y, dict(factors)
-    seen = {
-        side: z.real if g.probability == "raw" else f[f"lambda1_{side}"] * (z.real - shift)
-        for side in ("positive", "negative")
-    }
-    sign = -1 if g.negative_probability == "complement" else 1
-    sides = sigmoid(seen["positive"]).real, sigmoid(sign * seen["negative"]).real
-    plus, minus = mean_probabilities(*sides, y, case.shot)
-    for name in g.adaptive.split("+") if g.adaptive != "none" else ():
-        rising = name == "lambda1_negative" or (
-            name == "lambda1_positive" and g.lambda1_positive == "narrow"
-        )
-        f[name] = f[name] * (minus / plus if rising else plus / minus)
-    positive, negative = (f[f"lambda1_{side}"] * (z - shift) for side in ("positive", "negative"))
-    element = np.where(
-        y == 1,
-        softplus(-positive) / f["lambda2_positive"],
-        softplus(negative) / f["lambda2_negative"],
-    )
-    if g.focal != "none":
-        lead = plus / minus if g.focal == "adaptive" else 1.0
-        p, q = (z, z) if g.probability == "raw" else (positive, negative)
-        power = np.where(y == 1, -gamma * lead * softplus(p), -gamma / lead * softplus(-q))
-        element = balance * np.exp(power) * element
-    return (weight * element).mean()
-
-
-def effective(count, beta):
+def inverse_effective_number(count, beta):
+    """E(n) = (1 - beta) / (1 - beta^n)."""
     return (1 - beta) / (1 - beta**count)
 
 
-def class_balanced(z, case, o):
-    y, n = case.y, np.maximum(case.n, 1)
-    weight = np.empty(y.shape)
-    for row, labels in enumerate(y):
-        own = n[labels == 1]
-        weight[row] = {
-            "by_class": lambda own=own: effective(n, o.cb_beta),
-            "average_w": lambda own=own: effective(own, o.cb_beta).mean(),
-            "average_n": lambda own=own: effective(own.mean(), o.cb_beta),
-            "min_n": lambda own=own: effective(min(own, default=100000), o.cb_beta),
-        }[o.mode]()
-    return (o.balance * weight * focal_entropy(z, z, y, o.gamma)).mean()
+def class_balanced(logits, case: Case, options: Options):
+    """CB-Focal: E(n) of the class, or of the classes that an image shows."""
+    counts = np.maximum(case.class_counts, 1)
+    effective = partial(inverse_effective_number, beta=options.effective_beta)
+    weight = np.empty(case.target.shape)
+    for image, labels in enumerate(case.target):
+        own_counts = counts[labels == 1]
+        if options.mode == "by_class":
+            weight[image] = effective(counts)
+        elif options.mode == "average_w":
+            weight[image] = effective(own_counts).mean()
+        elif options.mode == "average_n":
+            weight[image] = effective(own_counts.mean())
+        else:
+            weight[image] = effective(min(own_counts, default=100_000))
+    entropy = focal_entropy(logits, logits, case.target, options.gamma)
+    return (options.balance * weight * entropy).mean()
 
 
-def drawn(seed):
-    """A batch, its training set's statistics, and options."""
+def class_means(probability, mask, shot):
+    """Mean over the marked labels of a class, else over the classes of its shot group, or nan."""
+    marked = mask.any(0)
+    own = {c: probability[mask[:, c], c].mean() for c in np.flatnonzero(marked)}
+    means = []
+    for c in range(len(shot)):
+        group = [mean for other, mean in own.items() if shot[other] == shot[c]]
+        means.append(own.get(c, np.mean(group) if group else np.nan))
+    return np.array(means)
+
+
+def mean_ratio(positive_probability, negative_probability, target, shot):
+    """p+/p- of each class; 1 where one of them is missing, since the other replaces it."""
+    ratio = class_means(positive_probability, target == 1, shot)
+    ratio = ratio / class_means(negative_probability, target == 0, shot)
+    return np.where(np.isnan(ratio), 1.0, ratio)
+
+
+def probability_guided(logits, case: Case, factors, guidance, gamma, balance, shift, weight):
+    """PG: (1 - p)^e+ softplus(-l1+ (z - v)) / l2+, and p^e- softplus(l1- (z - v)) / l2- if y = 0.
+
+    The ratio r = p+/p- has no gradient: it sees the real part of the logits.
+    """
+    factors, is_raw = dict(factors), guidance.probability == "raw"
+    seen = {
+        side: logits.real if is_raw else factors[f"lambda1_{side}"] * (logits.real - shift)
+        for side in ("positive", "negative")
+    }
+    sign = -1 if guidance.negative_probability == "complement" else 1
+    probabilities = sigmoid(seen["positive"]).real, sigmoid(sign * seen["negative"]).real
+    ratio = mean_ratio(*probabilities, case.target, case.shot)
+    for name in FACTORS:
+        if name in guidance.adaptive.split("+"):
+            falls_with_ratio = name == "lambda1_negative" or (
+                name == "lambda1_positive" and guidance.lambda1_positive == "narrow"
+            )
+            factors[name] = factors[name] / ratio if falls_with_ratio else factors[name] * ratio
+    positive = factors["lambda1_positive"] * (logits - shift)
+    negative = factors["lambda1_negative"] * (logits - shift)
+    is_positive = case.target == 1
+    positive_terms = softplus(-positive) / factors["lambda2_positive"]
+    negative_terms = softplus(negative) / factors["lambda2_negative"]
+    elements = np.where(is_positive, positive_terms, negative_terms)
+    if guidance.focal != "none":
+        lead = ratio if guidance.focal == "adaptive" else 1.0
+        of_positives, of_negatives = (logits, logits) if is_raw else (positive, negative)
+        log_power = np.where(
+            is_positive,
+            -gamma * lead * softplus(of_positives),
+            -gamma / lead * softplus(-of_negatives),
+        )
+        elements = balance * np.exp(log_power) * elements
+    return (weight * elements).mean()
+
+
+# --------------------------------------------------------- what is drawn
+
+
+def drawn(seed: int) -> tuple[Case, Options]:
     numbers = np.random.default_rng(seed)
-    size, classes, images = numbers.choice([1, 2, 7]), numbers.integers(1, 9), 1500
-    n = np.floor(images * numbers.random(classes) ** 4)
-    n[0] = numbers.choice([0, 1, images, n[0]])
-    y = (numbers.random((size, classes)) < numbers.choice([0.1, 0.4, 0.9])).astype(float)
-    y[0] *= numbers.random() < 0.7
-    z = numbers.normal(size=y.shape) * numbers.choice([0.1, 1.0, 3.0])
-    shot = numbers.integers(0, 3, classes)
-    case = SimpleNamespace(y=y, n=n, images=images, z=z, shot=shot, numbers=numbers)
     pick = numbers.choice
-    return case, SimpleNamespace(
-        lam=pick([1.0, 2.0, 5.0]),
+    batch, classes, images = pick([1, 2, 7]), numbers.integers(1, 9), 1500
+    counts = np.floor(images * numbers.random(classes) ** 4)
+    counts[0] = pick([0, 1, images, counts[0]])
+    target = (numbers.random((batch, classes)) < pick([0.1, 0.4, 0.9])).astype(float)
+    target[0] *= numbers.random() < 0.7
+    logits = numbers.normal(size=target.shape) * pick([0.1, 1.0, 3.0])
+    shot = numbers.integers(0, 3, classes)
+    return Case(numbers, logits, target, counts, images, shot), Options(
+        neg_scale=pick([1.0, 2.0, 5.0]),
         kappa=pick([0.0, 0.05, 0.5]),
         bias=str(pick(["code", "paper"])),
         alpha=pick([0.0, 0.1, 0.5]),
@@ -144,80 +207,81 @@ def drawn(seed):
         rebalance=bool(pick([True, False])),
         regularise=bool(pick([True, False])),
         mode=str(pick(MODES)),
-        cb_beta=pick([0.9, 0.999]),
+        effective_beta=pick([0.9, 0.999]),
     )
 
 
-def compare(reference, loss, case, z=None):
-    """Value, and derivative in a random direction, in float64."""
-    z = case.z if z is None else z
-    way = case.numbers.normal(size=z.shape)
-    expected = reference(z + 1e-30j * way)
-    logits = torch.from_numpy(z.copy()).requires_grad_()
-    value = loss(logits)
-    (gradient,) = torch.autograd.grad(value, logits)
-    assert value.item() == pytest.approx(expected.real, rel=1e-9, abs=1e-12)
-    slope = (gradient.numpy() * way).sum()
-    assert slope == pytest.approx(expected.imag / 1e-30, rel=1e-9, abs=1e-12)
+@pytest.fixture
+def compare(assert_close):
+    """compare(reference, loss, numbers, logits, name): value and derivative in one direction.
+
+    Both are relative to themselves; the floor is the rounding error of terms of order one.
+    """
+
+    def check(reference: Any, loss: Any, numbers: Any, logits: np.ndarray, name: str) -> None:
+        direction = numbers.normal(size=logits.shape)
+        expected = reference(logits + 1e-30j * direction)
+        leaf = torch.from_numpy(logits.copy()).requires_grad_()
+        value = loss(leaf)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        assert_close(value, expected.real, floor=1e-15, name=f"{name}, value")
+        derivative = (gradient.numpy() * direction).sum()
+        assert_close(derivative, expected.imag / 1e-30, floor=1e-15, name=f"{name}, derivative")
+
+    return check
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_weighted_losses(seed):
-    case, o = drawn(seed)
-    y, n, images = torch.from_numpy(case.y), torch.from_numpy(case.n), case.images
-    options = {k: getattr(o, k) for k in ("alpha", "beta", "mu", "kappa", "bias", "focal", "gamma")}
-    options |= {k: getattr(o, k) for k in ("balance", "rebalance", "regularise")}
-    far = case.numbers.choice([-50.0, 50.0], case.z.shape)
-    root = bool(case.numbers.integers(2))
-    count = np.maximum(case.n, 1)
-    rate = np.sqrt(images / count) if root else images / count
-    margin = o.balance / 2 * (count / count.min()) ** -0.25
-    form = "inverse-sqrt" if root else "inverse"
-    for z in (case.z, far):
-        compare(
-            lambda z: balanced(z, case, o),
+def test_weighted_losses(compare, seed):
+    case, options = drawn(seed)
+    target, counts = torch.from_numpy(case.target), torch.from_numpy(case.class_counts)
+    images, gamma, scale = case.num_images, options.gamma, options.neg_scale
+    extreme = case.numbers.choice([-50.0, 50.0], case.logits.shape)
+    form = str(case.numbers.choice(["inverse", "inverse-sqrt"]))
+    db_options = asdict(options)
+    cb_options = dict(beta=db_options.pop("effective_beta"), mode=db_options.pop("mode"))
+    cb_options |= dict(gamma=gamma, balance=options.balance)
+    clipped = np.maximum(case.class_counts, 1)
+    rate = (images / clipped) ** (0.5 if form == "inverse-sqrt" else 1.0)
+    max_margin = options.balance / 2
+    margin = max_margin * (clipped / clipped.min()) ** -0.25
+    pairs = {
+        "DB": (
+            lambda z: distribution_balanced(z, case, options),
             lambda z: distribution_balanced_loss(
-                z, y, n, images, neg_scale=o.lam, reduction="mean", **options
+                z, target, counts, images, reduction="mean", **db_options
             ),
-            case,
-            z,
+        ),
+        "RW": (
+            lambda z: (rate * focal_entropy(z, z, case.target, 0)).mean(),
+            lambda z: reweighted_bce(z, target, counts, images, form=form),
+        ),
+        "LDAM": (
+            lambda z: focal_entropy(scale * (z - margin), scale * z, case.target, 0).mean(),
+            lambda z: ldam_loss(z, target, counts, max_margin=max_margin, scale=scale),
+        ),
+        "focal": (
+            lambda z: 0.25 * focal_entropy(z, z, case.target, gamma).mean(),
+            lambda z: focal_loss(z, target, gamma=gamma, form="focal-loss"),
+        ),
+    }
+    if case.target.any(1).all() or options.mode in ("by_class", "min_n"):
+        pairs["CB-Focal"] = (
+            lambda z: class_balanced(z, case, options),
+            lambda z: class_balanced_focal_loss(z, target, counts, **cb_options),
         )
-        compare(
-            lambda z: (rate * focal_entropy(z, z, case.y, 0)).mean(),
-            lambda z: reweighted_bce(z, y, n, images, form=form),
-            case,
-            z,
-        )
-        compare(
-            lambda z: focal_entropy(o.lam * (z - margin), o.lam * z, case.y, 0).mean(),
-            lambda z: ldam_loss(z, y, n, max_margin=o.balance / 2, scale=o.lam),
-            case,
-            z,
-        )
-        compare(
-            lambda z: 0.25 * focal_entropy(z, z, case.y, o.gamma).mean(),
-            lambda z: focal_loss(z, y, gamma=o.gamma, form="focal-loss"),
-            case,
-            z,
-        )
-        if case.y.any(1).all() or o.mode in ("by_class", "min_n"):
-            compare(
-                lambda z: class_balanced(z, case, o),
-                lambda z: class_balanced_focal_loss(
-                    z, y, n, beta=o.cb_beta, mode=o.mode, gamma=o.gamma, balance=o.balance
-                ),
-                case,
-                z,
-            )
+    for logits in (case.logits, extreme):
+        for name, (reference, loss) in pairs.items():
+            compare(reference, loss, case.numbers, logits, name)
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_probability_guided_losses(seed):
-    case, o = drawn(seed)
-    pick, y, shot = case.numbers.choice, torch.from_numpy(case.y), torch.from_numpy(case.shot)
-    classes = case.y.shape[1]
-    factors = {name: pick([1.0, 2.0, 5.0], classes) for name in NAMES}
-    adaptive = [name for name in NAMES if name != "lambda2_negative" and pick([True, False])]
+def test_probability_guided_losses(compare, seed):
+    case, options = drawn(seed)
+    pick, classes = case.numbers.choice, case.target.shape[1]
+    target, shot = torch.from_numpy(case.target), torch.from_numpy(case.shot)
+    factors = {name: pick([1.0, 2.0, 5.0], classes) for name in FACTORS}
+    adaptive = [name for name in FACTORS if name != "lambda2_negative" and pick([True, False])]
     guidance = Guidance(
         adaptive="+".join(adaptive) or "none",
         lambda1_positive=str(pick(DIRECTIONS)),
@@ -225,27 +289,45 @@ def test_probability_guided_losses(seed):
         probability=str(pick(PROBABILITIES)),
         negative_probability=str(pick(["complement", "sigma"])),
     )
-    shift, gamma = 0.2 * case.numbers.normal(size=classes), max(o.gamma, 0.5)
-    weight = case.numbers.random(case.y.shape) if o.rebalance else np.ones(case.y.shape)
-    given = Factors(**{name: torch.from_numpy(value) for name, value in factors.items()})
-    moved, w = torch.from_numpy(shift), torch.from_numpy(weight)
-    compare(
-        lambda z: guided(z, case, factors, guidance, gamma, o.balance, shift, weight),
-        lambda z: probability_guided_loss(
-            z, y, moved, shot, given, guidance, gamma=gamma, balance=o.balance, weight=w
+    shift, gamma = 0.2 * case.numbers.normal(size=classes), max(options.gamma, 0.5)
+    weight = case.numbers.random(target.shape) if options.rebalance else np.ones(target.shape)
+    torch_factors = Factors(**{name: torch.from_numpy(value) for name, value in factors.items()})
+    torch_shift, torch_weight = torch.from_numpy(shift), torch.from_numpy(weight)
+    fixed_guidance = Guidance(adaptive="none", focal="none")
+    reading = guidance.negative_probability
+    focal_guidance = Guidance(adaptive="none", negative_probability=reading)
+    ones = dict.fromkeys(FACTORS, 1.0)
+    pairs = {
+        "PG": (
+            lambda z: probability_guided(
+                z, case, factors, guidance, gamma, options.balance, shift, weight
+            ),
+            lambda z: probability_guided_loss(
+                z,
+                target,
+                torch_shift,
+                shot,
+                torch_factors,
+                guidance,
+                gamma=gamma,
+                balance=options.balance,
+                weight=torch_weight,
+            ),
         ),
-        case,
-    )
-    plain = Guidance(adaptive="none", focal="none")
-    compare(
-        lambda z: guided(z, case, factors, plain, gamma, 1.0, shift, weight),
-        lambda z: probability_rebalancing_loss(z, y, moved, given, weight=w),
-        case,
-    )
-    sigma = guidance.negative_probability
-    alone = Guidance(adaptive="none", negative_probability=sigma)
-    compare(
-        lambda z: guided(z, case, dict.fromkeys(NAMES, 1.0), alone, gamma, 1.0, 0.0, 1.0),
-        lambda z: adaptive_focal_loss(z, y, shot, gamma=gamma, negative_probability=sigma),
-        case,
-    )
+        "PR": (
+            lambda z: probability_guided(
+                z, case, factors, fixed_guidance, gamma, 1.0, shift, weight
+            ),
+            lambda z: probability_rebalancing_loss(
+                z, target, torch_shift, torch_factors, weight=torch_weight
+            ),
+        ),
+        "APAF": (
+            lambda z: probability_guided(z, case, ones, focal_guidance, gamma, 1.0, 0.0, 1.0),
+            lambda z: adaptive_focal_loss(
+                z, target, shot, gamma=gamma, negative_probability=reading
+            ),
+        ),
+    }
+    for name, (reference, loss) in pairs.items():
+        compare(reference, loss, case.numbers, case.logits, name)

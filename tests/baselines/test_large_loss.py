@@ -1,4 +1,4 @@
-"""Large loss: independent implementation, counts, what is kept over steps, the released branch."""
+"""Large loss: a NumPy reference, counts, permanent corrections, the released variant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.bce import bce
 from baselines.core import Clock, registry
 from baselines.ll_cp import Hyper as CpHyper
 from baselines.ll_cp import LLCp, constant_count
@@ -25,16 +26,24 @@ from baselines.ll_r import (
 from benchkit.base.draw import Draw
 
 
-def reference(z, labels, k, flip, held):
-    """Loss, u >= T and u > T; T from the logits `held`."""
-    y = labels == 1
+def large(logits, labels, count):
+    """The unknown labels with u >= T and with u > T.
+
+    u is the loss of an unknown label taken as negative, 0 of a known one; T is the `count`-th
+    largest u of the batch.
+    """
     unknown = labels == -1
-    entropy = [np.logaddexp(0, z) - target * z for target in (y, 1 - y)]
-    u = np.where(unknown, np.logaddexp(0, held), 0)
-    threshold = np.sort(u.ravel())[::-1][k - 1] if k else np.inf
-    large = (u >= threshold) & unknown
-    other = entropy[1] if flip else np.zeros(z.shape)
-    return np.where(large, other, entropy[0]).mean(), large, (u > threshold) & unknown
+    negative_loss = np.where(unknown, np.logaddexp(0, logits), 0)
+    threshold = np.sort(negative_loss.ravel())[::-1][count - 1] if count else np.inf
+    return (negative_loss >= threshold) & unknown, (negative_loss > threshold) & unknown
+
+
+def reference(logits, labels, replaced, flip):
+    """BCE with unknown as negative; where `replaced`, BCE of the flipped label, or 0; mean."""
+    target = labels == 1
+    entropy = np.logaddexp(0, logits) - target * logits
+    flipped_entropy = np.logaddexp(0, logits) - ~target * logits
+    return np.where(replaced, flipped_entropy if flip else 0, entropy).mean()
 
 
 @pytest.fixture
@@ -47,15 +56,15 @@ def case(uniform):
 @pytest.mark.parametrize("k", [0, 1, 5, 20])
 def test_numpy_reference(case, assert_reference, k):
     logits, labels = case
-    given = torch.from_numpy(labels)
-    large, above = large_losses(torch.from_numpy(logits), given, torch.tensor(k))
-    for flip, law in ((False, rejection), (True, correction)):
-        wanted = reference(logits, labels, k, flip, logits)
-        assert np.array_equal(large.numpy(), wanted[1])
-        assert np.array_equal(above.numpy(), wanted[2])
+    observed = torch.from_numpy(labels)
+    replaced, above = large_losses(torch.from_numpy(logits), observed, torch.tensor(k))
+    expected_replaced, expected_above = large(logits, labels, k)
+    assert np.array_equal(replaced.numpy(), expected_replaced)
+    assert np.array_equal(above.numpy(), expected_above)
+    for flip, loss in ((False, rejection), (True, correction)):
         assert_reference(
-            lambda z, law=law: law(z, given, large),
-            lambda z, flip=flip: reference(z, labels, k, flip, logits)[0],
+            lambda logits, loss=loss: loss(logits, observed, replaced),
+            lambda logits, flip=flip: reference(logits, labels, expected_replaced, flip),
             logits,
         )
 
@@ -63,76 +72,91 @@ def test_numpy_reference(case, assert_reference, k):
 @pytest.mark.parametrize("delta", [0.1, 0.2, 0.3, 0.5, 0.005, 0.01, 5.0])
 @pytest.mark.parametrize("shape", [(8, 20), (16, 80), (7, 3)])
 def test_counts(delta, shape):
-    z = torch.zeros(shape)
+    logits = torch.zeros(shape)
     entries = shape[0] * shape[1]
     for epoch in range(1, 12):
         clean_rate = 1 - (epoch - 1) * (delta / 100)
-        k = math.ceil(entries * (1 - clean_rate))
-        kept = math.ceil(entries * (delta / 100)) if epoch > 1 else 0
-        assert large_count(entries, clean_rate, z).item() == k
-        for given in (delta, torch.tensor(delta)):  # a stacked run's delta is float32
-            assert cumulative_count(z, given, epoch).item() == k
-            assert constant_count(z, given, epoch).item() == kept
+        cumulative = math.ceil(entries * (1 - clean_rate))
+        constant = math.ceil(entries * (delta / 100)) if epoch > 1 else 0
+        assert large_count(entries, clean_rate, logits).item() == cumulative
+        for value in (delta, torch.tensor(delta)):  # delta is float32 in a stack of runs
+            assert cumulative_count(logits, value, epoch).item() == cumulative
+            assert constant_count(logits, value, epoch).item() == constant
 
 
-def test_more_wanted_than_unknown():
-    z = torch.tensor([[2.0, -1.0, 0.5, 1.0]])
+def test_a_count_above_the_number_of_unknown_labels():
+    logits = torch.tensor([[2.0, -1.0, 0.5, 1.0]])
     labels = torch.tensor([[1, 0, -1, -1]])
-    large, above = large_losses(z, labels, torch.tensor(3))
-    assert large.tolist() == above.tolist() == [[False, False, True, True]]
-    large, above = large_losses(z, labels, torch.tensor(3), as_released=True)
-    assert large.tolist() == [[True] * 4]
+    replaced, above = large_losses(logits, labels, torch.tensor(3))
+    assert replaced.tolist() == above.tolist() == [[False, False, True, True]]
+    replaced, above = large_losses(logits, labels, torch.tensor(3), as_released=True)
+    assert replaced.tolist() == [[True] * 4]
     assert above.tolist() == [[False, False, True, True]]
-    assert large_losses(z, labels, torch.tensor(99))[0].sum() == 2
-    assert not large_losses(z, labels, torch.tensor(0), as_released=True)[0].any()
+    assert large_losses(logits, labels, torch.tensor(99))[0].sum() == 2
+    assert not large_losses(logits, labels, torch.tensor(0), as_released=True)[0].any()
 
 
-def test_finite_in_float32(assert_finite):
-    for k in (0, 1, 4, 100):
-        for released in (False, True):
-            for law in (rejection, correction):
+@pytest.mark.parametrize("as_released", [False, True])
+@pytest.mark.parametrize("replace", [rejection, correction])
+@pytest.mark.parametrize("count", [0, 1, 4, 100])
+def test_finite_in_float32(assert_finite, count, replace, as_released):
+    def loss(logits, observed):
+        replaced, _ = large_losses(logits, observed, torch.tensor(count), as_released=as_released)
+        return replace(logits, observed, replaced)
 
-                def loss(z, s, law=law, k=k, released=released):
-                    large, _ = large_losses(z, s, torch.tensor(k), as_released=released)
-                    return law(z, s, large)
-
-                assert_finite(loss)
-                assert_finite(lambda z, s, loss=loss: loss(20 * z, s))
+    assert_finite(loss)
+    assert_finite(lambda logits, observed: loss(20 * logits, observed))
 
 
 def clock_and_draw(epoch):
     return Clock(0, epoch, 10, 0, 3), Draw(0).at(0, epoch, 0)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [LLR(Hyper(delta=50.0)), LLCt(CtHyper(delta=50.0)), LLCp(CpHyper(delta=50.0))],
+    ids=["ll-r", "ll-ct", "ll-cp"],
+)
+def test_nothing_is_corrected_in_the_first_epoch(toy_problem, first_step, method):
+    run, batch, step = first_step(method, toy_problem(1))
+    expected = bce(method.logits(run, batch.features), (batch.observed == 1).float())
+    assert step.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert not step.corrected.any()
+    for labels in step.memory.values():
+        assert torch.equal(labels, batch.observed)
+    later = method.step(run, batch, *clock_and_draw(2))
+    assert later.corrected.any()
+
+
 @pytest.mark.parametrize("flip", [False, True])
-def test_first_epoch_is_plain_then_the_share_grows(toy_problem, first_step, flip):
+def test_first_epoch_is_plain_then_the_share_grows(toy_problem, first_step, assert_close, flip):
     method = LLCt(CtHyper(delta=3.0)) if flip else LLR(Hyper(delta=3.0))
     run, batch, _ = first_step(method, toy_problem(1))
-    z = method.logits(run, batch.features).double().numpy()
+    logits = method.logits(run, batch.features).double().numpy()
     labels = batch.observed.numpy()
     for epoch in range(1, 8):
         step = method.step(run, batch, *clock_and_draw(epoch))
-        k = math.ceil(z.size * (1 - (1 - (epoch - 1) * 0.03)))
-        loss, large, _ = reference(z, labels, k, flip, z)
-        assert step.loss.item() == pytest.approx(loss, rel=1e-5)
-        assert np.array_equal(step.corrected.numpy(), large)
+        count = math.ceil(logits.size * (1 - (1 - (epoch - 1) * 0.03)))
+        replaced, _ = large(logits, labels, count)
+        assert replaced.any() == (epoch > 1)
+        assert_close(step.loss, reference(logits, labels, replaced, flip))
+        assert np.array_equal(step.corrected.numpy(), replaced)
         assert step.memory == {}
-    assert large.sum() > 0
 
 
-def test_permanent_corrections_add_up(toy_problem, first_step):
+def test_permanent_corrections_add_up(toy_problem, first_step, assert_close):
     method = LLCp(CpHyper(delta=6.0))
     run, batch, _ = first_step(method, toy_problem(1))
+    hidden = batch.observed.numpy() == -1
     labels = batch.observed.numpy().copy()
     for epoch in range(1, 8):
         run.params["head.weight"] = run.params["head.weight"] * 1.7
-        z = method.logits(run, batch.features).double().numpy()
-        k = math.ceil(z.size * (6.0 / 100)) if epoch > 1 else 0
-        loss, large, above = reference(z, labels, k, True, z)
+        logits = method.logits(run, batch.features).double().numpy()
+        count = math.ceil(logits.size * (6.0 / 100)) if epoch > 1 else 0
+        replaced, above = large(logits, labels, count)
         step = method.step(run, batch, *clock_and_draw(epoch))
-        assert step.loss.item() == pytest.approx(loss, rel=1e-5)
-        hidden = batch.observed.numpy() == -1
-        assert np.array_equal(step.corrected.numpy(), (large | (labels == 1)) & hidden)
+        assert_close(step.loss, reference(logits, labels, replaced, flip=True))
+        assert np.array_equal(step.corrected.numpy(), (replaced | (labels == 1)) & hidden)
         labels[above] = 1
         assert step.memory["labels"].dtype == torch.int8
         assert np.array_equal(step.memory["labels"].numpy(), labels)

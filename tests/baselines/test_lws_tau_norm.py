@@ -1,4 +1,4 @@
-"""LWS and tau-norm: their laws, and that neither changes an average precision."""
+"""LWS and tau-norm: their equations, and that neither changes an average precision."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from baselines.lws import Hyper as LWSHyper
 from baselines.tau_norm import Hyper as TauHyper
 from baselines.tau_norm import TauNorm, normalised
 from benchkit.base.draw import Draw
+from benchkit.training.inputs import TrainingSet
 from benchkit.training.recipe import Recipe
-from benchkit.training.trainer import Trained, TrainingSet, train
+from benchkit.training.trainer import Trained, train
 from leaderboard import metrics
 
 IMAGES, TEST, FEATURES, CLASSES = 96, 200, 8, 6
@@ -77,12 +78,12 @@ def test_no_average_precision_changes(data, method: Method, head: Head) -> None:
     np.testing.assert_allclose(precisions(other, features, labels), expected, rtol=1e-12)
 
 
-def test_lws_scales_the_head(data) -> None:
+def test_lws_scales_the_head(data, assert_close) -> None:
     split, features, _ = data
     result = trained(LWS(), split)
     params = result.run.params
     expected = params["scale"] * (features @ params["head.weight"] + params["head.bias"])
-    torch.testing.assert_close(result.method.logits(result.run, features), expected)
+    assert_close(result.method.logits(result.run, features), expected, 1e-6)
 
 
 def test_lws_stages(toy_problem) -> None:
@@ -92,9 +93,11 @@ def test_lws_stages(toy_problem) -> None:
     assert (second.name, second.epochs, second.restart) == ("scales", 5, ())
     run = method.setup(problem, Draw(1))
     assert run.params["scale"].tolist() == [1.0] * 5
-    learns = [{n for n in run.params if n.startswith(stage.train)} for stage in (first, second)]
-    assert learns[0] == {"neck.weight", "neck.bias", "head.weight", "head.bias"}
-    assert learns[1] == {"scale"}
+    trained = [
+        {name for name in run.params if name.startswith(stage.train)} for stage in (first, second)
+    ]
+    assert trained[0] == {"neck.weight", "neck.bias", "head.weight", "head.bias"}
+    assert trained[1] == {"scale"}
 
     assert isinstance(method.sampling(run, problem, Clock(0, 1, 10, 0, 1)), Shuffle)
     order = method.sampling(run, problem, Clock(1, 1, 5, 0, 1))
@@ -125,7 +128,7 @@ def test_normalised_weights() -> None:
     assert params["head.bias"].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_tau_differs_between_stacked_runs() -> None:
+def test_tau_differs_between_stacked_runs(assert_close) -> None:
     weights, taus = Draw(3).normal("w", 3, 4, 2), torch.tensor([0.0, 0.5, 2.0])
     features = Draw(3).normal("x", 5, 4)
 
@@ -135,7 +138,7 @@ def test_tau_differs_between_stacked_runs() -> None:
 
     stacked = torch.func.vmap(evaluate)(weights, taus)
     for index in range(3):
-        torch.testing.assert_close(stacked[index], evaluate(weights[index], taus[index].item()))
+        assert_close(stacked[index], evaluate(weights[index], taus[index].item()), 2e-6)
 
 
 def test_training_is_plain(toy_problem, first_step, assert_stacks) -> None:

@@ -1,8 +1,9 @@
-"""ML-GCN against an independent float64 NumPy evaluation of its equations."""
+"""ML-GCN: its adjacency and its forward pass against NumPy, stacked runs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,29 +20,33 @@ IMAGES, CLASSES, FEATURES, WIDTH, BATCH = 60, 8, 5, 6, 7
 
 
 def reference_adjacency(observed: np.ndarray, threshold: float, neighbours: float) -> np.ndarray:
-    """Entry by entry, without a matrix product."""
-    count = observed.shape[1]
+    """D A^T D, entry by entry.
+
+    E_ij = 1[P(j | i) >= threshold] for i != j; A = neighbours E / (column sum + 1e-6) + I;
+    D is diagonal with the inverse roots of A's row sums.
+    """
+    classes = observed.shape[1]
     positive = observed == 1
-    edge = np.zeros((count, count))
-    for i in range(count):
-        for j in range(count):
+    edges = np.zeros((classes, classes))
+    for i in range(classes):
+        for j in range(classes):
             both = np.sum(positive[:, i] & positive[:, j])
             if i != j and positive[:, i].sum() > 0:
-                edge[i, j] = both / positive[:, i].sum() >= threshold
-    scaled = np.empty_like(edge)
-    for j in range(count):
-        scaled[:, j] = neighbours * edge[:, j] / (edge[:, j].sum() + 1e-6)
-    scaled += np.eye(count)
-    root = scaled.sum(1) ** -0.5
+                edges[i, j] = both / positive[:, i].sum() >= threshold
+    adjacency = np.empty_like(edges)
+    for j in range(classes):
+        adjacency[:, j] = neighbours * edges[:, j] / (edges[:, j].sum() + 1e-6)
+    adjacency += np.eye(classes)
+    root = adjacency.sum(1) ** -0.5
     return np.array(
-        [[root[i] * scaled[j, i] * root[j] for j in range(count)] for i in range(count)]
+        [[root[i] * adjacency[j, i] * root[j] for j in range(classes)] for i in range(classes)]
     )
 
 
 def make_problem(seed: int = 0, embeddings: bool = True) -> Problem:
     random = Draw(seed)
-    slope = torch.linspace(0.8, 0.05, CLASSES)
-    observed = (random.uniform("labels", IMAGES, CLASSES) < slope).to(torch.int8)
+    frequency = torch.linspace(0.8, 0.05, CLASSES)
+    observed = (random.uniform("labels", IMAGES, CLASSES) < frequency).to(torch.int8)
     observed[random.uniform("hidden", IMAGES, CLASSES) < 0.1] = -1
     observed[:, -1] = 0  # a class without positives
     vectors = random.normal("embeddings", CLASSES, 3) if embeddings else None
@@ -52,29 +57,31 @@ def make_method(**values: Any) -> MLGCN:
     return MLGCN(replace(MLGCN.Hyper(hidden=WIDTH), **values))
 
 
-def test_adjacency_by_hand() -> None:
+def test_adjacency_by_hand(assert_close: Callable[..., None]) -> None:
     # Class 0 in 4 images, class 1 in 2 of them, class 2 in one of those and nowhere else.
     together = torch.tensor([[4.0, 2, 1], [2, 2, 1], [1, 1, 1]], dtype=torch.float64)
     counts = torch.tensor([4.0, 2, 1], dtype=torch.float64)
     # P = [[., .5, .25], [1, ., .5], [1, 1, .]]: at 0.4 every edge but 0 -> 2.
     expected = [[1, 0.125, 0], [0.125, 1, 0.25], [0.125, 0.125, 1]]
     adjacency = correlation(counts, together)
-    np.testing.assert_allclose(adjacency, expected, atol=1e-6)
+    assert_close(adjacency, expected, 1e-6)  # the columns are divided by their sum plus 1e-6
     rows = np.sum(expected, 1)
-    wanted = np.array(expected).T / np.sqrt(np.outer(rows, rows))
-    np.testing.assert_allclose(normalised(adjacency), wanted, atol=1e-6)
+    symmetric = np.array(expected).T / np.sqrt(np.outer(rows, rows))
+    assert_close(normalised(adjacency), symmetric, 1e-6)
 
 
 @pytest.mark.parametrize(("threshold", "neighbours"), [(0.4, 0.25), (0.1, 0.5), (0.0, 0.25)])
-def test_adjacency_of_observed_labels(threshold: float, neighbours: float) -> None:
+def test_adjacency_of_observed_labels(
+    assert_close: Callable[..., None], threshold: float, neighbours: float
+) -> None:
     problem = make_problem()
     run = make_method(threshold=threshold, neighbours=neighbours).setup(problem, Draw(1))
-    wanted = reference_adjacency(problem.observed.numpy(), threshold, neighbours)
-    assert (wanted > 0).sum() > CLASSES  # some edges beside the self-loops
-    np.testing.assert_allclose(run.constants["adjacency"], wanted, rtol=1e-5, atol=1e-7)
+    expected = reference_adjacency(problem.observed.numpy(), threshold, neighbours)
+    assert (expected > 0).sum() > CLASSES  # some edges beside the self-loops
+    assert_close(run.constants["adjacency"], expected)
 
 
-def test_forward_and_loss_in_float64() -> None:
+def test_forward_and_loss_in_float64(assert_close: Callable[..., None]) -> None:
     method, problem = make_method(), make_problem()
     run = method.setup(problem, Draw(1))
     run = Run(
@@ -90,14 +97,14 @@ def test_forward_and_loss_in_float64() -> None:
     assert (hidden < 0).any()
     weights = adjacency @ hidden @ run.params["gcn.second.weight"].numpy()
     logits = features.numpy() @ weights.T
-    np.testing.assert_allclose(method.logits(run, features), logits, rtol=1e-12, atol=1e-13)
+    assert_close(method.logits(run, features), logits, 1e-12)
 
     observed = problem.observed[:BATCH]
     batch = Batch(torch.arange(BATCH), features, observed)
     target = (observed.numpy() == 1).astype(float)
     expected = np.mean(np.logaddexp(0, logits) - target * logits)
     loss = method.step(run, batch, Clock(0, 1, 20, 0, 1), Draw(1)).loss
-    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert_close(loss, expected, 1e-12)
 
 
 def test_one_row_per_class_with_and_without_embeddings() -> None:
@@ -142,7 +149,7 @@ def test_finite_loss_and_gradient(scale: float, rows: list[int]) -> None:
     assert all(torch.isfinite(part).all() and part.any() for part in gradient.values())
 
 
-def test_stacked_runs_equal_single_runs() -> None:
+def test_stacked_runs_equal_single_runs(assert_trees_close: Callable[..., None]) -> None:
     method, clock, seeds = make_method(), Clock(0, 2, 20, 0, 5), [1, 2, 3]
     runs = [method.setup(make_problem(seed), Draw(seed)) for seed in seeds]
     observed = torch.stack([make_problem(seed).observed[:BATCH] for seed in seeds])
@@ -176,5 +183,5 @@ def test_stacked_runs_equal_single_runs() -> None:
         alone = one(
             run.params, run.constants, features[index], observed[index], torch.tensor(seeds[index])
         )
-        mine = torch.utils._pytree.tree_map(lambda value, i=index: value[i], together)
-        torch.testing.assert_close(mine, alone, rtol=1e-5, atol=1e-6)
+        single = torch.utils._pytree.tree_map(lambda value, i=index: value[i], together)
+        assert_trees_close(single, alone)

@@ -1,7 +1,8 @@
-"""NDLP: its step, both variants, stacked runs."""
+"""NDLP: what its variants may see, its step, stacked runs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from baselines.candidate_parts.bank import (
-    class_threshold,
-    initial_bank,
-    mixing_share,
-    pseudo_labels,
-    select,
-    sharpen,
-    update_bank,
-    update_quota,
-)
-from baselines.candidate_parts.labels import invert_prior
 from baselines.core import (
     Batch,
     ClassAware,
@@ -37,6 +27,17 @@ from baselines.core.hyperparameters import parse
 from baselines.core.sampling import epoch_length
 from baselines.db_focal import class_bias, distribution_balanced_loss
 from baselines.ndlp import NDLP
+from baselines.shared.candidate_bank import (
+    class_threshold,
+    initial_bank,
+    mixing_share,
+    pseudo_labels,
+    select,
+    sharpen,
+    update_bank,
+    update_quota,
+)
+from baselines.shared.candidate_labels import invert_prior
 from benchkit.base.draw import Draw
 
 CLASSES, IMAGES, FEATURES, BATCH = 7, 40, 5, 12
@@ -45,8 +46,8 @@ Tensors = dict[str, Tensor]
 
 def make_problem(seed: int = 0, **oracle: Any) -> Problem:
     random = Draw(seed)
-    slope = torch.linspace(0.6, 0.05, CLASSES)
-    true = random.uniform("true", IMAGES, CLASSES) < slope
+    frequency = torch.linspace(0.6, 0.05, CLASSES)
+    true = random.uniform("true", IMAGES, CLASSES) < frequency
     observed = (true | (random.uniform("noise", IMAGES, CLASSES) < 0.3)).to(torch.int8)
     observed[0] = 0  # a row without candidates
     observed[:, -1] = 0  # a class without candidates
@@ -98,7 +99,7 @@ def test_two_epochs_read_only_what_is_declared(options: str) -> None:
         bank = run.memory["bank"].clone()
         bank[batch.rows] = result.memory["bank"]
         run = replace(run, state=run.state | result.state, memory={"bank": bank})
-        assert run.state["quota"].sum().item() == pytest.approx(1.0, abs=1e-5)
+        assert run.state["quota"].sum().item() == pytest.approx(1.0, rel=1e-5)
     assert method.epoch_length(problem, 0) == length
     if options == "quota=off":
         assert torch.equal(run.state["quota"], torch.full((CLASSES,), 1 / CLASSES))
@@ -120,16 +121,16 @@ def test_sampling_and_epoch_length() -> None:
     run = faithful.setup(problem, Draw(1))
     clock, draw = Clock(0, 1, 10, 0, 1), Draw(1).at(0, 1)
     assert isinstance(faithful.sampling(run, problem, clock), Shuffle)
-    started = faithful.epoch_start(run, problem, torch.zeros(0), clock, draw)
-    assert torch.equal(started.state["counts"], invert_prior(problem.observed))
+    first = faithful.epoch_start(run, problem, torch.zeros(0), clock, draw)
+    assert torch.equal(first.state["counts"], invert_prior(problem.observed))
     order = faithful.sampling(run, problem, Clock(0, 2, 10, 0, 1))
     assert isinstance(order, ClassAware)
     bank = run.memory["bank"]
     expected = pseudo_labels(sharpen(bank, 3.0), class_threshold(bank))
     assert expected.any()
     assert torch.equal(order.lists.whole(), expected)
-    started = faithful.epoch_start(run, problem, torch.zeros(0), replace(clock, epoch=2), draw)
-    assert torch.equal(started.state["counts"], expected.sum(0).clamp(min=1).float())
+    second = faithful.epoch_start(run, problem, torch.zeros(0), replace(clock, epoch=2), draw)
+    assert torch.equal(second.state["counts"], expected.sum(0).clamp(min=1).float())
     assert faithful.epoch_length(problem, 0) == IMAGES
     longer = make_method(length="classes")
     inverted = invert_prior(problem.observed)
@@ -140,36 +141,40 @@ def test_sampling_and_epoch_length() -> None:
     assert isinstance(faithful.sampling(run, nothing, Clock(0, 2, 10, 0, 1)), Shuffle)
 
 
-def test_step_is_the_sum_of_its_parts() -> None:
+def test_step_is_the_sum_of_its_parts(assert_close: Callable[..., None]) -> None:
     method, problem = make_method(), make_problem()
     run = method.setup(problem, Draw(2))
-    seen, candidates = Draw(8).normal("bank", IMAGES, CLASSES), (problem.observed == 1).float()
-    run.memory["bank"] = update_bank(run.memory["bank"], seen, candidates, 0.8)
+    logits, candidates = Draw(8).normal("bank", IMAGES, CLASSES), (problem.observed == 1).float()
+    run.memory["bank"] = update_bank(run.memory["bank"], logits, candidates, 0.8)
     batch, clock, draw = make_batch(problem), Clock(0, 5, 10, 0, 1), Draw(2).at(0, 5, 0)
-    result = method.step(run, batch, clock, draw)
+    step = method.step(run, batch, clock, draw)
 
-    law = dict(alpha=0.1, beta=10.0, mu=0.3, neg_scale=5.0, kappa=0.05)
     counts, bank = run.state["counts"], run.memory["bank"]
+
+    def elements_of(logits: Tensor, target: Tensor) -> Tensor:
+        options = dict(alpha=0.1, beta=10.0, mu=0.3, neg_scale=5.0, kappa=0.05)
+        return distribution_balanced_loss(logits, target, counts, IMAGES, **options)
+
     sharp = sharpen(bank[batch.rows], 3.0)
     labels = pseudo_labels(sharp, class_threshold(bank))
     logits = method.logits(run, batch.features)
-    elements = distribution_balanced_loss(logits, labels.float(), counts, IMAGES, **law)
-    chosen = torch.nonzero(select(elements.mean(1), labels, run.state["quota"], 0.56)).flatten()
-    assert 1 < len(chosen) < BATCH
+    elements = elements_of(logits, labels.float())
+    selected = select(elements.mean(1), labels, run.state["quota"], 0.56)
+    first = torch.nonzero(selected).flatten()
+    assert 1 < len(first) < BATCH
     order = draw.permutation("ndlp/pairs", BATCH)
-    other = order[torch.isin(order, chosen)]
+    second = order[torch.isin(order, first)]
     share = mixing_share(draw.uniform("ndlp/share", 7))
-    mixed = share * batch.features[chosen] + (1 - share) * batch.features[other]
-    target = share * sharp[chosen] + (1 - share) * sharp[other]
-    again = method.logits(run, mixed)
-    second = distribution_balanced_loss(again, target, counts, IMAGES, **law).mean()
-    assert result.loss.item() == pytest.approx((elements.mean() + 0.36 * second).item(), rel=1e-5)
-    assert result.corrected is not None
-    assert torch.equal(result.corrected, (batch.observed == 1) & ~labels)
+    mixed_features = share * batch.features[first] + (1 - share) * batch.features[second]
+    mixed_target = share * sharp[first] + (1 - share) * sharp[second]
+    mixed = elements_of(method.logits(run, mixed_features), mixed_target).mean()
+    assert_close(step.loss, elements.mean() + 0.36 * mixed)
+    assert step.corrected is not None
+    assert torch.equal(step.corrected, (batch.observed == 1) & ~labels)
     rows, seen = bank[batch.rows], logits + class_bias(counts, IMAGES, 0.05, 5.0)
-    assert torch.equal(result.state["quota"], update_quota(run.state["quota"], rows))
+    assert torch.equal(step.state["quota"], update_quota(run.state["quota"], rows))
     moved = update_bank(rows, seen, (batch.observed == 1).float(), 0.1)
-    torch.testing.assert_close(result.memory["bank"], moved)
+    assert_close(step.memory["bank"], moved, 2e-6)
     first_epoch = method.step(run, batch, Clock(0, 1, 10, 0, 1), draw)
     assert first_epoch.loss.item() == pytest.approx(elements.mean().item(), rel=1e-6)
 
@@ -193,7 +198,7 @@ def test_finite_loss_and_gradient(scale: float, rows: list[int]) -> None:
 
 
 @pytest.mark.parametrize("rule", ["product", "inverse-ema"])
-def test_stacked_runs_equal_single_runs(rule: str) -> None:
+def test_stacked_runs_equal_single_runs(assert_trees_close: Callable[..., None], rule: str) -> None:
     seeds, clock = [1, 2, 3], Clock(0, 4, 10, 1, 5)
     hypers = {
         "sharpen": torch.tensor([2.0, 3.0, 1.5]),
@@ -227,11 +232,11 @@ def test_stacked_runs_equal_single_runs(rule: str) -> None:
     for index, seed in enumerate(seeds):
         values = {name: value[index] for name, value in hypers.items()}
         alone = one(parts[index], values, torch.tensor(seed))
-        mine = tree_map(lambda value, i=index: value[i], together)
-        torch.testing.assert_close(mine, alone, rtol=1e-5, atol=1e-6)
+        single = tree_map(lambda value, i=index: value[i], together)
+        assert_trees_close(single, alone)
 
 
-def test_unknown_labels_are_candidates_at_the_rate_that_pal_hides_them() -> None:
+def test_unknown_labels_are_candidates_at_the_rate_at_which_pal_hides_them() -> None:
     observed = torch.tensor([[1, -1, 0], [-1, -1, 0], [0, 1, -1]], dtype=torch.int8)
     bank = initial_bank(observed)
     assert torch.equal(bank > 0, torch.tensor([[True, True, False]] * 2 + [[False, True, True]]))

@@ -1,4 +1,4 @@
-"""PAL-loss: given numbers, an independent implementation, subsets, memory and switches."""
+"""PAL-loss: the published vectors, a NumPy reference, subsets, memory and options."""
 
 from __future__ import annotations
 
@@ -19,52 +19,66 @@ def test_equals_the_given_numbers(vectors, assert_matches):
     cases = vectors("pl_pal_loss")["cases"]
     assert len(cases) == 12
     for case in cases:
-        given = case["hyper"]
+        hyper = case["hyper"]
         observed = torch.tensor(case["observed"])
         pseudo = torch.tensor(case["pseudo"], dtype=torch.float64)
         fixed = observed, pseudo, torch.tensor(case["sample_mask"])
         options = dict(
-            epoch=given["e_c"],
-            epochs=given["e_T"],
-            margin=given["m"],
-            floor=given["gamma"],
-            threshold=given["threshold"],
-            weights=given["ab"],
-            schedule=given["d"],
-            penalty=given["p"],
+            epoch=hyper["e_c"],
+            epochs=hyper["e_T"],
+            margin=hyper["m"],
+            floor=hyper["gamma"],
+            threshold=hyper["threshold"],
+            weights=hyper["ab"],
+            schedule=hyper["d"],
+            penalty=hyper["p"],
         )
         assert_matches(
-            lambda z, fixed=fixed, options=options: pal_loss(z, *fixed, **options),
+            lambda logits, fixed=fixed, options=options: pal_loss(logits, *fixed, **options),
             case["logits"],
             case["loss"],
             case["grad_logits"],
         )
-        if given["ab"]:
-            alpha, beta = class_shares(observed, floor=given["gamma"], dtype=torch.float64)
+        if hyper["ab"]:
+            alpha, beta = class_shares(observed, floor=hyper["gamma"], dtype=torch.float64)
             assert alpha.item() == pytest.approx(case["state"]["alpha"], rel=1e-12)
             assert beta.item() == pytest.approx(case["state"]["beta"], rel=1e-12)
 
 
-def reference(z, observed, pseudo, subset, o):
-    """The equations, image by image."""
+def mean_log_likelihood(probability, target, alpha, beta):
+    """mean[alpha t log p + beta (1 - t) log(1 - p)], 0 over an empty set."""
+    if not len(target):
+        return 0.0
+    positive_terms = alpha * target * np.log(probability)
+    return np.mean(positive_terms + beta * (1 - target) * np.log(1 - probability))
+
+
+def reference(logits, observed, pseudo, subset, options):
+    """-mean_i pen_i (l(known labels of i) + d l(pseudo labels in the subset of i)).
+
+    l is `mean_log_likelihood`; beta = max(P / T, floor) with P observed positives among T labels,
+    alpha = 1 - beta; d = exp((e + m - e_T) / e_T); pen_i = 2 if max_c p_ic <= threshold, else 1.
+    """
+    alpha = beta = 1.0
+    if options["weights"]:
+        labels = observed.size if options["total"] == "all" else (observed != -1).sum()
+        beta = max((observed == 1).sum() / labels, options["floor"])
+        alpha = 1 - beta
+    pseudo_alpha, pseudo_beta = (0.5, 0.5) if options["even_unknown"] else (alpha, beta)
+    schedule = 1.0
+    if options["schedule"]:
+        epochs = options["epochs"]
+        schedule = np.exp((options["epoch"] + options["margin"] - epochs) / epochs)
     total = 0.0
-    known_labels = (observed != -1).sum() if o["total"] == "observed" else observed.size
-    beta = max((observed == 1).sum() / known_labels, o["floor"]) if o["weights"] else 1.0
-    alpha = 1 - beta if o["weights"] else 1.0
-    d = np.exp((o["epoch"] + o["margin"] - o["epochs"]) / o["epochs"]) if o["schedule"] else 1.0
-    a, b = (0.5, 0.5) if o["even_unknown"] else (alpha, beta)
-    for i in range(len(z)):
-        p = 1 / (1 + np.exp(-z[i]))
-        known, chosen = observed[i] != -1, subset[i]
-        term = 0.0
-        if known.any():
-            y = observed[i, known]
-            term += np.mean(alpha * y * np.log(p[known]) + beta * (1 - y) * np.log(1 - p[known]))
-        if chosen.any():
-            t = pseudo[i, chosen]
-            term += d * np.mean(a * t * np.log(p[chosen]) + b * (1 - t) * np.log(1 - p[chosen]))
-        total -= term * (2 if o["penalty"] and p.max() <= o["threshold"] else 1)
-    return total / len(z)
+    for i, image_logits in enumerate(logits):
+        probability, known, drawn = 1 / (1 + np.exp(-image_logits)), observed[i] != -1, subset[i]
+        term = mean_log_likelihood(probability[known], observed[i, known], alpha, beta)
+        term += schedule * mean_log_likelihood(
+            probability[drawn], pseudo[i, drawn], pseudo_alpha, pseudo_beta
+        )
+        collapsed = options["penalty"] and probability.max() <= options["threshold"]
+        total -= term * (2 if collapsed else 1)
+    return total / len(logits)
 
 
 @pytest.mark.parametrize(
@@ -91,28 +105,28 @@ def test_numpy_reference(uniform, assert_reference, changes):
     logits[3] = -5 + 0.1 * logits[3]
     fixed = torch.from_numpy(observed), torch.from_numpy(pseudo), torch.from_numpy(subset)
     assert_reference(
-        lambda z: pal_loss(z, *fixed, **options),
-        lambda z: reference(z, observed, pseudo, subset, options),
+        lambda logits: pal_loss(logits, *fixed, **options),
+        lambda logits: reference(logits, observed, pseudo, subset, options),
         logits,
     )
 
 
 def test_full_labels_without_factors_are_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -6, 6))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).to(torch.int8)
-    got = pal_loss(
-        z, y, torch.zeros_like(z), y == -1, epoch=1, epochs=10, weights=False, penalty=False
-    )
-    torch.testing.assert_close(got, bce(z, y.double()), rtol=1e-12, atol=0)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -6, 6))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).to(torch.int8)
+    unused = torch.zeros_like(logits), target == -1
+    options = dict(epoch=1, epochs=10, weights=False, penalty=False)
+    loss = pal_loss(logits, target, *unused, **options)
+    torch.testing.assert_close(loss, bce(logits, target.double()), rtol=1e-12, atol=0)
 
 
-def test_both_kinds_weigh_the_same_margin_epochs_before_the_end():
-    z = torch.zeros(1, 2, dtype=torch.float64)
-    unknown = torch.tensor([[-1, -1]])
+def test_known_and_pseudo_labels_weigh_the_same_margin_epochs_before_the_end():
+    logits = torch.zeros(1, 2, dtype=torch.float64)
+    unknown, pseudo = torch.tensor([[-1, -1]]), torch.full((1, 2), 0.5)
 
     def value(epoch, **options):
-        pseudo = torch.full((1, 2), 0.5)
-        return pal_loss(z, unknown, pseudo, unknown == -1, epoch=epoch, epochs=10, **options).item()
+        options |= dict(epoch=epoch, epochs=10)
+        return pal_loss(logits, unknown, pseudo, unknown == -1, **options).item()
 
     assert value(7) == pytest.approx(value(7, schedule=False), rel=1e-12)
     assert value(1) / value(7) == pytest.approx(np.exp(-0.6))
@@ -120,38 +134,39 @@ def test_both_kinds_weigh_the_same_margin_epochs_before_the_end():
 
 
 def test_pseudo_labels_drift_by_the_ratio_of_the_weights():
+    # The minimiser has odds(p) = alpha / beta odds(pseudo label): there the gradient vanishes.
     pseudo, unknown = torch.tensor([[0.5, 0.2, 0.9]], dtype=torch.float64), torch.full((1, 3), -1)
-    z = (torch.logit(pseudo) + math.log(0.95 / 0.05)).requires_grad_()
-    loss = pal_loss(z, unknown, pseudo, unknown == -1, epoch=1, epochs=10, penalty=False)
-    (slope,) = torch.autograd.grad(loss, z)
-    assert slope.abs().max() < 1e-15
+    logits = (torch.logit(pseudo) + math.log(0.95 / 0.05)).requires_grad_()
+    loss = pal_loss(logits, unknown, pseudo, unknown == -1, epoch=1, epochs=10, penalty=False)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.abs().max() < 1e-15
 
 
 def test_share_of_observed_labels_ignores_positives_where_only_those_are_observed():
     observed = torch.tensor([[1, -1, -1, -1], [-1, 1, -1, -1]])
-    assert [x.item() for x in class_shares(observed, total="observed")] == [0.0, 1.0]
-    assert [x.item() for x in class_shares(observed)] == [0.75, 0.25]
+    assert [share.item() for share in class_shares(observed, total="observed")] == [0.0, 1.0]
+    assert [share.item() for share in class_shares(observed)] == [0.75, 0.25]
     assert class_shares(observed * 0)[1].item() == pytest.approx(0.05)
     with pytest.raises(ValueError, match="total is 'some'"):
         class_shares(observed, total="some")
 
 
 def test_pseudo_labels_and_factors_carry_no_gradient():
-    z = torch.full((2, 3), -4.0, requires_grad=True)
+    logits = torch.full((2, 3), -4.0, requires_grad=True)
     pseudo = torch.full((2, 3), 0.3, requires_grad=True)
     observed = torch.tensor([[1, -1, -1], [0, -1, 1]])
-    pal_loss(z, observed, pseudo, observed == -1, epoch=1, epochs=10).backward()
+    pal_loss(logits, observed, pseudo, observed == -1, epoch=1, epochs=10).backward()
     assert pseudo.grad is None
 
 
-def test_finite_in_float32(assert_finite):
-    for pseudo in (0.0, 0.5, 1.0):
-        for options in (dict(), dict(weights=False), dict(total="observed")):
-            assert_finite(
-                lambda z, observed, t=pseudo, o=options: pal_loss(
-                    z, observed, torch.full_like(z, t), observed == -1, epoch=1, epochs=10, **o
-                )
-            )
+@pytest.mark.parametrize("pseudo", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("options", [dict(), dict(weights=False), dict(total="observed")])
+def test_finite_in_float32(assert_finite, pseudo, options):
+    def loss(logits, observed):
+        fixed = torch.full_like(logits, pseudo), observed == -1
+        return pal_loss(logits, observed, *fixed, epoch=1, epochs=10, **options)
+
+    assert_finite(loss)
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.25, 0.5, 1.0])
@@ -178,25 +193,24 @@ def test_subset_sizes_round_halves_up_exactly():
             assert random_subset(unknown, uniform, fraction).sum(1).tolist() == sizes
 
 
-def test_a_random_subset_leaves_the_expected_loss_as_it_is():
-    z = torch.tensor([[0.3, -2.0, 1.5, 4.0, -0.7]], dtype=torch.float64)
-    observed, pseudo = torch.tensor([[1, -1, -1, -1, -1]]), torch.sigmoid(0.5 * z)
+def test_a_random_subset_does_not_change_the_expected_loss():
+    logits = torch.tensor([[0.3, -2.0, 1.5, 4.0, -0.7]], dtype=torch.float64)
+    observed, pseudo = torch.tensor([[1, -1, -1, -1, -1]]), torch.sigmoid(0.5 * logits)
 
     def loss(subset):
         mask = torch.zeros(1, 5, dtype=torch.bool)
         mask[0, list(subset)] = True
-        return pal_loss(z, observed, pseudo, mask, epoch=2, epochs=10).item()
+        return pal_loss(logits, observed, pseudo, mask, epoch=2, epochs=10).item()
 
-    whole = loss((1, 2, 3, 4))
     halves = [loss(pair) for pair in itertools.combinations((1, 2, 3, 4), 2)]
-    assert np.mean(halves) == pytest.approx(whole, rel=1e-12)
+    assert np.mean(halves) == pytest.approx(loss((1, 2, 3, 4)), rel=1e-12)
 
 
 def step_of(method, run, batch, epoch):
     return method.step(run, batch, Clock(0, epoch, 10, 0, 3), Draw(0).at(0, epoch, 0))
 
 
-def test_memory_holds_the_predictions_of_the_epoch_before(toy_problem, first_step):
+def test_memory_holds_the_predictions_of_the_epoch_before(toy_problem, first_step, assert_close):
     problem = toy_problem(1)
     run, batch, step = first_step(PAL(), problem)
     unknown = problem.observed == -1
@@ -205,10 +219,10 @@ def test_memory_holds_the_predictions_of_the_epoch_before(toy_problem, first_ste
 
     fresh = torch.sigmoid(PAL().logits(run, batch.features))
     hidden = batch.observed == -1
-    torch.testing.assert_close(step.memory["pseudo"][hidden], fresh[hidden])
+    assert_close(step.memory["pseudo"][hidden], fresh[hidden], 1e-6)
     known = batch.observed[~hidden].float()
     assert torch.equal(step.memory["pseudo"][~hidden], known)
-    assert not step.corrected.any()  # one half is no opinion
+    assert not step.corrected.any()  # a pseudo label of one half corrects nothing
 
     run.memory["pseudo"][batch.rows] = step.memory["pseudo"]
     later = step_of(PAL(Hyper(q=1.0)), run, batch, 2)
@@ -230,20 +244,20 @@ def test_online_keeps_no_memory(toy_problem, first_step):
     assert step.loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_subsets_change_with_the_epoch_and_not_with_the_batch(toy_problem):
+def test_subsets_depend_on_the_epoch_and_the_image_alone(toy_problem):
     problem = toy_problem(1)
     run = PAL().setup(problem, Draw(0).at(0, 0))
     run.memory["pseudo"] += 0.4  # above one half wherever a label is unknown
     rows = torch.arange(20)
     features = torch.zeros(20, 6)
 
-    def chosen(order, epoch):
+    def subset(order, epoch):
         batch = Batch(rows[order], features[order], problem.observed[order])
         return step_of(PAL(), run, batch, epoch).corrected
 
-    first = chosen(rows, 1)
-    assert torch.equal(chosen(rows.flip(0)[:7], 1), first.flip(0)[:7])
-    assert not torch.equal(chosen(rows, 2), first)
+    first = subset(rows, 1)
+    assert torch.equal(subset(rows.flip(0)[:7], 1), first.flip(0)[:7])
+    assert not torch.equal(subset(rows, 2), first)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Partial BCE: independent implementation, identities, images of which nothing is known."""
+"""Partial BCE: a NumPy reference, identities, images without known labels, the method."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from baselines.core import registry
 from baselines.partial_bce import Hyper, PartialBCE, known_bce, partial_bce
 
 
-def reference(z, observed, a, b, gamma):
+def reference(logits, observed, a, b, gamma):
+    """g(r_i) / C times the sum of BCE over the known labels of image i; mean over the images.
+
+    g(r) = a r^gamma + b, r_i the share of known labels; 0 for an image without any.
+    """
     total = 0.0
-    for x, s in zip(z, observed, strict=True):
-        known = s != -1
+    for image_logits, labels in zip(logits, observed, strict=True):
+        known = labels != -1
         if not known.any():
             continue
-        p = 1 / (1 + np.exp(-x[known]))
-        entropy = -np.where(s[known] == 1, np.log(p), np.log(1 - p))
-        total += (a * known.mean() ** gamma + b) * entropy.sum() / len(x)
-    return total / len(z)
+        probability = 1 / (1 + np.exp(-image_logits[known]))
+        entropy = -np.where(labels[known] == 1, np.log(probability), np.log(1 - probability))
+        image_weight = a * known.mean() ** gamma + b
+        total += image_weight * entropy.sum() / len(labels)
+    return total / len(logits)
 
 
 @pytest.fixture
@@ -35,44 +40,44 @@ def observed(uniform):
 def test_numpy_reference(uniform, assert_reference, observed, weight):
     a, b, gamma = weight
     assert_reference(
-        lambda z: partial_bce(z, torch.from_numpy(observed), a=a, b=b, gamma=gamma),
-        lambda z: reference(z, observed, a, b, gamma),
+        lambda logits: partial_bce(logits, torch.from_numpy(observed), a=a, b=b, gamma=gamma),
+        lambda logits: reference(logits, observed, a, b, gamma),
         uniform("logits", (5, 8), -5, 5),
     )
 
 
 def test_full_labels_are_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -6, 6))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).long()
-    for loss in (partial_bce(z, y), known_bce(z, y)):
-        assert loss.item() == pytest.approx(bce(z, y.double()).item(), rel=1e-12)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -6, 6))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).long()
+    expected = bce(logits, target.double()).item()
+    for loss in (partial_bce, known_bce):
+        assert loss(logits, target).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_tenth_known_weighs_five_times():
-    z = torch.zeros(1, 10, dtype=torch.float64)
-    s = torch.full((1, 10), -1)
-    s[0, 3] = 0
-    assert partial_bce(z, s).item() == pytest.approx(5.005 * np.log(2) / 10)
-    assert known_bce(z, s).item() == pytest.approx(np.log(2))
+    logits = torch.zeros(1, 10, dtype=torch.float64)
+    observed = torch.full((1, 10), -1)
+    observed[0, 3] = 0
+    assert partial_bce(logits, observed).item() == pytest.approx(5.005 * np.log(2) / 10)
+    assert known_bce(logits, observed).item() == pytest.approx(np.log(2))
 
 
 def test_finite_in_float32(assert_finite):
-    for law in (
-        partial_bce,
-        known_bce,
-        lambda z, s: partial_bce(z, s, a=1.0, b=0.0, gamma=-1.0),
-    ):
-        assert_finite(law)
-        assert_finite(lambda z, s, law=law: law(20 * z, s))
+    def mean_over_known(logits, observed):
+        return partial_bce(logits, observed, a=1.0, b=0.0, gamma=-1.0)
+
+    for loss in (partial_bce, known_bce, mean_over_known):
+        assert_finite(loss)
+        assert_finite(lambda logits, observed, loss=loss: loss(20 * logits, observed))
 
 
 @pytest.mark.parametrize("normalise", ["image", "batch"])
 def test_method(toy_problem, first_step, normalise):
     method = PartialBCE(Hyper(normalise=normalise))
     run, batch, step = first_step(method, toy_problem(1))
-    law = partial_bce if normalise == "image" else known_bce
-    wanted = law(method.logits(run, batch.features), batch.observed)
-    assert step.loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    loss = partial_bce if normalise == "image" else known_bce
+    expected = loss(method.logits(run, batch.features), batch.observed)
+    assert step.loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_stacks(assert_stacks):

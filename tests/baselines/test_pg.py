@@ -1,4 +1,4 @@
-"""PG: an independent implementation of all its switches, its identities, the paper's tables."""
+"""PG: a NumPy reference of all its options, identities, the rows of the paper's tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from baselines.pr import PR, Factors, probability_rebalancing_loss, selections
 from baselines.pr import Hyper as PRHyper
 from benchkit.base.draw import Draw
 
-SHOT = np.array([0, 0, 1, 2, 2, 2])
+SHOT = np.array([0, 0, 1, 2, 2, 2])  # head, head, medium, tail, tail, tail
+CLASSES = range(len(SHOT))
 BOTH_VOC = "lambda1_negative+lambda2_positive"
 BOTH_COCO = "lambda1_negative+lambda1_positive"
 
@@ -41,50 +42,64 @@ def sigmoid(x):
     return np.exp(-np.logaddexp(0, -x))
 
 
-def group_means(p, q, y):
-    """p+ and p-, class by class, with the paper's fallbacks."""
-    classes = range(y.shape[1])
-    own_p = {c: p[y[:, c], c].mean() for c in classes if y[:, c].any()}
-    own_q = {c: q[~y[:, c], c].mean() for c in classes if not y[:, c].all()}
-    positive, negative = [], []
-    for c in classes:
-        peers_p = [value for j, value in own_p.items() if SHOT[j] == SHOT[c]]
-        peers_q = [value for j, value in own_q.items() if SHOT[j] == SHOT[c]]
-        a = own_p.get(c, np.mean(peers_p) if peers_p else None)
-        b = own_q.get(c, np.mean(peers_q) if peers_q else None)
-        positive.append(b if a is None else a)
-        negative.append(a if b is None else b)
-    return np.array(positive), np.array(negative)
+def class_means(probability, mask):
+    """Mean probability of each class over its marked labels, [C].
+
+    A class without marked labels takes the mean over the classes of its shot group that have some,
+    or nan.
+    """
+    marked = mask.any(0)
+    own = np.array([probability[mask[:, c], c].mean() if marked[c] else np.nan for c in CLASSES])
+    means = own.copy()
+    for c in CLASSES:
+        group = own[np.equal(SHOT, SHOT[c]) & marked]
+        if not marked[c] and len(group):
+            means[c] = group.mean()
+    return means
 
 
-def reference(z, y, v, factors, guidance, gamma, held):
-    """The equations with all ratios from the logits `held`."""
-    a1n, a2n, a1p, a2p = (np.array(f, dtype=float) for f in factors)
-    raw = guidance.probability == "raw"
-    p = sigmoid(held if raw else a1p * (held - v))
-    q = sigmoid(held if raw else a1n * (held - v))
-    q = 1 - q if guidance.negative_probability == "complement" else q
-    positive, negative = group_means(p, q, y)
+def mean_ratio(positive_probability, negative_probability, target):
+    """p+/p- of each class; 1 where one of them is missing, since the other replaces it."""
+    positive = class_means(positive_probability, target)
+    negative = class_means(negative_probability, ~target)
+    ratio = positive / negative
+    return np.where(np.isnan(ratio), 1.0, ratio)
+
+
+def reference(logits, target, shift, factors, guidance, gamma, constant_logits):
+    """(1 - p)^e+ softplus(-l1+ (z - v)) / l2+ for positives, p^e- softplus(l1- (z - v)) / l2- else.
+
+    The mean of all entries. `factors` are l1-, l2-, l1+ and l2+, each [C]. With r = p+/p-:
+    adaptive factors are l1- / r, l2+ r and l1+ r (or l1+ / r); adaptive exponents are
+    e+ = gamma r and e- = gamma / r. r is taken at `constant_logits` and carries no gradient.
+    """
+    lambda1_negative, lambda2_negative, lambda1_positive, lambda2_positive = map(np.array, factors)
+    is_raw = guidance.probability == "raw"
+    constant = constant_logits - shift
+    of_positives = sigmoid(constant_logits if is_raw else lambda1_positive * constant)
+    of_negatives = sigmoid(constant_logits if is_raw else lambda1_negative * constant)
+    if guidance.negative_probability == "complement":
+        of_negatives = 1 - of_negatives
+    ratio = mean_ratio(of_positives, of_negatives, target)
     if "lambda1_negative" in guidance.adaptive:
-        a1n = a1n * negative / positive
+        lambda1_negative = lambda1_negative / ratio
     if "lambda2_positive" in guidance.adaptive:
-        a2p = a2p * positive / negative
+        lambda2_positive = lambda2_positive * ratio
     if "lambda1_positive" in guidance.adaptive:
         narrow = guidance.lambda1_positive == "narrow"
-        a1p = a1p * (negative / positive if narrow else positive / negative)
-    up, down = {
-        "none": (0.0 * positive, 0.0 * positive),
-        "fixed": (gamma + 0.0 * positive, gamma + 0.0 * positive),
-        "adaptive": (gamma * positive / negative, gamma * negative / positive),
+        lambda1_positive = lambda1_positive / ratio if narrow else lambda1_positive * ratio
+    positive_logits = lambda1_positive * (logits - shift)
+    negative_logits = lambda1_negative * (logits - shift)
+    positive_exponent, negative_exponent = {
+        "none": (0.0, 0.0),
+        "fixed": (gamma, gamma),
+        "adaptive": (gamma * ratio, gamma / ratio),
     }[guidance.focal]
-    of_positive = sigmoid(-z if raw else -a1p * (z - v)) ** up
-    of_negative = sigmoid(z if raw else a1n * (z - v)) ** down
-    terms = np.where(
-        y,
-        of_positive * np.logaddexp(0, -a1p * (z - v)) / a2p,
-        of_negative * np.logaddexp(0, a1n * (z - v)) / a2n,
-    )
-    return terms.mean()
+    positive_focal = sigmoid(-logits if is_raw else -positive_logits) ** positive_exponent
+    negative_focal = sigmoid(logits if is_raw else negative_logits) ** negative_exponent
+    positive_terms = positive_focal * np.logaddexp(0, -positive_logits) / lambda2_positive
+    negative_terms = negative_focal * np.logaddexp(0, negative_logits) / lambda2_negative
+    return np.where(target, positive_terms, negative_terms).mean()
 
 
 SWITCHES = [
@@ -96,83 +111,89 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_numpy_reference_in_value(uniform, missing):
-    y = uniform("target", (5, 6)) < 0.4
+def test_numpy_reference_in_value(uniform, assert_close, missing):
+    target = uniform("target", (5, 6)) < 0.4
     if missing:  # no tail positive, a head class without positives, one without negatives
-        y[:, 3:], y[:, 0], y[:, 1] = False, False, True
-    z = uniform("logits", (5, 6), -3, 3)
-    v, factors = uniform("shift", (6,), -0.2, 0.3), uniform("factors", (4, 6), 0.7, 4)
-    fixed = [torch.from_numpy(a) for a in (z, y, v, SHOT)]
+        target[:, 3:], target[:, 0], target[:, 1] = False, False, True
+    logits = uniform("logits", (5, 6), -3, 3)
+    shift, factors = uniform("shift", (6,), -0.2, 0.3), uniform("factors", (4, 6), 0.7, 4)
+    fixed = [torch.from_numpy(array) for array in (logits, target, shift, SHOT)]
     base = Factors(*torch.from_numpy(factors))
     for guidance in SWITCHES:
-        got = probability_guided_loss(*fixed, base, guidance, gamma=1.7).item()
-        expected = reference(z, y, v, factors, guidance, 1.7, z)
-        assert got == pytest.approx(expected, rel=1e-9), guidance
+        loss = probability_guided_loss(*fixed, base, guidance, gamma=1.7)
+        expected = reference(logits, target, shift, factors, guidance, 1.7, logits)
+        assert_close(loss, expected, name=guidance)
 
 
 @pytest.mark.parametrize("guidance", SWITCHES[::11], ids=str)
 def test_numpy_reference_in_gradient(uniform, assert_reference, guidance):
-    y = uniform("target", (5, 6)) < 0.4
+    target = uniform("target", (5, 6)) < 0.4
     logits = uniform("logits", (5, 6), -2, 2)
-    v, factors = uniform("shift", (6,), -0.2, 0.3), uniform("factors", (4, 6), 0.7, 2)
-    fixed = [torch.from_numpy(a) for a in (y, v, SHOT)]
+    shift, factors = uniform("shift", (6,), -0.2, 0.3), uniform("factors", (4, 6), 0.7, 2)
+    fixed = [torch.from_numpy(array) for array in (target, shift, SHOT)]
+    base = Factors(*torch.from_numpy(factors))
     assert_reference(
-        lambda z: probability_guided_loss(
-            z, *fixed, Factors(*torch.from_numpy(factors)), guidance, gamma=1.7
-        ),
-        lambda z: reference(z, y, v, factors, guidance, 1.7, logits),
+        lambda logits: probability_guided_loss(logits, *fixed, base, guidance, gamma=1.7),
+        lambda variable: reference(variable, target, shift, factors, guidance, 1.7, logits),
         logits,
     )
 
 
 @pytest.mark.parametrize("scale", [2.0, 5.0])
 @pytest.mark.parametrize("bias", ["code", "paper"])
-def test_fixed_and_regularised_is_db_focal(uniform, scale, bias):
-    z = torch.from_numpy(uniform("logits", (5, 6), -6, 6)).requires_grad_()
-    y = torch.from_numpy(uniform("target", (5, 6)) < 0.4)
-    y[-1] = False
+def test_fixed_and_regularised_is_db_focal(uniform, assert_close, scale, bias):
+    logits = torch.from_numpy(uniform("logits", (5, 6), -6, 6)).requires_grad_()
+    target = torch.from_numpy(uniform("target", (5, 6)) < 0.4)
+    target[-1] = False
     counts = torch.tensor([900.0, 120.0, 30.0, 9.0, 4.0, 1.0], dtype=torch.float64)
     mapping = dict(alpha=0.1, beta=10.0, mu=0.3)
-    got = probability_guided_loss(
-        z,
-        y,
+    pg = probability_guided_loss(
+        logits,
+        target,
         -class_bias(counts, 1142, 0.05, scale, bias),
         torch.from_numpy(SHOT),
         Factors(scale, scale),
         Guidance("none", focal="fixed", probability="regularised"),
         gamma=2.0,
         balance=2.0,
-        weight=rebalanced_weight(y.double(), counts, **mapping),
+        weight=rebalanced_weight(target.double(), counts, **mapping),
     )
     options = mapping | dict(neg_scale=scale, kappa=0.05, bias=bias, reduction="mean")
-    expected = distribution_balanced_loss(z, y, counts, 1142, **options)
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
-    slopes = [torch.autograd.grad(loss, z)[0] for loss in (got, expected)]
-    torch.testing.assert_close(*slopes, rtol=1e-11, atol=1e-14)
+    db_focal = distribution_balanced_loss(logits, target, counts, 1142, **options)
+    torch.testing.assert_close(pg, db_focal, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (pg, db_focal)]
+    assert_close(*gradients, 1e-11)
 
 
-def test_without_its_halves_it_is_the_other(uniform):
-    z = torch.from_numpy(uniform("logits", (5, 6), -6, 6))
-    y = torch.from_numpy(uniform("target", (5, 6)) < 0.4)
+def test_without_one_part_it_is_the_other(uniform):
+    logits = torch.from_numpy(uniform("logits", (5, 6), -6, 6))
+    target = torch.from_numpy(uniform("target", (5, 6)) < 0.4)
     shot, factors = torch.from_numpy(SHOT), Factors(7.0, 5.0, 1.0, 2.0)
-    none = probability_guided_loss(z, y, 0.1, shot, factors, Guidance("none", focal="none"))
-    pr = probability_rebalancing_loss(z, y, 0.1, factors)
-    torch.testing.assert_close(none, pr, rtol=1e-12, atol=0)
-    plain = probability_guided_loss(z, y, 0.0, shot, Factors(), Guidance("none"))
-    torch.testing.assert_close(plain, adaptive_focal_loss(z, y, shot), rtol=1e-12, atol=0)
-    fixed = Guidance("none", focal="fixed")
-    focal = probability_guided_loss(z, y, 0.0, shot, Factors(), fixed, balance=2.0)
-    torch.testing.assert_close(focal, focal_loss(z, y), rtol=1e-12, atol=0)
+
+    def pg(shift, factors, guidance, **options):
+        return probability_guided_loss(logits, target, shift, shot, factors, guidance, **options)
+
+    def assert_equal(actual, expected):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
+
+    pr = probability_rebalancing_loss(logits, target, 0.1, factors)
+    assert_equal(pg(0.1, factors, Guidance("none", focal="none")), pr)
+    apaf = adaptive_focal_loss(logits, target, shot)
+    assert_equal(pg(0.0, Factors(), Guidance("none")), apaf)
+    focal = focal_loss(logits, target)
+    assert_equal(pg(0.0, Factors(), Guidance("none", focal="fixed"), balance=2.0), focal)
 
 
-def test_adapted_factors_of_the_vectors(vectors):
-    """lambda1- of the vectors, given as fixed ones, is what the adaptive loss computes."""
+def test_adapted_factors_of_the_vectors(vectors, assert_close):
+    """The adapted factors of the vectors, passed as fixed ones, give the adaptive loss."""
     case = vectors("lt_apr__voc")
-    z, y = torch.tensor(case["logits"], dtype=torch.float64), torch.tensor(case["targets"])
-    given = [torch.tensor(case[k], dtype=torch.float64) for k in ("lambda1_neg", "lambda2_pos")]
-    factors, v = Factors(given[0], 5.0, 1.0, given[1]), torch.tensor(case["v"], dtype=torch.float64)
-    fixed = probability_rebalancing_loss(z, y, v, factors)
-    assert fixed.item() == pytest.approx(case["loss"], rel=1e-9)
+    names = ("logits", "v", "lambda1_neg", "lambda2_pos")
+    logits, shift, lambda1_negative, lambda2_positive = (
+        torch.tensor(case[name], dtype=torch.float64) for name in names
+    )
+    factors = Factors(lambda1_negative, 5.0, 1.0, lambda2_positive)
+    target = torch.tensor(case["targets"])
+    assert_close(probability_rebalancing_loss(logits, target, shift, factors), case["loss"])
 
 
 @pytest.mark.parametrize(
@@ -184,11 +205,11 @@ def test_adapted_factors_of_the_vectors(vectors):
         ("probability", "p"),
     ],
 )
-def test_unknown_switches_are_named(switch, value):
-    z = torch.zeros(2, 6)
+def test_unknown_options_are_named(switch, value):
+    zeros = torch.zeros(2, 6)
     with pytest.raises(ValueError, match=f"{switch} is '{value}'"):
         guidance = Guidance(**{switch: value})
-        probability_guided_loss(z, z, 0.0, torch.from_numpy(SHOT), Factors(), guidance)
+        probability_guided_loss(zeros, zeros, 0.0, torch.from_numpy(SHOT), Factors(), guidance)
 
 
 OFF = dict(raised="none", adaptive="none", rebalance=False, kappa=0.0)
@@ -243,8 +264,8 @@ def test_rows_of_the_tables(toy_problem, first_step):
 def test_method_as_db_focal(toy_problem, first_step):
     problem = toy_problem(1)
     options = dict(raised="none", adaptive="none", focal="fixed", balance=2.0)
-    got = first_step(PG(Hyper(**options, probability="regularised")), problem)[2].loss.item()
-    assert got == pytest.approx(first_step(DBFocal(), problem)[2].loss.item(), rel=1e-6)
+    pg = first_step(PG(Hyper(**options, probability="regularised")), problem)[2].loss.item()
+    assert pg == pytest.approx(first_step(DBFocal(), problem)[2].loss.item(), rel=1e-6)
     run = PG().setup(problem, Draw(0).at(0, 0))
     assert isinstance(PG().sampling(run, problem, Clock(0, 1, 10, 0, 3)), ClassAware)
 
@@ -254,8 +275,13 @@ def test_finite_in_float32(assert_finite, guidance):
     for scale in (1.0, 20.0):
         for shot in ([0, 0, 1, 2], [2, 2, 2, 2]):
             assert_finite(
-                lambda z, observed, s=scale, k=shot: probability_guided_loss(
-                    s * z, observed == 1, 0.2, torch.tensor(k), Factors(7, 5, 1, 2), guidance
+                lambda logits, observed, scale=scale, shot=shot: probability_guided_loss(
+                    scale * logits,
+                    observed == 1,
+                    0.2,
+                    torch.tensor(shot),
+                    Factors(7, 5, 1, 2),
+                    guidance,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""PR: an independent implementation, its identities, which factors are raised where."""
+"""PR: a NumPy reference, identities, the factors that each shot group raises, the method."""
 
 from __future__ import annotations
 
@@ -25,18 +25,16 @@ from benchkit.base.draw import Draw
 COUNTS = torch.tensor([1.0, 90.0, 7.0, 33.0, 60.0], dtype=torch.float64)
 
 
-def reference(z, y, v, factors, weight):
-    """Entry by entry, with factors [4, C]."""
-    steep_negative, divide_negative, steep_positive, divide_positive = factors
-    loss = 0.0
-    for i, c in np.ndindex(z.shape):
-        logit = z[i, c] - v[c]
-        if y[i, c]:
-            term = np.log1p(np.exp(-steep_positive[c] * logit)) / divide_positive[c]
-        else:
-            term = np.log1p(np.exp(steep_negative[c] * logit)) / divide_negative[c]
-        loss += weight[i, c] * term
-    return loss / z.size
+def reference(logits, target, shift, factors, weight):
+    """softplus(-l1+ (z - v)) / l2+ for positives, softplus(l1- (z - v)) / l2- for negatives; mean.
+
+    `factors` are l1-, l2-, l1+ and l2+, each [C].
+    """
+    lambda1_negative, lambda2_negative, lambda1_positive, lambda2_positive = map(np.array, factors)
+    shifted = logits - shift
+    positive_terms = np.log1p(np.exp(-lambda1_positive * shifted)) / lambda2_positive
+    negative_terms = np.log1p(np.exp(lambda1_negative * shifted)) / lambda2_negative
+    return np.mean(weight * np.where(target, positive_terms, negative_terms))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -47,50 +45,49 @@ def test_numpy_reference(uniform, assert_reference, seed, weighted):
     shift = uniform(seed + "shift", (5,), -0.3, 0.3)
     weight = uniform(seed + "weight", (4, 5)) if weighted else np.ones((4, 5))
     assert_reference(
-        lambda z: probability_rebalancing_loss(
-            z,
+        lambda logits: probability_rebalancing_loss(
+            logits,
             torch.from_numpy(target),
             torch.from_numpy(shift),
             Factors(*torch.from_numpy(factors)),
             weight=torch.from_numpy(weight) if weighted else None,
         ),
-        lambda z: reference(z, target, shift, factors, weight),
+        lambda logits: reference(logits, target, shift, factors, weight),
         uniform(seed + "logits", (4, 5), -4, 4),
     )
 
 
 def test_all_ones_is_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
-    y = torch.from_numpy(uniform("target", (4, 5)))
-    for target in (y, y < 0.4):
-        got = probability_rebalancing_loss(z, target, 0.0, Factors())
-        torch.testing.assert_close(got, bce(z, target.double()), rtol=1e-12, atol=0)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    soft = torch.from_numpy(uniform("target", (4, 5)))
+    for target in (soft, soft < 0.4):
+        loss = probability_rebalancing_loss(logits, target, 0.0, Factors())
+        torch.testing.assert_close(loss, bce(logits, target.double()), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("scale", [0.7, 2.0, 5.0])
 @pytest.mark.parametrize("bias", ["code", "paper"])
-def test_equal_negative_factors_are_ntr(uniform, scale, bias):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8)).requires_grad_()
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4)
+def test_equal_negative_factors_are_ntr(uniform, assert_close, scale, bias):
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8)).requires_grad_()
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4)
     shift = -class_bias(COUNTS, 100, 0.05, scale, bias)
-    got = probability_rebalancing_loss(z, y, shift, Factors(scale, scale))
-    expected = negative_tolerant_loss(z, y, COUNTS, 100, neg_scale=scale, kappa=0.05, bias=bias)
-    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
-    slopes = [torch.autograd.grad(loss, z)[0] for loss in (got, expected)]
-    torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-15)
+    pr = probability_rebalancing_loss(logits, target, shift, Factors(scale, scale))
+    options = dict(neg_scale=scale, kappa=0.05, bias=bias)
+    ntr = negative_tolerant_loss(logits, target, COUNTS, 100, **options)
+    torch.testing.assert_close(pr, ntr, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (pr, ntr)]
+    assert_close(*gradients, 1e-12)
 
 
 def test_gradient_has_the_closed_form():
-    z = torch.linspace(-3, 3, 13, dtype=torch.float64).requires_grad_()
-    for y, slope in (
-        (0, 3 / 4 * torch.sigmoid(3 * (z - 0.2))),
-        (1, -2 / 5 * torch.sigmoid(-2 * (z - 0.2))),
-    ):
-        loss = probability_rebalancing_loss(
-            z[:, None], torch.full((13, 1), y), 0.2, Factors(3.0, 4.0, 2.0, 5.0), reduction="sum"
-        )
-        (got,) = torch.autograd.grad(loss, z)
-        torch.testing.assert_close(got, slope.detach(), rtol=1e-12, atol=0)
+    logits = torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None].requires_grad_()
+    factors, shifted = Factors(3.0, 4.0, 2.0, 5.0), logits.detach() - 0.2
+    expected = {0: 3 / 4 * torch.sigmoid(3 * shifted), 1: -2 / 5 * torch.sigmoid(-2 * shifted)}
+    for label in (0, 1):
+        target = torch.full((13, 1), label)
+        loss = probability_rebalancing_loss(logits, target, 0.2, factors, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, logits)
+        torch.testing.assert_close(gradient, expected[label], rtol=1e-12, atol=0)
 
 
 def test_shot_groups_at_their_borders():
@@ -103,8 +100,8 @@ def test_shot_groups_at_their_borders():
     assert selections(("a", "b")) == ("none", "a", "b", "a+b")
 
 
-def small(toy_problem) -> tuple[Problem, dict[str, int]]:
-    """The toy problem with thresholds that give it all three groups."""
+def problem_with_all_groups(toy_problem) -> tuple[Problem, dict[str, int]]:
+    """The toy problem and thresholds that divide its classes into three shot groups."""
     problem = toy_problem(1)
     counts = sorted((problem.observed == 1).sum(0).tolist())
     return problem, dict(many=counts[-1], few=counts[-2])
@@ -115,28 +112,27 @@ def small(toy_problem) -> tuple[Problem, dict[str, int]]:
 )
 @pytest.mark.parametrize("groups", ["tail", "head+medium", "head+medium+tail"])
 def test_factors_are_raised_in_their_groups(toy_problem, first_step, raised, groups):
-    problem, thresholds = small(toy_problem)
+    problem, thresholds = problem_with_all_groups(toy_problem)
     hyper = Hyper(raised=raised, raised_groups=groups, **thresholds)
     run, batch, step = first_step(PR(hyper), problem)
     counts = (problem.observed == 1).sum(0)
-    names = ["head" if n >= hyper.many else "tail" if n < hyper.few else "medium" for n in counts]
-    assert len(set(names)) == 3
+    shot = ["head" if n >= hyper.many else "tail" if n < hyper.few else "medium" for n in counts]
+    assert len(set(shot)) == 3
     factors = []
     for name in FACTORS:
-        base, more = getattr(hyper, name), getattr(hyper, f"raise_{name}")
-        up = [name in raised and group in groups for group in names]
-        factors.append([base * (more if is_up else 1.0) for is_up in up])
-    clipped = counts.clamp(min=1).numpy().astype(float)
-    total = problem.num_images
-    shift = 0.05 / 5 * np.log(total / clipped - 1)
-    observed = (batch.observed == 1).numpy()
-    weight = np.empty(observed.shape)
-    for i, c in np.ndindex(observed.shape):
-        repeat = sum(1 / clipped[j] for j in range(5) if observed[i, j])
-        ratio = 1 / clipped[c] / repeat if repeat else np.inf
+        base, multiplier = getattr(hyper, name), getattr(hyper, f"raise_{name}")
+        is_raised = [name in raised and group in groups for group in shot]
+        factors.append(base * np.where(is_raised, multiplier, 1.0))
+    class_counts = counts.clamp(min=1).numpy().astype(float)
+    shift = 0.05 / 5 * np.log(problem.num_images / class_counts - 1)
+    positive = (batch.observed == 1).numpy()
+    weight = np.empty(positive.shape)
+    for i, c in np.ndindex(positive.shape):
+        repeats = sum(1 / class_counts[j] for j in range(5) if positive[i, j])
+        ratio = 1 / class_counts[c] / repeats if repeats else np.inf
         weight[i, c] = 0.1 + 1 / (1 + np.exp(-10 * (ratio - 0.3)))
     logits = PR(hyper).logits(run, batch.features).double().numpy()
-    expected = reference(logits, observed, shift, factors, weight)
+    expected = reference(logits, positive, shift, factors, weight)
     assert step.loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -178,7 +174,9 @@ def test_finite_in_float32(assert_finite, counts):
     shift = -class_bias(torch.tensor(counts), 3, 1.0, 1.0, "paper")
     for factors in (Factors(7.0, 5.0, 1.0, 2.0), Factors(100.0, 0.01, 100.0, 0.01)):
         assert_finite(
-            lambda z, observed, f=factors: probability_rebalancing_loss(z, observed == 1, shift, f)
+            lambda logits, observed, factors=factors: probability_rebalancing_loss(
+                logits, observed == 1, shift, factors
+            )
         )
 
 

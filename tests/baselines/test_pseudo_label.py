@@ -1,4 +1,4 @@
-"""Pseudo-label: independent implementation, its place in PAL-loss, memory over steps."""
+"""Pseudo-label: a NumPy reference, its relation to PAL-loss, memory over several steps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from baselines.pseudo_label import PseudoLabel, pseudo_label_loss
 from benchkit.base.draw import Draw
 
 
-def reference(z, observed, pseudo):
+def reference(logits, observed, pseudo):
+    """BCE of the known labels plus BCE of the pseudo labels, each a mean of its image; mean."""
     total = 0.0
-    for x, s, t in zip(z, observed, pseudo, strict=True):
-        p = 1 / (1 + np.exp(-x))
-        for mask, y in ((s != -1, s), (s == -1, t)):
+    for image_logits, labels, pseudo_labels in zip(logits, observed, pseudo, strict=True):
+        probability = 1 / (1 + np.exp(-image_logits))
+        known = labels != -1
+        for mask, target in ((known, labels), (~known, pseudo_labels)):
+            log_likelihood = target * np.log(probability) + (1 - target) * np.log(1 - probability)
             if mask.any():
-                total -= np.mean((y * np.log(p) + (1 - y) * np.log(1 - p))[mask])
-    return total / len(z)
+                total -= log_likelihood[mask].mean()
+    return total / len(logits)
 
 
 @pytest.fixture
@@ -34,42 +37,47 @@ def test_numpy_reference(case, assert_reference):
     logits, observed, pseudo = case
     fixed = torch.from_numpy(observed), torch.from_numpy(pseudo)
     assert_reference(
-        lambda z: pseudo_label_loss(z, *fixed), lambda z: reference(z, observed, pseudo), logits
+        lambda logits: pseudo_label_loss(logits, *fixed),
+        lambda logits: reference(logits, observed, pseudo),
+        logits,
     )
 
 
 def test_is_pal_loss_without_its_factors(case):
-    z, s, t = map(torch.from_numpy, case)
+    logits, observed, pseudo = map(torch.from_numpy, case)
     options = dict(weights=False, schedule=False, penalty=False, epoch=3, epochs=10)
-    wanted = pal_loss(z, s, t, s == -1, **options)
-    torch.testing.assert_close(pseudo_label_loss(z, s, t), wanted, rtol=1e-12, atol=0)
+    expected = pal_loss(logits, observed, pseudo, observed == -1, **options)
+    loss = pseudo_label_loss(logits, observed, pseudo)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
 
 
 def test_finite_in_float32(assert_finite):
     for pseudo in (0.0, 0.5, 1.0):
         assert_finite(
-            lambda z, s, t=pseudo: pseudo_label_loss(20 * z, s, torch.full_like(z, t)),
+            lambda logits, observed, pseudo=pseudo: pseudo_label_loss(
+                20 * logits, observed, torch.full_like(logits, pseudo)
+            )
         )
 
 
-def test_memory_follows_the_predictions(toy_problem, first_step):
+def test_memory_follows_the_predictions(toy_problem, first_step, assert_close):
     method, problem = PseudoLabel(), toy_problem(1)
     run, batch, step = first_step(method, problem)
     hidden = batch.observed == -1
     assert set(run.memory["pseudo"][problem.observed == -1].tolist()) == {0.5}
-    assert not step.corrected.any()  # one half is no opinion
+    assert not step.corrected.any()  # a pseudo label of one half corrects nothing
     for epoch in (2, 3, 4):
         logits = method.logits(run, batch.features)
-        wanted = torch.where(hidden, torch.sigmoid(logits), batch.observed.float())
-        assert torch.equal(step.memory["pseudo"], wanted)
+        pseudo = torch.where(hidden, torch.sigmoid(logits), batch.observed.float())
+        assert torch.equal(step.memory["pseudo"], pseudo)
 
         run.memory["pseudo"][batch.rows] = step.memory["pseudo"]
         run.params["head.weight"] = run.params["head.weight"] + 0.1 * epoch
         logits = method.logits(run, batch.features)
         step = method.step(run, batch, Clock(0, epoch, 10, 0, 3), Draw(0).at(0, epoch, 0))
-        loss = reference(logits.double().numpy(), batch.observed.numpy(), wanted.double().numpy())
-        assert step.loss.item() == pytest.approx(loss, rel=1e-5)
-        assert torch.equal(step.corrected, hidden & (wanted > 0.5))
+        arrays = logits.double().numpy(), batch.observed.numpy(), pseudo.double().numpy()
+        assert_close(step.loss, reference(*arrays))
+        assert torch.equal(step.corrected, hidden & (pseudo > 0.5))
 
 
 def test_stacks(assert_stacks):

@@ -1,4 +1,4 @@
-"""RW, RS and LDAM: independent implementations, identities, robustness, the methods."""
+"""RW, RS and LDAM: NumPy references, identities, hard cases, the methods."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ COUNTS = np.array([1.0, 90.0, 7.0, 33.0, 60.0])
 def test_rw_numpy_reference(uniform, assert_reference, form):
     target = (uniform("target", (4, 5)) < 0.4).astype(float)
     weight = (100 / COUNTS) ** (0.5 if form == "inverse-sqrt" else 1.0)
+
+    def reference(logits):
+        """w_c BCE(z, y), w_c = N / n_c or its square root."""
+        return np.mean(weight * (np.log1p(np.exp(logits)) - target * logits))
+
+    fixed = torch.from_numpy(target), torch.from_numpy(COUNTS), 100
     assert_reference(
-        lambda z: reweighted_bce(
-            z, torch.from_numpy(target), torch.from_numpy(COUNTS), 100, form=form
-        ),
-        lambda z: np.mean(weight * (np.log1p(np.exp(z)) - target * z)),
+        lambda logits: reweighted_bce(logits, *fixed, form=form),
+        reference,
         uniform("logits", (4, 5), -4, 4),
     )
 
@@ -43,10 +47,10 @@ def test_rw_weights():
 
 
 def test_rw_with_equal_counts_is_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
-    got = reweighted_bce(z, y, torch.full((5,), 25), 100)
-    torch.testing.assert_close(got, 2 * bce(z, y), rtol=1e-12, atol=0)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+    loss = reweighted_bce(logits, target, torch.full((5,), 25), 100)
+    torch.testing.assert_close(loss, 2 * bce(logits, target), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0, 30.0])
@@ -55,18 +59,14 @@ def test_ldam_numpy_reference(uniform, assert_reference, max_margin, scale):
     target = (uniform("target", (4, 5)) < 0.4).astype(float)
     margin = max_margin * (COUNTS.min() / COUNTS) ** 0.25
 
-    def reference(z):
-        moved = scale * (z - margin * target)
-        return np.mean(np.logaddexp(0, moved) - target * moved)
+    def reference(logits):
+        """BCE(s (z - Delta_c y), y), Delta_c = max_margin (min_j n_j / n_c)^(1/4)."""
+        shifted = scale * (logits - margin * target)
+        return np.mean(np.logaddexp(0, shifted) - target * shifted)
 
+    fixed = torch.from_numpy(target), torch.from_numpy(COUNTS)
     assert_reference(
-        lambda z: ldam_loss(
-            z,
-            torch.from_numpy(target),
-            torch.from_numpy(COUNTS),
-            max_margin=max_margin,
-            scale=scale,
-        ),
+        lambda logits: ldam_loss(logits, *fixed, max_margin=max_margin, scale=scale),
         reference,
         uniform("logits", (4, 5), -1, 1),
     )
@@ -81,19 +81,27 @@ def test_ldam_margins(vectors):
 
 
 def test_ldam_without_margin_is_bce(uniform):
-    z = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
-    y = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
-    got = ldam_loss(z, y, torch.from_numpy(COUNTS), max_margin=0.0)
-    torch.testing.assert_close(got, bce(z, y), rtol=1e-12, atol=0)
+    logits = torch.from_numpy(uniform("logits", (4, 5), -8, 8))
+    target = torch.from_numpy(uniform("target", (4, 5)) < 0.4).double()
+    loss = ldam_loss(logits, target, torch.from_numpy(COUNTS), max_margin=0.0)
+    torch.testing.assert_close(loss, bce(logits, target), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("counts", [[0, 3, 1, 0], [0, 0, 0, 0]])
 def test_finite_in_float32(assert_finite, counts):
-    n = torch.tensor(counts)
+    class_counts = torch.tensor(counts)
     for form in FORMS:
-        assert_finite(lambda z, o, form=form: reweighted_bce(z, o == 1, n, 3, form=form))
+        assert_finite(
+            lambda logits, observed, form=form: reweighted_bce(
+                logits, observed == 1, class_counts, 3, form=form
+            )
+        )
     for scale in (1.0, 30.0):
-        assert_finite(lambda z, o, scale=scale: ldam_loss(z, o == 1, n, scale=scale))
+        assert_finite(
+            lambda logits, observed, scale=scale: ldam_loss(
+                logits, observed == 1, class_counts, scale=scale
+            )
+        )
 
 
 def test_counts_are_observed_or_declared(toy_problem, first_step):
@@ -112,10 +120,10 @@ def test_counts_are_observed_or_declared(toy_problem, first_step):
         assert method().oracle() == ()
         true = method(hyper(counts="true"))
         assert true.oracle() == ("true_counts",)
-        told = toy_problem(1, ("true_counts",))
-        truth = told.oracle["true_counts"]
-        found = true.setup(told, Draw(0).at(0, 0)).constants["class_counts"]
-        assert found.tolist() == truth.tolist()
+        open_problem = toy_problem(1, ("true_counts",))
+        true_counts = open_problem.oracle["true_counts"]
+        run = true.setup(open_problem, Draw(0).at(0, 0))
+        assert run.constants["class_counts"].tolist() == true_counts.tolist()
         with pytest.raises(MethodError):
             true.setup(problem, Draw(0).at(0, 0))
 
@@ -138,17 +146,17 @@ def test_rs_is_bce_on_class_aware_rows(toy_problem, first_step):
     true = RS(RSHyper(sampler_labels="true"))
     assert RS().oracle() == ()
     assert true.oracle() == ("true_labels",)
-    told = toy_problem(1, true.oracle())
-    lists = true.sampling(run, told, clock).lists
-    assert torch.equal(lists.whole(), told.oracle["true_labels"].whole())
+    open_problem = toy_problem(1, true.oracle())
+    lists = true.sampling(run, open_problem, clock).lists
+    assert torch.equal(lists.whole(), open_problem.oracle["true_labels"].whole())
 
 
 def test_unknown_is_negative_and_runs_stack(toy_problem, first_step, assert_stacks):
     problem = toy_problem(1)
     known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
     for method in (RW, RS, LDAM):
-        losses = [first_step(method(), given)[2].loss.item() for given in (problem, known)]
-        assert losses[0] == losses[1]
+        losses = {first_step(method(), each)[2].loss.item() for each in (problem, known)}
+        assert len(losses) == 1
         assert_stacks(method())
         assert registry.get(method.info.key) is method
     assert_stacks(RW(RWHyper(form="inverse")))

@@ -1,4 +1,4 @@
-"""AN, AN-LS, WAN, EPR, IU and IUN: independent implementation, identities, oracles, hard cases."""
+"""AN, AN-LS, WAN, EPR, IU and IUN: NumPy references, identities, oracles, hard cases."""
 
 from __future__ import annotations
 
@@ -18,14 +18,28 @@ from baselines.iu import IU, IUN, ignore_unknown
 from baselines.wan import WAN, weak_assume_negative
 
 
-def nl(a):
-    return -np.log(a + 1e-5)
+def guarded_nll(probability):
+    """nl(p) = -log(p + 1e-5)."""
+    return -np.log(probability + 1e-5)
 
 
-def reference(z, target, weight_positive=1.0, weight_negative=1.0):
-    p = 1 / (1 + np.exp(-z))
-    positive, negative = weight_positive * target, weight_negative * (1 - target)
-    return np.sum(positive * nl(p) + negative * nl(1 - p)) / z.size
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def reference(logits, target, negative_weight=1.0):
+    """mean[t nl(p) + w (1 - t) nl(1 - p)] over all B*C entries."""
+    probability = sigmoid(logits)
+    positive_terms = target * guarded_nll(probability)
+    negative_terms = negative_weight * (1 - target) * guarded_nll(1 - probability)
+    return np.mean(positive_terms + negative_terms)
+
+
+def expected_positive_reference(logits, positive, expected):
+    """mean[z nl(p)] + ((mean_i sum_c p - k) / C)^2."""
+    batch, classes = logits.shape
+    excess = (sigmoid(logits).sum() / batch - expected) / classes
+    return reference(logits, positive, negative_weight=0) + excess**2
 
 
 @pytest.fixture
@@ -34,51 +48,58 @@ def case(uniform):
 
 
 def test_numpy_reference(case, assert_reference):
-    logits, z = case
-    given = torch.from_numpy(z)
-    assert_reference(lambda x: assume_negative(x, given), lambda x: reference(x, z), logits)
+    logits, positive = case
+    labels = torch.from_numpy(positive)
     assert_reference(
-        lambda x: weak_assume_negative(x, given),
-        lambda x: reference(x, z, weight_negative=1 / 6),
+        lambda logits: assume_negative(logits, labels),
+        lambda logits: reference(logits, positive),
         logits,
     )
-    for e in (0.0, 0.25):
+    assert_reference(
+        lambda logits: weak_assume_negative(logits, labels),
+        lambda logits: reference(logits, positive, negative_weight=1 / 6),
+        logits,
+    )
+    for smoothing in (0.0, 0.25):
+        smoothed = positive * (1 - smoothing) + (1 - positive) * smoothing
         assert_reference(
-            lambda x, e=e: smoothed_assume_negative(x, given, e),
-            lambda x, e=e: reference(x, z * (1 - e) + (1 - z) * e),
+            lambda logits, smoothing=smoothing: smoothed_assume_negative(logits, labels, smoothing),
+            lambda logits, smoothed=smoothed: reference(logits, smoothed),
             logits,
         )
-    for k in (0.5, 3.25):
+    for expected in (0.5, 3.25):
         assert_reference(
-            lambda x, k=k: expected_positive_loss(x, given, k),
-            lambda x, k=k: (
-                reference(x, z, weight_negative=0)
-                + ((np.sum(1 / (1 + np.exp(-x))) / 5 - k) / 7) ** 2
+            lambda logits, expected=expected: expected_positive_loss(logits, labels, expected),
+            lambda logits, expected=expected: expected_positive_reference(
+                logits, positive, expected
             ),
             logits,
         )
 
 
 def test_ignore_unknown_divides_by_all_entries(case, uniform, assert_reference):
-    logits, z = case
-    negative = (uniform("negative", (5, 7)) < 0.5) * (1 - z)
+    logits, positive = case
+    negative = (uniform("negative", (5, 7)) < 0.5) * (1 - positive)
     assert_reference(
-        lambda x: ignore_unknown(x, torch.from_numpy(z), torch.from_numpy(negative)),
-        lambda x: reference(x, z, weight_negative=negative),
+        lambda logits: ignore_unknown(
+            logits, torch.from_numpy(positive), torch.from_numpy(negative)
+        ),
+        lambda logits: reference(logits, positive, negative_weight=negative),
         logits,
     )
 
 
 def test_smoothing_of_zero_is_assume_negative(case):
-    x, z = map(torch.from_numpy, case)
-    assert smoothed_assume_negative(x, z, 0.0).item() == pytest.approx(assume_negative(x, z).item())
+    logits, positive = map(torch.from_numpy, case)
+    expected = assume_negative(logits, positive).item()
+    assert smoothed_assume_negative(logits, positive, 0.0).item() == pytest.approx(expected)
 
 
 def test_full_labels_smoothed_are_the_authors_bce_ls(vectors, assert_matches):
     (smooth,) = [c for c in vectors("pl_bce_spml")["cases"] if c["hyper"]["loss"] == "bce_ls"]
     target = torch.tensor(smooth["observed"])
     assert_matches(
-        lambda x: smoothed_assume_negative(x, target, 0.1),
+        lambda logits: smoothed_assume_negative(logits, target, 0.1),
         smooth["logits"],
         smooth["loss"],
         smooth["grad_logits"],
@@ -86,31 +107,31 @@ def test_full_labels_smoothed_are_the_authors_bce_ls(vectors, assert_matches):
 
 
 def test_one_class_has_no_division_by_zero():
-    x = torch.zeros(2, 1, requires_grad=True)
-    loss = weak_assume_negative(x, torch.tensor([[1], [0]]))
-    assert loss.item() == pytest.approx(np.log(2), rel=1e-4)
+    logits = torch.zeros(2, 1, requires_grad=True)
+    loss = weak_assume_negative(logits, torch.tensor([[1], [0]]))
+    assert loss.item() == pytest.approx(np.log(2), rel=1e-4)  # the guard is 1e-5
 
 
-def test_unknown_labels_feel_only_the_regulariser(case):
-    x = torch.from_numpy(case[0]).requires_grad_()
-    z = torch.from_numpy(case[1])
-    expected = torch.sigmoid(x.detach()).sum(1).mean()
-    (slope,) = torch.autograd.grad(expected_positive_loss(x, z, expected), x)
-    assert torch.all(slope[z == 0] == 0)
-    assert torch.all(slope[z == 1] < 0)
+def test_only_the_regulariser_moves_unknown_labels(case):
+    logits, positive = torch.from_numpy(case[0]).requires_grad_(), torch.from_numpy(case[1])
+    expected = torch.sigmoid(logits.detach()).sum(1).mean()  # the regulariser is at its minimum
+    loss = expected_positive_loss(logits, positive, expected)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert torch.all(gradient[positive == 0] == 0)
+    assert torch.all(gradient[positive == 1] < 0)
 
 
 def test_finite_in_float32(assert_finite):
-    laws = (
-        lambda x, s: assume_negative(x, s == 1),
-        lambda x, s: smoothed_assume_negative(x, s == 1, 0.1),
-        lambda x, s: weak_assume_negative(x, s == 1),
-        lambda x, s: expected_positive_loss(x, s == 1, 2.9),
-        lambda x, s: ignore_unknown(x, s == 1, s == 0),
+    losses = (
+        lambda logits, observed: assume_negative(logits, observed == 1),
+        lambda logits, observed: smoothed_assume_negative(logits, observed == 1, 0.1),
+        lambda logits, observed: weak_assume_negative(logits, observed == 1),
+        lambda logits, observed: expected_positive_loss(logits, observed == 1, 2.9),
+        lambda logits, observed: ignore_unknown(logits, observed == 1, observed == 0),
     )
-    for law in laws:
-        assert_finite(law)
-        assert_finite(lambda x, s, law=law: law(20 * x, s))
+    for loss in losses:
+        assert_finite(loss)
+        assert_finite(lambda logits, observed, loss=loss: loss(20 * logits, observed))
 
 
 def test_expected_positives_are_an_oracle_even_if_given(toy_problem, first_step):
@@ -120,8 +141,8 @@ def test_expected_positives_are_an_oracle_even_if_given(toy_problem, first_step)
     for method, expected in ((EPR(), truth), (EPR(EPRHyper(1.5)), 1.5)):
         run, batch, step = first_step(method, problem)
         logits = method.logits(run, batch.features)
-        wanted = expected_positive_loss(logits, batch.observed == 1, expected)
-        assert step.loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+        loss = expected_positive_loss(logits, batch.observed == 1, expected)
+        assert step.loss.item() == pytest.approx(loss.item(), rel=1e-6)
     with pytest.raises(MethodError, match="without declaring"):
         first_step(EPR(), toy_problem(1))
 
@@ -130,8 +151,8 @@ def test_iun_reads_the_truth_of_the_rows(toy_problem, first_step):
     problem = toy_problem(1, ("true_labels",))
     run, batch, step = first_step(IUN(), problem)
     truth = problem.oracle["true_labels"].rows(batch.rows)
-    wanted = ignore_unknown(IUN().logits(run, batch.features), batch.observed == 1, truth == 0)
-    assert step.loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    expected = ignore_unknown(IUN().logits(run, batch.features), batch.observed == 1, truth == 0)
+    assert step.loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert (IU().oracle(), IUN().oracle()) == ((), ("true_labels",))
 
 
@@ -139,7 +160,7 @@ def test_iun_reads_the_truth_of_the_rows(toy_problem, first_step):
 def test_unknown_is_negative(method, toy_problem, first_step):
     problem = toy_problem(1)
     known = dataclasses.replace(problem, labels=LabelTable.of(problem.observed.clamp(min=0)))
-    losses = {first_step(method, p)[2].loss.item() for p in (problem, known)}
+    losses = {first_step(method, each)[2].loss.item() for each in (problem, known)}
     assert len(losses) == 1
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from benchkit.base import random
-from benchkit.split import build as make_split
-from benchkit.split.build import Options
+from benchkit.split.build import build
+from benchkit.split.features import source_features
 from benchkit.split.model import Split
+from benchkit.split.options import Options
 from splits.source import Source
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -84,7 +85,7 @@ def toy_split(options: Options | None = None, **source: Any) -> Split:
     """The split that `options` makes of `toy_source(**source)`; shot groups at 10 and 5."""
     made = toy_source(**source)
     options = Options(many=10, few=5) if options is None else options
-    return make_split.build(made, options, make_split.source_features(made), "toy")
+    return build(made, options, source_features(made), "toy")
 
 
 @pytest.fixture(scope="session")

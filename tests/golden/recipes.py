@@ -40,17 +40,16 @@ RECIPES: dict[str, tuple[str, ...]] = {
         *("--generator", "dbl"),
     ),
     "noise": (
-        *("arrays:mine.npz", *SHOTS, "--regime", "candidates:0.1"),
-        *("--noise-by-class", "frequency", "--instance-noise", "0.5"),
+        *("arrays:mine.npz", *SHOTS),
+        *("--regime", "candidates:0.1,by-class=frequency,by-image=0.5"),
     ),
     "missing-by-class": (
-        *("arrays:mine.npz", *SHOTS, "--regime", "missing:0.3"),
-        *("--missing-by-class", "weights.csv"),
+        *("arrays:mine.npz", *SHOTS, "--regime", "missing:0.3,by-class=weights.csv"),
     ),
-    "sparse-exact": ("arrays:sparse.npz", *SHOTS, "--regime", "pal:0.4", "--counts", "exact"),
+    "sparse-exact": ("arrays:sparse.npz", *SHOTS, "--regime", "pal:0.4,counts=exact"),
     "coco": (
-        *("coco", "--annotations", "train.json", "--test-annotations", "test.json"),
-        *("--keep-empty", "test", "--regime", "ppl:0.6", "--many", "30", "--few", "10"),
+        *("coco:train.json", "-o", "test=test.json", "-o", "keep_empty=test"),
+        *("--regime", "ppl:0.6", "--many", "30", "--few", "10"),
     ),
 }
 TRAINED = ("full", "pal-val", "ppl", "spl", "missing", "candidates")

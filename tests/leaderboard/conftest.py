@@ -1,45 +1,61 @@
-"""Run records small enough to check by pencil.
+"""Run records that are small enough to check by hand.
 
     method  seeds    total            mean ± sample std
     asl     0 1 2    .60 .62 .64      62.00 ± 2.00     squares of -2 0 2: 8 / 2 = 4
     focal   0 1      .55 .55          55.00 ± 0.00
     bce     0 1      .50 .52          51.00 ± 1.41     squares of -1 1: 2 / 1 = 2
-    db      0        .70              70.00 ± –        sees the true counts: oracle
+    db      0        .70              70.00 ± –        uses the true counts: oracle
 
 many is total + .10, medium is total, few is total - .10, average is total.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from leaderboard import records as reading
+from leaderboard import records
+from leaderboard.arguments import EXTERNAL, RunArguments
+from leaderboard.reader import Reader
 
 TOTALS = {"asl": (0.60, 0.62, 0.64), "focal": (0.55, 0.55), "bce": (0.50, 0.52), "db": (0.70,)}
 ORACLES = {"db": ["true_counts"]}
 COCO = "c0c0" * 16
 VOC = "70c0" * 16
+DEFAULTS = {"hyperparameters": {"gamma": 2.0}, "recipe": {"epochs": 20, "lr": 0.001}}
+
+
+def departures(section, values):
+    """The names of the values that are not the default."""
+    defaults = DEFAULTS[section]
+    return [name for name, value in values.items() if defaults.get(name, "absent") != value]
 
 
 def make_record(method="asl", seed=0, total=0.6, *, split=COCO, selection="last", **science):
+    """The JSON of one run in format 2; keywords replace its scientific arguments."""
     arguments = {
         "split": split,
         "method": method,
         "method_version": "1",
-        "hyperparameters": {"gamma": 2.0},
-        "recipe": {"epochs": 20, "lr": 0.001},
+        **DEFAULTS,
         "seed": seed,
         "selection": selection,
         "metric_version": "1",
         **science,
     }
-    run_id = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()[:16]
+    is_external = arguments["method_version"] == EXTERNAL
+    arguments.setdefault(
+        "departures",
+        {
+            "recipe_defaults": None if is_external else "1",
+            **{section: departures(section, arguments[section]) for section in DEFAULTS},
+        },
+    )
+    run_id = RunArguments.from_json(Reader(arguments, Path("test")), 2).run_id
     name = "coco-lt" if split == COCO else "voc-lt"
     scores = {"precision": 0.5, "recall": 0.5, "f1": 0.5}
     return {
-        "format": 1,
+        "format": 2,
         "run_id": run_id,
         "science": arguments,
         "split": {
@@ -99,7 +115,7 @@ def four_methods():
 
 @pytest.fixture
 def write(tmp_path):
-    """Write runs into a folder as the bench does, and give the folder."""
+    """Write runs into a folder as benchkit does, and return the folder."""
 
     def write_runs(runs):
         for run in runs:
@@ -113,8 +129,8 @@ def write(tmp_path):
 
 @pytest.fixture
 def load(write):
-    """Write runs and read them back."""
-    return lambda runs: reading.load(write(runs))
+    """Write runs and read them."""
+    return lambda runs: records.load(write(runs))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
+"""Tables: rows, labels, marks, footers, and refusals to mix incomparable records."""
+
 import pytest
 
 from leaderboard.errors import ReportError
 from leaderboard.marks import Mark
-from leaderboard.record import Failure, Records
+from leaderboard.record import Failure
+from leaderboard.records import Records
 from leaderboard.render.text import cell_text
 from leaderboard.statistics import chance_ap, chance_deviation
 from leaderboard.table import build, build_all
@@ -11,7 +14,7 @@ COCO = "c0c0" * 16
 VOC = "70c0" * 16
 
 
-def refuse(records, **filters):
+def refusal(records, **filters):
     """The message of the error that building one table raises."""
     with pytest.raises(ReportError) as caught:
         build(records, **filters)
@@ -36,7 +39,7 @@ def test_rows_by_total_with_mean_and_spread(load, four_methods):
     ]
 
 
-def test_oracle_rows_stand_in_the_table_but_win_nothing(load, four_methods):
+def test_oracle_rows_are_shown_and_not_ranked(load, four_methods):
     table = build(load(four_methods))
     assert [(row.is_oracle, row.cells["total"].mark) for row in table.rows] == [
         (True, Mark.NONE),
@@ -44,10 +47,10 @@ def test_oracle_rows_stand_in_the_table_but_win_nothing(load, four_methods):
         (False, Mark.SECOND),
         (False, Mark.LOWEST),
     ]
-    assert dict(table.footer)["† oracle"].startswith("db sees true counts;")
+    assert dict(table.footer)["† oracle"] == "db uses true counts; these rows are not ranked"
 
 
-def test_the_footer_says_what_the_table_stands_on(load, four_methods):
+def test_the_footer_describes_split_and_protocol(load, four_methods):
     assert build(load(four_methods)).footer[:9] == (
         ("split", "coco-lt, fingerprint c0c0c0c0c0c0"),
         ("regime", "pal:0.5"),
@@ -61,7 +64,8 @@ def test_the_footer_says_what_the_table_stands_on(load, four_methods):
         (
             "chance",
             "random scores give 0.76 ± 0.23 (0.96 ± 0.35 many, 0.76 ± 0.38 medium, "
-            "0.56 ± 0.44 few), mean ± deviation over all orders",
+            "0.56 ± 0.44 few), mean ± standard deviation over all "
+            "rankings",
         ),
         ("selection", "last"),
         ("metric version", "1"),
@@ -76,7 +80,8 @@ def test_chance_counts_known_labels_only(load, record):
     half, spread = 100 * chance_ap(30, 60), 100 * chance_deviation(30, 60)
     assert line == (
         f"random scores give {(200 + half) / 3:.2f} ± {spread / 3:.2f} (100.00 ± 0.00 many, "
-        f"{half:.2f} ± {spread:.2f} medium, 100.00 ± 0.00 few), mean ± deviation over all orders"
+        f"{half:.2f} ± {spread:.2f} medium, 100.00 ± 0.00 few), mean ± standard deviation over all "
+        "rankings"
     )
 
 
@@ -105,7 +110,7 @@ def test_a_row_without_a_total_comes_last(load, record):
     assert [row.label for row in build(load(runs)).rows] == ["asl", "aaa"]
 
 
-def test_labels_show_what_tells_the_rows_of_a_method_apart(load, record):
+def test_labels_show_the_values_in_which_the_rows_of_a_method_differ(load, record):
     runs = [
         record("asl", 0, 0.63, hyperparameters={"gamma": 2.0, "clip": 0.1}),
         record("asl", 1, 0.63, hyperparameters={"gamma": 2.0, "clip": 0.1}),
@@ -130,13 +135,13 @@ def external(record, name, seed, total, digest):
     return record(name, seed, total, inputs={"scores": digest * 64}, **unknown)
 
 
-def test_seeds_of_scores_from_elsewhere_share_a_row(load, record):
+def test_seeds_of_external_scores_share_a_row(load, record):
     runs = [external(record, "ours", seed, 0.5 + seed / 100, str(seed)) for seed in (0, 2)]
     (row,) = build(load(runs)).rows
     assert (row.label, row.seeds, cell_text(row.cells["total"])) == ("ours", (0, 2), "51.00 ± 1.41")
 
 
-def test_two_scores_from_elsewhere_for_one_seed_are_two_rows(load, record):
+def test_two_external_scores_for_one_seed_are_two_rows(load, record):
     runs = [
         external(record, "ours", 0, total, digest) for total, digest in ((0.6, "a"), (0.5, "b"))
     ]
@@ -147,7 +152,7 @@ def test_two_scores_from_elsewhere_for_one_seed_are_two_rows(load, record):
     ]
 
 
-def test_scores_from_elsewhere_under_the_name_of_a_method(load, record):
+def test_external_scores_under_the_key_of_a_method(load, record):
     runs = [
         record("asl", 0, 0.63, recipe={"epochs": 20, "lr": 0.1}),
         record("asl", 0, 0.62, recipe={"epochs": 40, "lr": 0.1}),
@@ -176,7 +181,7 @@ def test_labels_stay_exact_where_rounding_would_hide_a_difference(load, record):
     ]
 
 
-def test_labels_of_a_name_that_stands_in_two_places(load, record):
+def test_labels_of_a_name_that_occurs_twice(load, record):
     runs = [
         record("asl", 0, 0.6, hyperparameters={"lr": 1}, recipe={"lr": 0.1}),
         record("asl", 0, 0.5, hyperparameters={"lr": 2}, recipe={"lr": 0.2}),
@@ -195,9 +200,75 @@ def test_method_versions_never_share_a_row(load, record):
     ]
 
 
+def as_format_1(run, command):
+    """A run of the same arguments in format 1, whose departures are those of its command."""
+    science = {key: value for key, value in run["science"].items() if key != "departures"}
+    old = {**run, "format": 1, "run_id": f"old{science['seed']}", "science": science}
+    return {**old, "command": ["benchkit", "run", *command]}
+
+
+def test_records_of_both_formats_share_a_row(load, record):
+    old = [
+        as_format_1(record(seed=0, total=0.6), ["--seed", "0"]),
+        as_format_1(
+            record(seed=1, total=0.7, recipe={"epochs": 40, "lr": 0.001}), ["--recipe", "epochs=40"]
+        ),
+    ]
+    new = [
+        record(seed=1, total=0.62),
+        record(seed=2, total=0.7, recipe={"epochs": 40, "lr": 0.001}),
+    ]
+    rows = build(load([*old, *new])).rows
+    assert [(row.label, row.seeds) for row in rows] == [
+        ("asl (epochs=40)", (1, 2)),
+        ("asl (epochs=20)", (0, 1)),
+    ]
+
+
+def test_a_value_that_was_added_later_splits_no_row(load, record):
+    added = {"epochs": 20, "lr": 0.001, "added_later": "off"}
+    names = {"recipe_defaults": "1", "recipe": [], "hyperparameters": []}
+    runs = [
+        record(seed=0, total=0.6),
+        record(seed=1, total=0.62, recipe=added, departures=names),
+        record(seed=0, total=0.5, recipe={**added, "added_later": "on"}),
+    ]
+    rows = build(load(runs)).rows
+    assert [(row.label, row.seeds) for row in rows] == [
+        ("asl (added_later=off)", (0, 1)),
+        ("asl (added_later=on)", (0,)),
+    ]
+    assert rows[0].arguments.recipe == added
+
+
+def test_refuses_a_default_that_changed_without_a_new_version(load, record):
+    names = {"recipe_defaults": "1", "recipe": [], "hyperparameters": []}
+    runs = [record(seed=0), record(seed=1, hyperparameters={"gamma": 4.0}, departures=names)]
+    message = refusal(load(runs))
+    assert "science.hyperparameters.gamma is 4.0, but 2.0 in " in message
+    assert message.endswith(
+        "a changed default needs a new version of the method or of the recipe defaults."
+    )
+
+
+def test_labels_show_the_version_of_the_recipe_defaults(load, record):
+    new = {"recipe_defaults": "2", "recipe": [], "hyperparameters": []}
+    recipe = {"epochs": 60, "lr": 0.001}
+    runs = [record(seed=0, total=0.6, recipe=recipe, departures=new), record(seed=0, total=0.5)]
+    assert [row.label for row in build(load(runs)).rows] == [
+        "asl (recipe_defaults=2)",
+        "asl (recipe_defaults=1)",
+    ]
+
+
+def test_labels_keep_characters_outside_ascii(load, record):
+    runs = [record(total=0.6, hyperparameters={"f": ["é"]}), record(total=0.5)]
+    assert [row.label for row in build(load(runs)).rows] == ['asl (f=["é"])', "asl (f=–)"]
+
+
 def test_refuses_to_mix_splits(load, record):
     records = load([record(), record(split=VOC)])
-    assert refuse(records) == (
+    assert refusal(records) == (
         "These records cannot share one table, there are 2 splits (c0c0c0c0c0c0 'coco-lt', "
         "70c070c070c0 'voc-lt'), 1 selection rule (last), 1 metric version (1): "
         "choose with --split FINGERPRINT_PREFIX."
@@ -207,16 +278,16 @@ def test_refuses_to_mix_splits(load, record):
 
 def test_refuses_to_mix_selection_rules_and_metric_versions(load, record):
     records = load([record(), record(selection="best-val"), record(metric_version="2")])
-    message = refuse(records)
+    message = refusal(records)
     assert "2 selection rules (best-val, last), 2 metric versions (1, 2)" in message
     assert message.endswith("choose with --selection RULE and --metric-version VERSION.")
-    assert refuse(records, selection="last").endswith("choose with --metric-version VERSION.")
+    assert refusal(records, selection="last").endswith("choose with --metric-version VERSION.")
     assert build(records, selection="best-val").group.selection == "best-val"
     assert build(records, selection="last", metric_version="2").group.metric_version == "2"
 
 
-def test_a_filter_that_matches_nothing_lists_what_there_is(load, record):
-    assert refuse(load([record()]), split="ffff", selection="oracle") == (
+def test_a_filter_that_matches_nothing_lists_the_groups(load, record):
+    assert refusal(load([record()]), split="ffff", selection="oracle") == (
         "No record has split ffff, selection oracle; there are 1 split (c0c0c0c0c0c0 'coco-lt'), "
         "1 selection rule (last), 1 metric version (1)."
     )
@@ -225,13 +296,13 @@ def test_a_filter_that_matches_nothing_lists_what_there_is(load, record):
 def test_records_of_one_fingerprint_must_describe_one_split(load, record):
     runs = [record(seed=0), record(seed=1)]
     runs[1]["split"]["train_count"][0] = 1201
-    message = refuse(load(runs))
+    message = refusal(load(runs))
     assert "split differs from that in" in message
     assert "c0c0c0c0c0c0" in message
 
 
 def test_no_record_at_all(load):
-    assert refuse(load([])) == (
+    assert refusal(load([])) == (
         "There is no finished run to report: name a folder that holds <run id>/run.json."
     )
 
@@ -247,12 +318,12 @@ def test_build_all_makes_one_table_per_group(load, record):
     assert [t.split.name for t in build_all(records, split=VOC)] == ["voc-lt"]
 
 
-def test_failures_stand_under_their_own_table(load, record):
+def test_failures_are_noted_under_their_own_table(load, record):
     loaded = load([record(), record(split=VOC)])
-    coco, voc = (table.group for table in build_all(loaded))
+    coco, voc = (table.rows[0].arguments for table in build_all(loaded))
     failures = tuple(
-        Failure(name, name, 0, "broke", group)
-        for name, group in (("in-coco", coco), ("in-voc", voc), ("nowhere", None))
+        Failure(name, name, 0, "broke", arguments)
+        for name, arguments in (("in-coco", coco), ("in-voc", voc), ("nowhere", None))
     )
     records = Records(loaded.records, failures, ("half",))
     tables = build_all(records)

@@ -1,4 +1,4 @@
-"""What the tests of this room share: real data where present, and numbers bound to names."""
+"""Fixtures of the tests of this package: real data if present, and numbers keyed by names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UniformFor = Callable[..., Uniform]
 
 @pytest.fixture(scope="session")
 def data() -> Callable[[str], Path]:
-    """A file of the shared real data; the test is skipped where it is absent."""
+    """A file of the real data; the test is skipped if the file does not exist."""
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
     def find(name: str) -> Path:

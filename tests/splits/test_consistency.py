@@ -17,7 +17,7 @@ TRUE = np.array([[1, 1, 0], [0, 0, -1]], np.int8)
         ("pal", [[1, -1, 0], [-1, 0, -1]], []),
         ("pal", [[1, 0, 0], [0, 0, -1]], ["an observed label differs from the true one"]),
         ("ppl", [[1, -1, -1], [-1, -1, -1]], []),
-        ("ppl", [[1, -1, 0], [-1, -1, -1]], ["a negative is observed, which ppl must not show"]),
+        ("ppl", [[1, -1, 0], [-1, -1, -1]], ["a negative is observed, which ppl must not reveal"]),
         ("missing", [[-1] * 3, [-1] * 3], ["an image with positives has none observed"]),
         ("spl", [[1, 1, -1], [-1] * 3], ["an image has more than one observed positive"]),
         ("candidates", [[1, 1, 1], [0, 1, -1]], []),
@@ -37,8 +37,8 @@ def test_each_rule(kind, observed, expected, fill):
 
 
 @pytest.mark.parametrize("kind", ["full", "pal", "ppl", "spl", "missing", "candidates"])
-def test_sparse_matrices_are_judged_like_dense_ones(kind):
-    judged = set()
+def test_sparse_and_dense_matrices_give_the_same_problems(kind):
+    results = set()
     for seed in range(60):
         rows, columns = np.arange(6)[:, None], np.arange(3)[None, :]
         u = random.uniform(seed, "true", rows, columns)
@@ -54,13 +54,13 @@ def test_sparse_matrices_are_judged_like_dense_ones(kind):
             )
             assert contradictions(one, two, kind) == expected
             assert contradictions(one, seen, kind) == expected
-        judged.add(tuple(expected))
-    assert len(judged) > 1
+        results.add(tuple(expected))
+    assert len(results) > 1
 
 
-def test_the_work_grows_with_the_labels_stored(monkeypatch):
+def test_large_sparse_matrices_stay_sparse(monkeypatch):
     def refuse(_):
-        raise AssertionError("a matrix of 10^12 entries was made")
+        raise AssertionError("a dense matrix of 10^12 entries was created")
 
     monkeypatch.setattr(SparseLabels, "to_dense", refuse)
     true = SparseLabels.from_triplets([5, 5, 9], [7, 8, 1], [1, 0, 1], (10**6, 10**6), -1)
@@ -68,5 +68,5 @@ def test_the_work_grows_with_the_labels_stored(monkeypatch):
     assert contradictions(true, seen, "ppl") == []
     assert contradictions(seen, true, "ppl") == [
         "an observed label differs from the true one",
-        "a negative is observed, which ppl must not show",
+        "a negative is observed, which ppl must not reveal",
     ]

@@ -52,7 +52,7 @@ def test_visit_order_by_hand():
     # P(1 given 3) = 1: scores 4/3, 5/2, 0, 4/3. The tie of 0 and 3 goes by index.
     labels = np.array([[1, 1, 0, 0], [1, 0, -1, 0], [0, 1, 0, 1], [0, 1, 0, 0]], np.int8)
     assert long_tail.visit_order(labels).tolist() == [1, 0, 3, 2]
-    labels[2, 1], labels[3, 3] = 0, 0  # now 3 stands alone: scores 1 + 1/2, 1 + 1/2, 0, 1
+    labels[2, 1], labels[3, 3] = 0, 0  # class 3 is alone now: scores 1 + 1/2, 1 + 1/2, 0, 1
     assert long_tail.visit_order(labels).tolist() == [0, 1, 3, 2]
 
 
@@ -91,7 +91,7 @@ def test_dbl_too_few_images():
 
 
 @pytest.mark.parametrize("targets", [[1], [1, -1], [1.0, 2.0], [[1, 2]]])
-def test_targets_must_fit(targets, uniform_for):
+def test_targets_are_checked(targets, uniform_for):
     labels = np.eye(2, dtype=np.int8)
     u = uniform_for((2, 2))
     with pytest.raises(InputError, match="must be 2 integers >= 0, one per class"):
@@ -101,7 +101,7 @@ def test_targets_must_fit(targets, uniform_for):
 
 
 def test_sample_by_hand():
-    # Class 0 comes first (rows 0-3), then class 1 (rows 0, 1, 2), by co-occurrence:
+    # Class 0 (rows 0-3) is visited before class 1 (rows 0, 1, 2), by co-occurrence:
     # M = [[4, 3], [3, 3]], scores 1 + 1 and 3/4 + 1.
     labels = np.array([[1, 1], [1, 1], [1, 1], [1, 0], [0, 0]], np.int8)
     add = np.array([[0.4, 0], [0.1, 0], [0.2, 0], [0.9, 0], [0.0, 0]])
@@ -110,7 +110,7 @@ def test_sample_by_hand():
     # Three of class 0 by the smallest add: rows 1, 2, 0; then two of class 1 go: rows 0 and 2.
     assert long_tail.sample(labels, np.array([3, 1]), *draw).tolist() == [1]
     assert long_tail.sample(labels, np.array([3, 3]), *draw).tolist() == [0, 1, 2]
-    # Capped at what is there; no image without labels is ever drawn.
+    # Capped at the available images; images without labels are never drawn.
     assert long_tail.sample(labels, np.array([9, 9]), *draw).tolist() == [0, 1, 2, 3]
     assert long_tail.sample(labels, np.array([0, 0]), *draw).tolist() == []
 
@@ -146,7 +146,7 @@ def test_sample_has_a_long_tail_on_voc(voc):
     remove = image_class_uniform(0, "remove", voc.image_ids, voc.class_names)
     rows = long_tail.sample(voc.labels, long_tail.pareto_targets(20), add, remove)
     counts = long_tail.achieved(voc.labels, rows)
-    # The published draw of the same law has 1142 images and counts as in VOC_LT.
+    # The published draw by the same rule has 1142 images and the counts VOC_LT.
     assert 1100 < len(rows) < 1180
     assert np.abs(np.log((counts + 1) / (np.array(VOC_LT) + 1))).max() < 0.7
     assert counts.min() >= 1
@@ -181,7 +181,7 @@ def test_exponential_parameters_are_checked(changes, message):
 
 @settings(deadline=None)
 @given(st.integers(2, 200), st.floats(1, 1000), st.integers(1000, 10**6))
-def test_exponential_targets_fall_by_the_ratio(classes, ratio, maximum):
+def test_exponential_targets_decrease_by_the_ratio(classes, ratio, maximum):
     targets = long_tail.exponential_targets(classes, imbalance_ratio=ratio, maximum=maximum)
     assert targets[0] == maximum and (np.diff(targets) <= 0).all()
     assert 0 <= maximum / ratio - targets[-1] + 1e-6 < 1 + 1e-5
@@ -202,17 +202,17 @@ def test_sparse_labels_are_sampled_like_dense_ones(seed, rows, classes, fill):
         for stream in ("add", "remove")
     )
     assert long_tail.visit_order(stored).tolist() == long_tail.visit_order(labels).tolist()
-    chosen = long_tail.sample(labels, targets, add, remove)
-    assert long_tail.sample(stored, targets, add, remove).tolist() == chosen.tolist()
-    walks = [
+    selected = long_tail.sample(labels, targets, add, remove)
+    assert long_tail.sample(stored, targets, add, remove).tolist() == selected.tolist()
+    published = [
         long_tail.sample_dbl(one, targets, python_sampler(seed), cap=True).tolist()
         for one in (labels, stored)
     ]
-    assert walks[0] == walks[1]
-    counts = long_tail.achieved(stored, chosen).tolist()
-    assert counts == long_tail.achieved(labels, chosen).tolist()
+    assert published[0] == published[1]
+    counts = long_tail.achieved(stored, selected).tolist()
+    assert counts == long_tail.achieved(labels, selected).tolist()
     names = [f"class {c}" for c in range(classes)]
-    one, two = (long_tail.report(m, chosen, targets, names) for m in (labels, stored))
+    one, two = (long_tail.report(m, selected, targets, names) for m in (labels, stored))
     assert one == two
     assert [entry["achieved"] for entry in one["classes"]] == counts
 
@@ -223,15 +223,15 @@ def test_sparse_labels_are_sampled_like_dense_ones(seed, rows, classes, fill):
 def test_report_by_hand():
     # P(b | a) was 1/2 and is 1, P(a | b) was 2/3 and is 1; c loses its only image.
     labels = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 0, -1], [0, 1, 1]], np.int8)
-    found = long_tail.report(labels, np.array([0, 1]), np.array([2, 1, 3]), ["a", "b", "c"])
-    assert found["classes"] == [
+    report = long_tail.report(labels, np.array([0, 1]), np.array([2, 1, 3]), ["a", "b", "c"])
+    assert report["classes"] == [
         {"name": "a", "target": 2, "achieved": 2, "available": 4},
         {"name": "b", "target": 1, "achieved": 2, "available": 3},
         {"name": "c", "target": 3, "achieved": 0, "available": 1},
     ]
-    assert found["not_met"] == ["c"]
-    # The pairs of a and b as given: (a, b), (a, c), (b, a), (b, c), of which P(c | b) was 1/3.
-    assert found["cooccurrence_drift"] == pytest.approx((1 / 2 + 0 + 1 / 3 + 1 / 3) / 4)
+    assert report["not_met"] == ["c"]
+    # The pairs are (a, b), (a, c), (b, a) and (b, c); P(c | b) was 1/3 and is 0.
+    assert report["cooccurrence_drift"] == pytest.approx((1 / 2 + 0 + 1 / 3 + 1 / 3) / 4)
 
 
 def test_report_of_everything_and_of_nothing():
@@ -246,5 +246,5 @@ def test_report_of_everything_and_of_nothing():
 
 def test_targets_by_rank_and_by_class():
     labels = np.array([[1, 1, 0, 0], [1, 0, -1, 0], [0, 1, 0, 1], [0, 1, 0, 0]], np.int8)
-    # Visited in the order 1, 0, 3, 2, as worked out above.
+    # The classes are visited in the order 1, 0, 3, 2; see test_visit_order_by_hand.
     assert long_tail.by_class(labels, np.array([9, 7, 5, 3])).tolist() == [7, 9, 3, 5]

@@ -7,21 +7,21 @@ from splits.errors import InputError
 
 @pytest.fixture
 def refusal(tmp_path):
-    """What is said of the bytes of a file that NumPy refuses."""
+    """The reason for refusing a file with some bytes."""
 
-    def log(content):
+    def reason(content):
         path = tmp_path / "a.npy"
         path.write_bytes(content)
         try:
             np.load(path, allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
             return npy.reason(path, error)
-        raise AssertionError("it was read")
+        raise AssertionError("NumPy read the file")
 
-    return log
+    return reason
 
 
-def test_no_advice_to_run_what_is_in_a_file(refusal, tmp_path):
+def test_no_message_recommends_pickle(refusal, tmp_path):
     np.save(tmp_path / "b.npy", np.array([None]), allow_pickle=True)
     objects = (tmp_path / "b.npy").read_bytes()
     assert refusal(objects).startswith("it holds Python objects, which are not read")
@@ -31,7 +31,7 @@ def test_no_advice_to_run_what_is_in_a_file(refusal, tmp_path):
         assert "allow_pickle" not in refusal(content)
 
 
-def test_other_words_are_kept(refusal, tmp_path):
+def test_other_messages_are_kept(refusal, tmp_path):
     np.save(tmp_path / "b.npy", np.arange(9.0))
     assert "array header" in refusal((tmp_path / "b.npy").read_bytes()[:9])
     assert npy.reason(tmp_path, IsADirectoryError("[Errno 21]")) == "it is a folder"

@@ -1,6 +1,6 @@
 import pytest
 
-from splits.numbers import round_half_up, whole
+from splits.numbers import parse_whole, round_half_up
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_round_half_up(share, count, expected):
     ],
 )
 def test_whole_numbers_in_texts(text, number):
-    assert whole(text) == number
+    assert parse_whole(text) == number

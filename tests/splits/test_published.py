@@ -1,4 +1,4 @@
-"""Published splits come out as published, or are refused."""
+"""Published splits equal their published versions, or are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchkit.base.random import numpy_state, python_sampler
-from splits import long_tail, regimes, shots
+from splits import long_tail, shots
 from splits.errors import InputError
 from splits.published import plt, spml
 from splits.published.core import registry
@@ -70,7 +70,7 @@ def coco_lists(data: Find) -> dict:
 
 @pytest.fixture(scope="module")
 def coco2014(data: Find) -> Source:
-    """COCO train2014 as it is, and 40137 test images that are none of COCO's."""
+    """COCO train2014, and 40137 artificial test images."""
     train = arrays.load(data("labels/coco2014_train.npz"))
     count = 40137
     test = dataclasses.replace(
@@ -85,26 +85,28 @@ def coco2014(data: Find) -> Source:
 # ----------------------------------------------------------------------------- registry
 
 
-def test_all_published_names_are_found() -> None:
-    assert list(registry.known()) == [
+def test_discovery_finds_published_splits_in_order() -> None:
+    assert list(registry.known()) == sorted(registry.known())
+    assert {
         *("coco-lt", "hill-coco-40", "hill-coco-75", "hill-coco-single", "nw-lt"),
         *("plt-coco", "plt-voc", "spml-coco", "spml-cub", "spml-nus", "spml-voc", "voc-lt"),
-    ]
-    assert {p.made for p in registry.known().values()} == {"rebuilt", "imported", "unavailable"}
+    } <= set(registry.known())
     for published in registry.known().values():
+        assert published.made in ("rebuilt", "imported", "unavailable")
         assert published.figures is not None or published.made == "unavailable"
 
 
-def test_a_wrong_call_is_refused(tmp_path: Path) -> None:
+def test_calls_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no published split 'voc-tl'.*Did you mean 'voc-lt'\?"):
         registry.get("voc-tl")
     with pytest.raises(InputError, match="hill-coco-75 has no list file 'images'; its roles are o"):
         make("hill-coco-75", images=tmp_path / "x")
-    with pytest.raises(InputError, match="NW-LT cannot be made: neither its construction nor its"):
+    with pytest.raises(InputError, match="NW-LT is not available: neither its construction nor"):
         make("nw-lt")
-    for name in registry.known().keys() - {"nw-lt"}:
-        with pytest.raises(InputError, match=r"needs|is made from a source"):
-            make(name)
+    for name, published in registry.known().items():
+        if published.made != "unavailable":
+            with pytest.raises(InputError, match=r"needs|is made from a source"):
+                make(name)
 
 
 # ----------------------------------------------------------------------------- figures
@@ -143,7 +145,7 @@ def three_images() -> tuple[PublishedRows, Figures]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(train=3), r"toy does not come out as published: training images: 2, published 3\."),
+        (dict(train=3), r"toy differs from the published split: training images: 2, published 3\."),
         (dict(test=2), "test images: 1, published 2"),
         (dict(val=1), "validation images: 0, published 1"),
         (dict(classes=3), "classes: 2, published 3"),
@@ -152,13 +154,13 @@ def three_images() -> tuple[PublishedRows, Figures]:
         (dict(cardinality=1.51), "labels per training image: 1.5, published 1.51"),
         (dict(test_cardinality=2.0), "labels per test image: 1.0, published 2.0"),
         (dict(observed=3), "observed positives: 2, published 3"),
-        (dict(train_digest="0" * 64), "the training images or their labels are other ones"),
-        (dict(test_digest="0" * 64), "the test images or their labels are other ones"),
-        (dict(observed_digest="0" * 64), "the observed labels are other ones"),
+        (dict(train_digest="0" * 64), "the training images or their labels differ, although"),
+        (dict(test_digest="0" * 64), "the test images or their labels differ, although"),
+        (dict(observed_digest="0" * 64), "the observed labels differ, although"),
         (dict(train=9, test=9, classes=9, observed=9, val=9), "; and 1 more"),
     ],
 )
-def test_every_figure_is_held_against_the_split(changes: dict, message: str) -> None:
+def test_every_figure_is_compared_with_the_split(changes: dict, message: str) -> None:
     rows, figures = three_images()
     toy = dataclasses.replace(registry.get("voc-lt"), name="toy", figures=figures, key=str)
     check(toy, rows)
@@ -223,22 +225,22 @@ def test_voc_lt_is_the_same_from_lists(voc: Source, voc_lists: dict, tmp_path: P
         part: write_lmpt(tmp_path / f"voc_lt_{part}.txt", voc_lists[part], form)
         for part in ("train", "test")
     }
-    whole = tmp_path / "voc_lt.json"
-    whole.write_text(json.dumps(voc_lists))
+    json_file = tmp_path / "voc_lt.json"
+    json_file.write_text(json.dumps(voc_lists))
     rebuilt = make("voc-lt", voc)
-    for imported in (make("voc-lt", **lists), make("voc-lt", lists=whole)):
+    for imported in (make("voc-lt", **lists), make("voc-lt", lists=json_file)):
         assert imported.source.class_names == rebuilt.source.class_names
         for part in ("train", "test"):
-            ours, theirs = getattr(rebuilt, part), getattr(imported, part)
-            assert np.array_equal(rebuilt.source.image_ids[ours], imported.source.image_ids[theirs])
-            assert np.array_equal(rebuilt.source.labels[ours], imported.source.labels[theirs])
+            one, two = getattr(rebuilt, part), getattr(imported, part)
+            assert np.array_equal(rebuilt.source.image_ids[one], imported.source.image_ids[two])
+            assert np.array_equal(rebuilt.source.labels[one], imported.source.labels[two])
     assert str(imported.source.image_ids[imported.train[0]]) == "2008_000023"
 
 
 def test_voc_lt_without_difficult_objects_is_refused(voc: Source) -> None:
     labels = voc.labels.copy()
     labels[np.flatnonzero(labels[:, 14] == 1)[:40], 14] = 0  # some persons
-    with pytest.raises(InputError, match="voc-lt does not come out as published"):
+    with pytest.raises(InputError, match="voc-lt differs from the published split"):
         make("voc-lt", dataclasses.replace(voc, labels=labels))
     labels = voc.labels.copy()
     labels[-1] = 1 - labels[-1]  # one test image
@@ -247,18 +249,18 @@ def test_voc_lt_without_difficult_objects_is_refused(voc: Source) -> None:
 
 
 def test_voc_lt_needs_its_test_part(voc: Source, voc_lists: dict, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"names no test part; .* is the test set of VOC 2007"):
+    with pytest.raises(InputError, match=r"has no test part; .* is the test set of VOC 2007"):
         make("voc-lt", dataclasses.replace(voc, part=None))
     other = {"ids": voc_lists["train"]["ids"][1:]}
-    with pytest.raises(InputError, match="lists other images than the generator draws"):
+    with pytest.raises(InputError, match="the images differ from those that the generator draws"):
         make("voc-lt", voc, images=write_ids(tmp_path / "img_id.txt", other))
-    with pytest.raises(InputError, match="train and test go together"):
+    with pytest.raises(InputError, match="train and test must be used together"):
         make("voc-lt", train=tmp_path / "x")
 
 
 @pytest.fixture(scope="module")
 def coco_lt(data: Find) -> Source:
-    """COCO train2017 and val2017 as far as COCO-LT has them, and more training images."""
+    """The images of COCO-LT, and as many other training images."""
     source = arrays.load(data("labels/coco_lt.npz"))
     more = dataclasses.replace(
         source,
@@ -282,17 +284,17 @@ def test_coco_lt_is_imported(coco_lt: Source, coco_lists: dict, tmp_path: Path) 
         )
         for part in ("train", "test")
     }
-    one, two = make("coco-lt", coco_lt, images=ids), make("coco-lt", **lists)
-    for rows in (one, two):
+    from_ids, from_lists = make("coco-lt", coco_lt, images=ids), make("coco-lt", **lists)
+    for rows in (from_ids, from_lists):
         assert len(rows.train) == 1909
         assert len(rows.test) == 5000
         counts = (rows.source.labels[rows.train] == 1).sum(0)
         assert counts.tolist() == coco_lists["class_freq"]
         assert np.bincount(shots.shot_groups(counts)).tolist() == [22, 33, 25]
     for part in ("train", "test"):
-        ours, theirs = getattr(one, part), getattr(two, part)
-        assert np.array_equal(one.source.image_ids[ours], two.source.image_ids[theirs])
-        assert np.array_equal(one.source.labels[ours], two.source.labels[theirs])
+        one, two = getattr(from_ids, part), getattr(from_lists, part)
+        assert np.array_equal(from_ids.source.image_ids[one], from_lists.source.image_ids[two])
+        assert np.array_equal(from_ids.source.labels[one], from_lists.source.labels[two])
 
 
 def test_coco_lt_of_other_images_is_refused(
@@ -306,8 +308,8 @@ def test_coco_lt_of_other_images_is_refused(
         make("coco-lt", coco_lt, images=write_ids(path, {"ids": ids[1:]}))
     with pytest.raises(InputError, match="line 1910: image '7' is not among the 8818 images"):
         make("coco-lt", coco_lt, images=write_ids(path, {"ids": [*ids, 7]}))
-    twin = f"1000000{ids[0]}"  # the same labels: every count is right, and the image is another one
-    with pytest.raises(InputError, match="the training images or their labels are other ones"):
+    twin = f"1000000{ids[0]}"  # another image with the same labels, so every count is right
+    with pytest.raises(InputError, match="the training images or their labels differ, although"):
         make("coco-lt", coco_lt, images=write_ids(path, {"ids": [twin, *ids[1:]]}))
 
 
@@ -351,18 +353,18 @@ def test_plt_voc_takes_label_files(voc: Source, tmp_path: Path) -> None:
         files[role] = tmp_path / f"{role}.json"
         content = {f"{ids[row]}.jpg": labels[row].tolist() for row in order}
         files[role].write_text(json.dumps(content))
-    made = make("plt-voc", voc, **files)
-    assert np.array_equal(made.source.labels[made.train], complete)
-    assert np.array_equal(made.observed[made.train] == 1, kept == 1)
-    assert not (made.observed == 0).any()
-    assert made.regime == f"missing:{round(1 - kept.sum() / complete.sum(), 4):g}"
-    assert made.notes == ()
-    with pytest.raises(InputError, match="which its complete labels do not have"):
+    imported = make("plt-voc", voc, **files)
+    assert np.array_equal(imported.source.labels[imported.train], complete)
+    assert np.array_equal(imported.observed[imported.train] == 1, kept == 1)
+    assert not (imported.observed == 0).any()
+    assert imported.regime == f"missing:{round(1 - kept.sum() / complete.sum(), 4):g}"
+    assert imported.notes == ()
+    with pytest.raises(InputError, match="but not in its complete labels"):
         make("plt-voc", voc, labels=files["observed"], observed=files["labels"])
     kept[several[0]] = 0
     content = {f"{ids[row]}.jpg": kept[row].tolist() for row in order}
     files["observed"].write_text(json.dumps(content))
-    with pytest.raises(InputError, match=f"image {ids[several[0]]} shows none of its labels"):
+    with pytest.raises(InputError, match=f"image {ids[several[0]]} has no observed label"):
         make("plt-voc", voc, **files)
     files["labels"].write_text(json.dumps({f"{ids[0]}.jpg": [0] * 20}))
     with pytest.raises(InputError, match="it has 1 images; the split has 2569"):
@@ -370,7 +372,7 @@ def test_plt_voc_takes_label_files(voc: Source, tmp_path: Path) -> None:
 
 
 def test_plt_coco_draws_after_voc(voc: Source, coco2014: Source, data: Find) -> None:
-    """COCO's draw goes on where VOC's has stopped; the number of images is held against 2962."""
+    """COCO is drawn after VOC from the same generator; the number of images must be 2962."""
     trainval = voc.labels[voc.part == 0]
     small = coco2014.labels[:3000]
     after = plt.draw_coco(small, trainval, python_sampler(0))
@@ -382,7 +384,7 @@ def test_plt_coco_draws_after_voc(voc: Source, coco2014: Source, data: Find) -> 
     assert not np.array_equal(after, alone)
     source = dataclasses.replace(coco2014, name="coco")
     with pytest.raises(
-        InputError, match="plt-coco does not come out as published: training images"
+        InputError, match="plt-coco differs from the published split: training images"
     ):
         make("plt-coco", source, voc=data("labels/voc2012_trainval.npz"))
     with pytest.raises(InputError, match="one of the list files images, labels and voc"):
@@ -412,24 +414,24 @@ def test_spml_coco(coco2014: Source, tmp_path: Path) -> None:
     assert ids[pool[:3]].tolist() == ["100012", "100014", "100020"]
     assert np.array_equal(np.sort(np.concatenate([rows.train, rows.val])), np.arange(82081))
     assert ids[rows.train].tolist() == sorted(ids[rows.train].tolist())  # as texts
-    expected = regimes.spml_observe(labels[pool], 1, 0, np.random.RandomState(1200))
+    expected = spml.observe(labels[pool], 1, 0, np.random.RandomState(1200))
     assert np.array_equal(rows.observed[pool], expected)
     assert ((rows.observed == 1) <= (labels == 1)).all()
     assert (rows.observed[rows.test] == -1).all()
-    # SPML's own files of the same images, in its order, give the same.
+    # SPML's own files of the same images, in its order, give the same split.
     files = {role: tmp_path / f"{role}.npy" for role in (*spml.FILES, "observed")}
     for part, order in (("train", pool), ("val", rows.test)):
         np.save(files[f"{part}_labels"], labels[order].astype(np.float64))
         np.save(files[f"{part}_images"], np.array([f"{i}.jpg" for i in ids[order]]))
-    theirs = np.select([expected == 1, expected == 0], [1.0, -1.0], 0.0)
-    np.save(files["observed"], theirs)
+    published = np.select([expected == 1, expected == 0], [1.0, -1.0], 0.0)
+    np.save(files["observed"], published)
     again = make("spml-coco", **files)
     assert np.array_equal(again.observed[:82081], expected)
     names = [f"{i}.jpg" for i in ids[rows.val]]
     assert again.source.image_ids[again.val].tolist() == names
-    theirs[5] = np.roll(theirs[5], 1)
-    np.save(files["observed"], theirs)
-    with pytest.raises(InputError, match="its row 5 is not what the generator draws, nor are 0 mo"):
+    published[5] = np.roll(published[5], 1)
+    np.save(files["observed"], published)
+    with pytest.raises(InputError, match="row 5 and 0 more differ from the draw of the generator"):
         make("spml-coco", **files)
 
 
@@ -438,20 +440,25 @@ def test_spml_refuses_other_data(voc: Source, tmp_path: Path) -> None:
         make("spml-voc", voc)
     unknown = voc.labels.copy()
     unknown[3, 3] = -1
-    with pytest.raises(InputError, match="the source has unknown labels"):
+    with pytest.raises(InputError, match="the source must not have unknown labels"):
         make("spml-voc", dataclasses.replace(voc, labels=unknown))
-    with pytest.raises(InputError, match="train_images, val_labels, val_images missing"):
+    with pytest.raises(InputError, match="train_images, val_labels, val_images are missing"):
         make("spml-nus", train_labels=tmp_path / "x.npy")
     with pytest.raises(InputError, match="not both"):
         make("spml-voc", voc, train_labels=tmp_path / "x.npy")
 
 
 @pytest.mark.parametrize("case", json.loads(VECTORS.read_text()), ids=lambda case: case["name"])
-def test_spml_observed_labels_to_the_bit(case: dict) -> None:
+def test_spml_observed_labels_bit_for_bit(case: dict) -> None:
     hyper, labels = case["hyper"], np.array(case["labels"], np.int8)
     state = numpy_state(hyper["seed"])
-    observed = regimes.spml_observe(labels, hyper["num_pos"], hyper["num_neg"], state)
+    observed = spml.observe(labels, hyper["num_pos"], hyper["num_neg"], state)
     assert np.select([observed == 1, observed == 0], [1, -1], 0).tolist() == case["observed"]
+
+
+def test_spml_numbers_are_checked() -> None:
+    with pytest.raises(InputError, match="not -2 positives and 0 negatives"):
+        spml.observe(np.eye(2, dtype=np.int8), -2, 0, np.random.RandomState(0))
 
 
 # ----------------------------------------------------------------------------- Hill
@@ -461,15 +468,15 @@ KEPT = {"75": ("p75", 181422), "40": ("p40", 96251), "single": ("single", 82081)
 
 @pytest.fixture(scope="module")
 def hill_lists(data: Find) -> dict[str, list[str]]:
-    z = np.load(data("labels/coco2014_train_partial.npz"))
-    ids, made = z["image_ids"].tolist(), {}
+    content = np.load(data("labels/coco2014_train_partial.npz"))
+    ids, lines = content["image_ids"].tolist(), {}
     for level, (key, _) in KEPT.items():
-        indices, ends = z[f"{key}_indices"].tolist(), z[f"{key}_indptr"].tolist()
-        made[level] = [
-            f"COCO_train2014_{ids[row]:012d}.jpg,{' '.join(map(str, indices[a:b]))}"
-            for row, (a, b) in enumerate(itertools.pairwise(ends))
+        indices, ends = content[f"{key}_indices"].tolist(), content[f"{key}_indptr"].tolist()
+        lines[level] = [
+            f"COCO_train2014_{ids[row]:012d}.jpg,{' '.join(map(str, indices[start:stop]))}"
+            for row, (start, stop) in enumerate(itertools.pairwise(ends))
         ]
-    return made
+    return lines
 
 
 def hill_file(path: Path, lines: list[str]) -> Path:
@@ -491,11 +498,15 @@ def test_hill_refuses_other_lists(coco2014: Source, hill_lists: dict, tmp_path: 
     path, lines = tmp_path / "list.txt", hill_lists["single"]
     with pytest.raises(InputError, match="training images: 82080, published 82081"):
         make("hill-coco-single", coco2014, observed=hill_file(path, lines[:-1]))
-    with pytest.raises(InputError, match="line 1: 1 of 2 labels are kept; this list keeps 2"):
+    with pytest.raises(
+        InputError, match="line 1: 1 of 2 labels are kept; the published list keeps 2"
+    ):
         make("hill-coco-75", coco2014, observed=hill_file(path, lines))
     name = lines[0].partition(",")[0]
-    with pytest.raises(InputError, match=r"line 1: .* is listed with 'bicycle', which the source"):
+    with pytest.raises(
+        InputError, match=r"line 1: .* has the label 'bicycle', but not in the source"
+    ):
         make("hill-coco-single", coco2014, observed=hill_file(path, [f"{name}, 1", *lines[1:]]))
     other = [f"{name}, 0" if lines[0].endswith("52") else f"{name}, 52", *lines[1:]]
-    with pytest.raises(InputError, match="the observed labels are other ones"):
+    with pytest.raises(InputError, match="the observed labels differ, although"):
         make("hill-coco-single", coco2014, observed=hill_file(path, other))

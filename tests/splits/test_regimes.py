@@ -1,7 +1,6 @@
-import json
 import math
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,74 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchkit.base.random import image_class_uniform, image_uniform
-from splits import regimes
+from splits import regimes, selection
 from splits.consistency import contradictions
 from splits.errors import InputError
 from splits.labels import SparseLabels, dense
 from splits.numbers import round_half_up
-from splits.regimes import Regime, observe, observed_rates
+from splits.regimes import Regime, observe
 from splits.sources import arrays
-from splits.variants import Variant, class_rates
+from splits.statistics import observed_rates
 
-FORMS = ["full", "pal:0.4", "ppl:0.5", "spl", "missing:0.4", "candidates:0.3"]
+STANDARD = ["full", "pal:0.4", "ppl:0.5", "spl", "missing:0.4", "candidates:0.3"]
 VARIANTS = [
-    ("pal:0.4", "exact", False, 0.0),
-    ("ppl:0.5", "bernoulli", False, 0.0),
-    ("missing:0.4", "exact", False, 0.0),
-    ("missing:0.4", None, True, 0.0),
-    ("candidates:0.3", "exact", False, 0.0),
-    ("candidates:0.3", None, True, 0.0),
-    ("candidates:0.3", None, False, 0.7),
-    ("candidates:0.3", "bernoulli", True, 0.7),
+    "pal:0.4,counts=exact",
+    "ppl:0.5,counts=bernoulli",
+    "missing:0.4,counts=exact",
+    "missing:0.4,by-class=weights.csv",
+    "candidates:0.3,counts=exact",
+    "candidates:0.3,by-class=weights.csv",
+    "candidates:0.3,by-image=0.7",
+    "candidates:0.3,counts=bernoulli,by-class=weights.csv,by-image=0.7",
 ]
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "spml_observed.json").read_text())
-
-# ----------------------------------------------------------------------------- names
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "level", "canonical"),
-    [
-        ("full", "full", None, "full"),
-        (" spl ", "spl", None, "spl"),
-        ("pal:0.30", "pal", 0.3, "pal:0.3"),
-        ("pal:1", "pal", 1.0, "pal:1"),
-        ("ppl:1e-3", "ppl", 0.001, "ppl:0.001"),
-        ("missing:0", "missing", 0.0, "missing:0"),
-        ("missing:-0.0", "missing", 0.0, "missing:0"),
-        ("candidates:.05", "candidates", 0.05, "candidates:0.05"),
-    ],
-)
-def test_parse_and_back(text, kind, level, canonical):
-    regime = regimes.parse(text)
-    assert regime == Regime(kind, level)
-    assert str(regime) == canonical
-    assert Regime.parse(canonical) == regime
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no regime ''; the regimes are full, pal:R"),
-        ("PAL:0.5", "no regime 'PAL'"),
-        ("pal", r"regime pal needs a level R in \(0, 1\].*; none was given"),
-        ("pal:", "level of the regime 'pal:' is not a number"),
-        ("pal:half", "level of the regime 'pal:half' is not a number"),
-        ("pal:0", r"pal needs a level R in \(0, 1\].*not 0.0"),
-        ("pal:1.1", "pal needs a level .*not 1.1"),
-        ("pal:nan", "pal needs a level .*not nan"),
-        ("ppl:0", "ppl needs a level R .*not 0.0"),
-        ("missing:1", r"missing needs a level Q in \[0, 1\).*not 1.0"),
-        ("missing:-0.1", "missing needs a level .*not -0.1"),
-        ("candidates:1", r"candidates needs a level RHO in \[0, 1\).*not 1.0"),
-        ("spl:0.5", "regime spl has no level, but 0.5 was given"),
-        ("full:1", "regime full has no level"),
-    ],
-)
-def test_parse_says_what_is_wrong(text, message):
-    with pytest.raises(InputError, match=message):
-        regimes.parse(text)
-
 
 # ----------------------------------------------------------------------------- by hand
 
@@ -135,7 +86,7 @@ U = np.array(
         ("candidates:0", LABELS.tolist()),
     ],
 )
-def test_each_law_by_hand(text, expected):
+def test_each_regime_by_hand(text, expected):
     before = LABELS.copy()
     observed = observe(LABELS, regimes.parse(text), lambda rows, columns: U[rows, columns])
     assert observed.tolist() == expected
@@ -163,7 +114,7 @@ def matrices():
 
 
 @settings(deadline=None)
-@given(matrices(), st.sampled_from(FORMS), st.integers(0, 9), st.randoms())
+@given(matrices(), st.sampled_from(STANDARD), st.integers(0, 9), st.randoms())
 def test_a_mask_belongs_to_its_image(uniform_for, labels, text, seed, shuffler):
     regime, n = regimes.parse(text), len(labels)
     observed = observe(labels, regime, uniform_for(labels.shape, seed))
@@ -173,7 +124,7 @@ def test_a_mask_belongs_to_its_image(uniform_for, labels, text, seed, shuffler):
 
 
 @settings(deadline=None)
-@given(matrices(), st.sampled_from(FORMS), st.integers(0, 9), st.randoms())
+@given(matrices(), st.sampled_from(STANDARD), st.integers(0, 9), st.randoms())
 def test_a_mask_belongs_to_its_class(labels, text, seed, shuffler):
     regime, (n, c) = regimes.parse(text), labels.shape
     ids, names = [str(i) for i in range(n)], [f"class_{k}" for k in range(c)]
@@ -184,7 +135,7 @@ def test_a_mask_belongs_to_its_class(labels, text, seed, shuffler):
 
 
 @settings(deadline=None)
-@given(matrices(), st.sampled_from(FORMS), st.integers(0, 9))
+@given(matrices(), st.sampled_from(STANDARD), st.integers(0, 9))
 def test_nothing_is_invented(uniform_for, labels, text, seed):
     observed = observe(labels, regimes.parse(text), uniform_for(labels.shape, seed))
     assert (observed[labels == -1] == -1).all()
@@ -249,45 +200,46 @@ def test_spl_is_inside_every_ppl(uniform_for, labels, rate, seed):
     assert (np.abs((several == 1).sum(axis=1) - rounded) <= 1).all()
 
 
-def test_blocks_do_not_show(monkeypatch, uniform_for):
+def test_the_block_size_changes_nothing(monkeypatch, uniform_for):
     u = uniform_for((50, 7))
     labels = (u(np.arange(50)[:, None], np.arange(7)[None, :]) < 0.3).astype(np.int8)
     numbers = uniform_for((50, 7), 1)
-    whole = [observe(labels, regimes.parse(text), numbers) for text in FORMS]
-    monkeypatch.setattr(regimes, "_BLOCK", 20)  # two rows at a time
-    for text, expected in zip(FORMS, whole, strict=True):
+    one_block = [observe(labels, regimes.parse(text), numbers) for text in STANDARD]
+    monkeypatch.setattr(selection, "_BLOCK", 20)  # two rows at a time
+    for text, expected in zip(STANDARD, one_block, strict=True):
         assert (observe(labels, regimes.parse(text), numbers) == expected).all()
 
 
 # ----------------------------------------------------------------------------- sparse
 
 
-LAWS = [(text, None, False, 0.0) for text in FORMS] + VARIANTS
-
-
-def variant_of(law, shape, seed=0):
-    """The variant of a row of `VARIANTS`: class c has weight c + 1, images are 0, 1, ..."""
-    text, counts, by_class, spread = law
-    weights = np.arange(1.0, shape[1] + 1) if by_class else None
-    numbers = image_uniform(seed, "regime/instance", [str(i) for i in range(shape[0])])
-    return regimes.parse(text), Variant(counts, weights, spread, numbers if spread else None)
+def numbers_for(regime, shape, seed=0):
+    """What `observe` needs for variants: class c has weight c + 1, images are 0, 1, ..."""
+    numbers = {}
+    if regime.by_class is not None:
+        numbers["class_weights"] = np.arange(1.0, shape[1] + 1)
+    if regime.by_image:
+        ids = [str(i) for i in range(shape[0])]
+        numbers["image_numbers"] = image_uniform(seed, "regime/instance", ids)
+    return numbers
 
 
 @settings(deadline=None, max_examples=200)
 @given(
     matrices(),
-    st.sampled_from(LAWS),
+    st.sampled_from(STANDARD + VARIANTS),
     st.sampled_from([0, -1]),
     st.sampled_from([1, 9, 1 << 18]),
     st.integers(0, 9),
 )
-def test_sparse_labels_are_observed_like_dense_ones(uniform_for, labels, law, fill, block, seed):
-    regime, variant = variant_of(law, labels.shape, seed)
+def test_sparse_labels_are_observed_like_dense_ones(uniform_for, labels, text, fill, block, seed):
+    regime = regimes.parse(text)
+    numbers = numbers_for(regime, labels.shape, seed)
     u = uniform_for(labels.shape, seed)
-    expected = observe(labels, regime, u, variant)
+    expected = observe(labels, regime, u, **numbers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regimes, "_BLOCK", block)
-        found = observe(SparseLabels.from_dense(labels, fill), regime, u, variant)
+        patch.setattr(selection, "_BLOCK", block)
+        found = observe(SparseLabels.from_dense(labels, fill), regime, u, **numbers)
     assert dense(found).dtype == np.int8
     assert (dense(found) == expected).all()
     if isinstance(found, SparseLabels):
@@ -308,7 +260,7 @@ def test_many_labels_become_an_array_and_few_do_not(uniform_for):
 
 
 @settings(deadline=None)
-@given(matrices(), st.sampled_from(FORMS), st.sampled_from([0, -1]), st.integers(0, 9))
+@given(matrices(), st.sampled_from(STANDARD), st.sampled_from([0, -1]), st.integers(0, 9))
 def test_rates_of_sparse_labels(uniform_for, labels, text, fill, seed):
     observed = observe(labels, regimes.parse(text), uniform_for(labels.shape, seed))
     expected = observed_rates(labels, observed)
@@ -323,11 +275,11 @@ def test_rates_of_sparse_labels(uniform_for, labels, text, fill, seed):
 
 
 @pytest.mark.parametrize(
-    ("text", "variant", "expected"),
+    ("text", "numbers", "expected"),
     [
         (  # 0.5 of the 5, 4, 5 and 4 known labels: 3, 2, 3, 2
-            "pal:0.5",
-            Variant("exact"),
+            "pal:0.5,counts=exact",
+            {},
             [
                 [-1, 1, 1, -1, 0],
                 [-1, 0, -1, 0, -1],
@@ -336,58 +288,57 @@ def test_rates_of_sparse_labels(uniform_for, labels, text, fill, seed):
             ],
         ),
         (  # u < 0.25, or the smallest
-            "ppl:0.25",
-            Variant("bernoulli"),
+            "ppl:0.25,counts=bernoulli",
+            {},
             [[-1, 1, 1, -1, -1], [-1, -1, 1, -1, -1], [-1] * 5, [-1, 1, -1, -1, -1]],
         ),
         (  # 0.5 of 3 is 2 dropped, of 2 one, of 1 one, but the last stays
-            "missing:0.5",
-            Variant("exact"),
+            "missing:0.5,counts=exact",
+            {},
             [[1, -1, -1, -1, -1], [1, -1, -1, -1, -1], [-1] * 5, [-1, 1, -1, -1, -1]],
         ),
         (  # 0.3 of the 2, 2, 5 and 3 negatives: 1, 1, 2, 1
-            "candidates:0.3",
-            Variant("exact"),
+            "candidates:0.3,counts=exact",
+            {},
             [[1, 1, 1, 0, 1], [1, 1, 1, 0, -1], [1, 1, 0, 0, 0], [-1, 1, 0, 1, 0]],
         ),
         (  # rates 0, 0.1, 0.2, 0.3, 0.4
-            "candidates:0.2",
-            Variant(class_weights=np.arange(5.0)),
+            "candidates:0.2,by-class=w.csv",
+            {"class_weights": np.arange(5.0)},
             [[1, 1, 1, 0, 1], [1, 0, 1, 0, -1], [0] * 5, [-1, 1, 0, 1, 0]],
         ),
         (  # rates 1/4 + 1/8 (2 v - 1) = 1/4, 3/16, 3/8, 1/8
-            "candidates:0.25",
-            Variant(None, None, 0.5, np.array([0.5, 0.25, 1.0, 0.0])),
+            "candidates:0.25,by-image=0.5",
+            {"image_numbers": np.array([0.5, 0.25, 1.0, 0.0])},
             [[1, 1, 1, 0, 1], [1, 0, 1, 0, -1], [1, 1, 1, 0, 0], [-1, 1, 0, 1, 0]],
         ),
         (  # rates 0.3, 0.15, 0.6, 0.15, 0.3: u / w in row 0 is 0.15, 0.1, 0.05
-            "missing:0.3",
-            Variant(class_weights=np.array([2.0, 1, 4, 1, 2])),
+            "missing:0.3,by-class=w.csv",
+            {"class_weights": np.array([2.0, 1, 4, 1, 2])},
             [[1, -1, -1, -1, -1], [1, -1, -1, -1, -1], [-1] * 5, [-1, 1, -1, -1, -1]],
         ),
     ],
 )
-def test_each_departure_by_hand(text, variant, expected):
-    observed = observe(LABELS, regimes.parse(text), lambda r, c: U[r, c], variant)
+def test_each_variant_by_hand(text, numbers, expected):
+    observed = observe(LABELS, regimes.parse(text), lambda r, c: U[r, c], **numbers)
     assert observed.tolist() == expected
 
 
-def test_missing_keeps_the_last_to_go():
-    # Rates 0.1 and 0.9: u is smaller than both, and 0.08 / 1 < 0.5 / 9 is false, so class 0 stays.
-    u = np.array([[0.08, 0.5]])
-    weights = Variant(class_weights=np.array([1.0, 9.0]))
+def test_missing_keeps_the_positive_with_the_largest_u_over_weight():
+    # At 0.5 the rates are 0.1 and 0.9, above both u; 0.08 / 1 > 0.5 / 9, so class 0 stays.
+    u, labels, weights = np.array([[0.08, 0.5]]), np.ones((1, 2), np.int8), np.array([1.0, 9.0])
     for level, expected in ((0.5, [[1, -1]]), (0.3, [[1, -1]]), (0.2, [[1, 1]])):
-        labels = np.ones((1, 2), np.int8)
-        assert observe(
-            labels, Regime("missing", level), lambda r, c: u[r, c], weights
-        ).tolist() == (expected)
+        regime = Regime("missing", level, by_class="w.csv")
+        observed = observe(labels, regime, lambda r, c: u[r, c], class_weights=weights)
+        assert observed.tolist() == expected
 
 
 @settings(deadline=None)
 @given(matrices(), st.sampled_from(VARIANTS), st.integers(0, 9))
-def test_departures_invent_nothing(uniform_for, labels, law, seed):
-    regime, variant = variant_of(law, labels.shape, seed)
-    observed = observe(labels, regime, uniform_for(labels.shape, seed), variant)
+def test_variants_invent_nothing(uniform_for, labels, text, seed):
+    regime = regimes.parse(text)
+    numbers = numbers_for(regime, labels.shape, seed)
+    observed = observe(labels, regime, uniform_for(labels.shape, seed), **numbers)
     assert contradictions(labels, observed, regime.kind) == []
 
 
@@ -399,14 +350,15 @@ def test_departures_invent_nothing(uniform_for, labels, law, seed):
     st.floats(0.01, 0.99),
     st.integers(0, 9),
 )
-def test_levels_of_a_departure_nest(uniform_for, labels, law, one, two, seed):
-    regime, variant = variant_of(law, labels.shape, seed)
+def test_levels_of_a_variant_nest(uniform_for, labels, text, one, two, seed):
+    regime = regimes.parse(text)
+    numbers = numbers_for(regime, labels.shape, seed)
     low, high = sorted((one, two))
     if regime.kind == "missing":  # more missing shows less
         low, high = high, low
     u = uniform_for(labels.shape, seed)
-    small = observe(labels, Regime(regime.kind, low), u, variant)
-    large = observe(labels, Regime(regime.kind, high), u, variant)
+    small = observe(labels, replace(regime, level=low), u, **numbers)
+    large = observe(labels, replace(regime, level=high), u, **numbers)
     if regime.kind == "candidates":
         assert (large[small == 1] == 1).all()
     else:
@@ -415,123 +367,71 @@ def test_levels_of_a_departure_nest(uniform_for, labels, law, one, two, seed):
 
 @settings(deadline=None)
 @given(matrices(), st.sampled_from(VARIANTS), st.integers(0, 9), st.randoms())
-def test_departures_belong_to_image_and_class(labels, law, seed, shuffler):
-    (n, c), (regime, variant) = labels.shape, variant_of(law, labels.shape, seed)
+def test_variants_belong_to_image_and_class(labels, text, seed, shuffler):
+    (n, c), regime = labels.shape, regimes.parse(text)
+    numbers = numbers_for(regime, labels.shape, seed)
     ids, names = [str(i) for i in range(n)], [f"class_{k}" for k in range(c)]
     rows = np.array(shuffler.sample(range(n), shuffler.randint(1, n)))
     order = np.array(shuffler.sample(range(c), c))
-    whole = observe(labels, regime, image_class_uniform(seed, "regime", ids, names), variant)
-    weights, numbers = variant.class_weights, variant.image_numbers
-    turned = Variant(
-        variant.counts,
-        None if weights is None else weights[order],
-        variant.image_spread,
-        None if numbers is None else numbers[rows],
-    )
+    complete = observe(labels, regime, image_class_uniform(seed, "regime", ids, names), **numbers)
+    for name, selected in (("class_weights", order), ("image_numbers", rows)):
+        if name in numbers:
+            numbers[name] = numbers[name][selected]
     u = image_class_uniform(seed, "regime", [ids[i] for i in rows], [names[k] for k in order])
-    some = observe(labels[np.ix_(rows, order)], regime, u, turned)
-    assert (some == whole[np.ix_(rows, order)]).all()
+    some = observe(labels[np.ix_(rows, order)], regime, u, **numbers)
+    assert (some == complete[np.ix_(rows, order)]).all()
 
 
 @settings(deadline=None)
 @given(matrices(), st.floats(0.01, 0.99), st.integers(0, 9))
 def test_exact_counts_are_exact(uniform_for, labels, level, seed):
-    u, exact = uniform_for(labels.shape, seed), Variant("exact")
-    known = (labels != -1).sum(1)
-    shown = observe(labels, Regime("pal", level), u, exact)
-    assert ((shown != -1).sum(1) == [round_half_up(level, k) for k in known]).all()
-    added = observe(labels, Regime("candidates", level), u, exact)
-    more = (added == 1).sum(1) - (labels == 1).sum(1)
-    assert (more == [round_half_up(level, k) for k in (labels == 0).sum(1)]).all()
-    n = (labels == 1).sum(1)
-    kept = (observe(labels, Regime("missing", level), u, exact) == 1).sum(1)
-    assert (kept == [k - min(round_half_up(level, k), max(k - 1, 0)) for k in n]).all()
+    u = uniform_for(labels.shape, seed)
+    pal, candidates, missing = (
+        observe(labels, Regime(kind, level, "exact"), u)
+        for kind in ("pal", "candidates", "missing")
+    )
+    known, positives, negatives = ((labels != -1).sum(1), *((labels == k).sum(1) for k in (1, 0)))
+    assert ((pal != -1).sum(1) == [round_half_up(level, k) for k in known]).all()
+    added = (candidates == 1).sum(1) - positives
+    assert (added == [round_half_up(level, k) for k in negatives]).all()
+    kept = [k - min(round_half_up(level, k), max(k - 1, 0)) for k in positives]
+    assert ((missing == 1).sum(1) == kept).all()
 
 
-def test_the_papers_counts_asked_for_by_name_change_nothing(uniform_for):
+def test_naming_the_papers_counts_changes_nothing(uniform_for):
     u = uniform_for((30, 6))
     labels = (u(np.arange(30)[:, None], np.arange(6)[None, :]) < 0.4).astype(np.int8)
     for text, counts in (("ppl:0.5", "exact"), ("pal:0.4", "bernoulli")):
-        regime, variant = regimes.parse(text), Variant(counts)
-        assert not variant.departs(regime.kind)
-        assert (observe(labels, regime, u, variant) == observe(labels, regime, u)).all()
-        assert Variant("bernoulli" if counts == "exact" else "exact").departs(regime.kind)
-
-
-@settings(deadline=None)
-@given(
-    st.floats(0, 0.99), st.lists(st.floats(0.001, 1000), min_size=1, max_size=20), st.floats(0, 1)
-)
-def test_class_rates_have_the_mean_and_the_proportions(level, weights, share):
-    weights = np.array(weights)
-    rates = class_rates(level, weights)
-    assert rates.mean() == pytest.approx(level, abs=1e-9)
-    assert (rates >= 0).all() and (rates <= 1).all()
-    free = rates < 1
-    if free.any() and level > 0:
-        factor = rates[free] / weights[free]
-        assert factor.max() == pytest.approx(factor.min(), rel=1e-9)
-        assert (weights[~free] * factor.max() >= 1 - 1e-9).all()
-    assert (class_rates(level * share, weights) <= rates + 1e-12).all()
-
-
-def test_class_rates_by_hand():
-    assert class_rates(0.3, np.array([1.0, 2.0, 3.0])).tolist() == pytest.approx([0.15, 0.3, 0.45])
-    assert class_rates(0.5, np.array([8.0, 1.0, 1.0])).tolist() == pytest.approx([1, 0.25, 0.25])
-    assert class_rates(0.5, np.array([0.0, 5.0])).tolist() == [0, 1]
-    assert class_rates(0.0, np.array([0.0, 0.0])).tolist() == [0, 0]
-    with pytest.raises(
-        InputError, match=r"mean rate of 0.6 over 2 classes .* only 1 have a weight"
-    ):
-        class_rates(0.6, np.array([0.0, 5.0]))
+        standard, named = regimes.parse(text), regimes.parse(f"{text},counts={counts}")
+        assert not named.departs
+        assert (observe(labels, named, u) == observe(labels, standard, u)).all()
+        other = "bernoulli" if counts == "exact" else "exact"
+        assert replace(standard, counts=other).departs
 
 
 @pytest.mark.parametrize(
-    ("text", "variant", "message"),
+    ("text", "numbers", "message"),
     [
-        ("spl", Variant("exact"), "regime spl has one way to count"),
-        ("full", Variant("bernoulli"), "regime full has one way to count"),
-        ("pal:0.5", Variant("some"), "exact or bernoulli, not 'some'"),
-        ("pal:0.5", Variant(class_weights=np.ones(2)), "missing and candidates, not with pal"),
-        ("ppl:0.5", Variant(None, None, 0.5), "Image noise goes .* candidates, not with ppl"),
-        ("candidates:0.5", Variant(None, None, 1.5), r"in \[0, 1\], not 1.5"),
-        ("candidates:0.5", Variant("exact", np.ones(2)), "Exact counts leave no room"),
-        ("candidates:0.5", Variant(None, np.ones(3)), r"2 classes need as many weights, not \(3,"),
-        ("candidates:0.5", Variant(None, -np.ones(2)), "must be numbers >= 0"),
-        ("candidates:0.5", Variant(None, None, 0.5), "one number for each of 1 images"),
+        ("pal:0.5", {"class_weights": np.ones(2)}, "only be used with by-class; .* is pal:0.5"),
+        ("pal:0.5", {"image_numbers": np.ones(1)}, "only be used with by-image; .* is pal:0.5"),
+        ("missing:0.5,by-class=w", {}, "missing:0.5,by-class=w needs 2 class_weights, which are m"),
+        (
+            "candidates:0.5,by-class=w",
+            {"class_weights": np.ones(3)},
+            r"needs 2 class_weights, not of shape \(3,\)",
+        ),
+        (
+            "candidates:0.5,by-class=w",
+            {"class_weights": -np.ones(2)},
+            "must be finite numbers >= 0",
+        ),
+        ("candidates:0.5,by-image=0.5", {}, "needs 1 image_numbers, which are missing"),
     ],
 )
-def test_departures_are_checked(uniform_for, text, variant, message):
+def test_the_numbers_of_variants_are_checked(uniform_for, text, numbers, message):
+    labels = np.array([[0, 1]], np.int8)
     with pytest.raises(InputError, match=message):
-        observe(np.array([[0, 1]], np.int8), regimes.parse(text), uniform_for((1, 2)), variant)
-
-
-# ----------------------------------------------------------------------------- rates
-
-
-def test_rates_by_hand():
-    labels = np.array([[1, 0], [1, 0], [0, 0], [-1, 0]], np.int8)
-    observed = np.array([[1, 1], [-1, 0], [1, -1], [-1, 0]], np.int8)
-    rates = observed_rates(labels, observed)
-    assert rates["observed"] == 5 / 8
-    assert rates["positives_kept"] == 1 / 2
-    assert rates["candidate_noise"] == 2 / 3
-    assert rates["observed_by_class"].tolist() == [1 / 2, 3 / 4]
-    assert rates["positives_kept_by_class"][0] == 1 / 2
-    assert math.isnan(rates["positives_kept_by_class"][1])
-    assert rates["candidate_noise_by_class"].tolist() == [1 / 2, 1]
-
-
-def test_rates_of_nothing():
-    nothing = np.full((2, 2), -1, np.int8)
-    rates = observed_rates(nothing, nothing)
-    assert rates["observed"] == 0
-    assert math.isnan(rates["positives_kept"]) and math.isnan(rates["candidate_noise"])
-
-
-def test_rates_need_one_shape():
-    with pytest.raises(InputError, match=r"one shape, not \(2, 2\) and \(2, 3\)"):
-        observed_rates(np.zeros((2, 2), np.int8), np.zeros((2, 3), np.int8))
+        observe(labels, regimes.parse(text), uniform_for((1, 2)), **numbers)
 
 
 # ----------------------------------------------------------------------------- real data
@@ -543,7 +443,7 @@ def coco(data):
     return source, image_class_uniform(0, "regime", source.image_ids, source.class_names)
 
 
-@pytest.mark.parametrize("text", FORMS)
+@pytest.mark.parametrize("text", STANDARD)
 def test_coco_in_under_two_seconds(coco, text):
     source, uniform = coco
     start = time.process_time()
@@ -576,24 +476,3 @@ def test_voc_lt_figures(data):
     missing = observe(source.labels, regimes.parse("missing:0.4"), uniform)[train]
     kept = observed_rates(source.labels[train], missing)["positives_kept"]
     assert 0.64 < kept < 0.74
-
-
-# ----------------------------------------------------------------------------- compatibility
-
-
-@pytest.mark.parametrize("case", VECTORS, ids=[case["name"] for case in VECTORS])
-def test_spml_observes_to_the_bit(case):
-    hyper = case["hyper"]
-    observed = regimes.spml_observe(
-        np.array(case["labels"], np.int8),
-        hyper["num_pos"],
-        hyper["num_neg"],
-        np.random.RandomState(hyper["seed"]),
-    )
-    ours = {1: 1, -1: 0, 0: -1}  # their codes to ours
-    assert observed.tolist() == [[ours[code] for code in row] for row in case["observed"]]
-
-
-def test_spml_numbers_are_checked():
-    with pytest.raises(InputError, match="not -2 positives and 0 negatives"):
-        regimes.spml_observe(np.eye(2, dtype=np.int8), -2, 0, np.random.RandomState(0))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splits.errors import InputError
-from splits.shots import FEW, MANY, MEDIUM, SHOT_NAMES, shot_groups
+from splits.shots import FEW, MANY, MEDIUM, SHOT_NAMES, groups_of, shot_groups
 
 VOC_LT = [6, 34, 8, 14, 154, 17, 249, 29, 479, 4, 240, 48, 11, 20, 775, 100, 5, 82, 7, 64]
 
@@ -35,3 +35,16 @@ def test_thresholds_are_checked(many, few):
 def test_counts_are_checked(counts):
     with pytest.raises(InputError, match="integers >= 0, one per class"):
         shot_groups(counts)
+
+
+def test_the_groups_of_a_split_follow_its_reference():
+    true, observed = np.array([120, 30, 5]), np.array([40, 12, 5])
+    thresholds = {"many": 100, "few": 20}
+    by_true = groups_of(true, observed, {**thresholds, "reference": "true"})
+    by_observed = groups_of(true, observed, {**thresholds, "reference": "observed"})
+    assert by_true.tolist() == [MANY, MEDIUM, FEW] and by_true.dtype == np.uint8
+    assert by_observed.tolist() == [MEDIUM, FEW, FEW]
+    with pytest.raises(InputError, match="reference must be true or observed, not 'both'"):
+        groups_of(true, observed, {**thresholds, "reference": "both"})
+    with pytest.raises(InputError, match="0 < few < many"):
+        groups_of(true, observed, {"many": 20, "few": 20, "reference": "true"})

@@ -29,7 +29,7 @@ def make():
     return build
 
 
-def test_a_good_source_is_frozen(make):
+def test_a_source_is_frozen(make):
     source = make()
     assert source.class_names == ("cat", "dog")
     with pytest.raises(FrozenInstanceError):
@@ -62,22 +62,22 @@ BAD_FEATURES[1, 0, 1] = np.nan
         (dict(labels=np.zeros((0, 2), np.int8)), r"the set is empty \(0 images, 2 classes\)"),
         (dict(labels=np.zeros((3, 0), np.int8)), r"the set is empty \(3 images, 0 classes\)"),
         (dict(class_names=("cat",)), "1 class names for 2 columns"),
-        (dict(class_names=("cat", "cat")), "class name 'cat' comes twice, at positions 0 and 1"),
+        (dict(class_names=("cat", "cat")), "class name 'cat' occurs twice, at positions 0 and 1"),
         (dict(class_names=("cat", " ")), "class name number 1 is empty"),
         (dict(class_names=("cat", "\ud800")), "is not valid Unicode text"),
-        (dict(image_ids=np.array(["a", "b", "a"])), "image id 'a' comes twice, at positions 0"),
+        (dict(image_ids=np.array(["a", "b", "a"])), "image id 'a' occurs twice, at positions 0"),
         (dict(image_ids=np.array(["a", "b"])), "image ids must have type U, 1 dim.* and 3 rows"),
         (dict(image_ids=np.arange(3)), "image ids must have type U, .* not int64"),
         (dict(part=np.array([0, 1], np.uint8)), r"part must have type u1.* \(2,\)"),
-        (dict(part=np.array([0, 1, 2], np.uint8)), r"part of image c \(row 2\) is 2; it is 0"),
+        (dict(part=np.array([0, 1, 2], np.uint8)), r"part of image c \(row 2\) is 2; it must"),
         (dict(paths=np.array(["a.jpg"])), "paths must have type U"),
         (dict(paths=np.array(["a", "\ud800", "c"])), "path '.ud800' is not valid Unicode text"),
         (dict(features=np.zeros((3, 2), np.float32)), r"features must .* 3 dim.* shape \(3, 2\)"),
         (dict(features=np.zeros((3, 1, 2))), "features must have type f4, .* not float64"),
-        (dict(features=np.zeros((3, 1, 0), np.float32)), r"shape \(3, 1, 0\) hold no number"),
-        (dict(features=BAD_FEATURES), r"features of image b \(row 1\) hold a number that is NaN"),
-        (dict(roots=(Path("a"),) * 3), "3 image folders"),
-        (dict(part=None), "2 image folders"),
+        (dict(features=np.zeros((3, 1, 0), np.float32)), r"shape \(3, 1, 0\) are empty"),
+        (dict(features=BAD_FEATURES), r"features of image b \(row 1\) contain a number that"),
+        (dict(roots=(Path("a"),) * 3), "there are 3 image folders; there must be one"),
+        (dict(part=None), "there are 2 image folders"),
     ],
 )
 def test_everything_is_checked(make, changes, message):
@@ -91,7 +91,7 @@ def test_a_wrong_label_is_named(make):
     with pytest.raises(InputError) as error:
         make(labels=labels)
     assert str(error.value) == (
-        "toy: the label of image b (row 1) for class 'dog' is 3; a label is 1 (positive), 0 "
+        "toy: the label of image b (row 1) for class 'dog' is 3; a label must be 1 (positive), 0 "
         "(negative) or -1 (unknown)."
     )
 

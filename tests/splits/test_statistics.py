@@ -63,3 +63,28 @@ def test_real_counts(data, name, largest, smallest, cardinality):
 def test_labels_are_checked(labels, message):
     with pytest.raises(InputError, match=message):
         statistics.check_labels(labels)
+
+
+def test_rates_by_hand():
+    labels = np.array([[1, 0], [1, 0], [0, 0], [-1, 0]], np.int8)
+    observed = np.array([[1, 1], [-1, 0], [1, -1], [-1, 0]], np.int8)
+    rates = statistics.observed_rates(labels, observed)
+    assert rates["observed"] == 5 / 8
+    assert rates["positives_kept"] == 1 / 2
+    assert rates["candidate_noise"] == 2 / 3
+    assert rates["observed_by_class"].tolist() == [1 / 2, 3 / 4]
+    assert rates["positives_kept_by_class"][0] == 1 / 2
+    assert math.isnan(rates["positives_kept_by_class"][1])
+    assert rates["candidate_noise_by_class"].tolist() == [1 / 2, 1]
+
+
+def test_rates_of_nothing():
+    nothing = np.full((2, 2), -1, np.int8)
+    rates = statistics.observed_rates(nothing, nothing)
+    assert rates["observed"] == 0
+    assert math.isnan(rates["positives_kept"]) and math.isnan(rates["candidate_noise"])
+
+
+def test_rates_need_one_shape():
+    with pytest.raises(InputError, match=r"one shape, not \(2, 2\) and \(2, 3\)"):
+        statistics.observed_rates(np.zeros((2, 2), np.int8), np.zeros((2, 3), np.int8))

@@ -1,4 +1,4 @@
-"""The restricted unpickler reads plain data as published, and runs nothing."""
+"""The restricted unpickler reads published plain data and runs no code."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def class_freq() -> dict[str, Any]:
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
 def test_class_statistics_come_back(tmp_path: Path, protocol: int) -> None:
-    found = unpickle.load(written(tmp_path / "class_freq.pkl", class_freq(), protocol))
-    assert list(found) == list(class_freq())
+    content = unpickle.load(written(tmp_path / "class_freq.pkl", class_freq(), protocol))
+    assert list(content) == list(class_freq())
     for key, array in class_freq().items():
-        assert isinstance(found[key], np.ndarray)
-        assert found[key].dtype == array.dtype
-        assert np.array_equal(found[key], array)
+        assert isinstance(content[key], np.ndarray)
+        assert content[key].dtype == array.dtype
+        assert np.array_equal(content[key], array)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_class_groups_come_back(tmp_path: Path, protocol: int) -> None:
     groups = {"head": {np.int64(4), np.int64(6)}, "middle": {1}, "tail": set()}
-    found = unpickle.load(written(tmp_path / "class_split.pkl", groups, protocol))
-    assert found == {"head": {4, 6}, "middle": {1}, "tail": set()}
-    assert {type(c) for c in found["head"]} == {int}
+    content = unpickle.load(written(tmp_path / "class_split.pkl", groups, protocol))
+    assert content == {"head": {4, 6}, "middle": {1}, "tail": set()}
+    assert {type(c) for c in content["head"]} == {int}
 
 
 def test_other_plain_data(tmp_path: Path) -> None:
@@ -59,14 +59,14 @@ def test_other_plain_data(tmp_path: Path) -> None:
         "arrays": [shared, shared, np.array(["ab", "c"]), np.empty((0, 2), np.uint8)],
         "frozen": frozenset({"x"}),
     }
-    found = unpickle.load(written(tmp_path / "x.pkl", value))
-    assert found["text"] == value["text"]
-    assert found["numbers"] == (1, 2**70, -1.5, True, None, 0.25, True)
-    assert found["arrays"][0] is found["arrays"][1]
-    assert found["arrays"][0].tolist() == [0.0, 1.0, 2.0]
-    assert found["arrays"][2].tolist() == ["ab", "c"]
-    assert found["arrays"][3].shape == (0, 2)
-    assert found["frozen"] == frozenset({"x"})
+    content = unpickle.load(written(tmp_path / "x.pkl", value))
+    assert content["text"] == value["text"]
+    assert content["numbers"] == (1, 2**70, -1.5, True, None, 0.25, True)
+    assert content["arrays"][0] is content["arrays"][1]
+    assert content["arrays"][0].tolist() == [0.0, 1.0, 2.0]
+    assert content["arrays"][2].tolist() == ["ab", "c"]
+    assert content["arrays"][3].shape == (0, 2)
+    assert content["frozen"] == frozenset({"x"})
 
 
 def test_an_array_as_python_2_wrote_it(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_a_call_is_refused_and_does_not_run(
     assert not mark.exists()
 
 
-def test_the_attack_would_have_run(tmp_path: Path) -> None:
-    """The test above proves something: Python's own reader does run it."""
+def test_python_itself_runs_the_attack(tmp_path: Path) -> None:
+    """Without this, the test above could pass for an attack that does nothing."""
     mark = tmp_path / "ran"
     content = pickle.dumps(Attack(os.system, f"touch {mark}"), 2)
     pickle.loads(content)  # noqa: S301 - our own bytes, to see that they are an attack
@@ -126,17 +126,17 @@ def test_the_attack_would_have_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (datetime.date(2020, 1, 1), r"asks for datetime\.date"),
-        (collections.OrderedDict(a=1), r"asks for collections\.OrderedDict"),
+        (datetime.date(2020, 1, 1), r"refers to datetime\.date"),
+        (collections.OrderedDict(a=1), r"refers to collections\.OrderedDict"),
         (np.array([{}, 1], object), "array of type 'O8', not of numbers or text"),
         (np.zeros(2, [("a", "i4")]), "array of type 'V4', not of numbers or text"),
         (np.datetime64("2020"), "array of type 'M8', not of numbers or text"),
-        (np.dtype("f4"), "holds a dtype as a value"),
-        (np.random.RandomState(0), r"asks for numpy\.random"),
+        (np.dtype("f4"), "contains a dtype as a value"),
+        (np.random.RandomState(0), r"refers to numpy\.random"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_not_plain_is_refused(tmp_path: Path, value: Any, message: str) -> None:
+def test_other_objects_are_refused(tmp_path: Path, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         unpickle.load(written(tmp_path / "x.pkl", value))
 
@@ -144,36 +144,36 @@ def test_what_is_not_plain_is_refused(tmp_path: Path, value: Any, message: str) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x80\x05N.", "has protocol 5, above 4"),
+        (b"\x80\x05N.", "has protocol 5; the limit is 4"),
         (b"(ios\nsystem\n.", "uses the operation INST"),
         (b"\x80\x02\x82\x01.", "uses the operation EXT1"),
         (b"Pname\n.", "uses the operation PERSID"),
         (b"\x80\x02cnumpy\nndarray\n)\x81.", "uses the operation NEWOBJ"),
-        (b"\x80\x02Nr\xff\xff\xff\x7f.", "numbers its parts beyond its own length"),
-        (b"\x80\x02cnumpy\nndarray\n.", "holds a function as a value"),
-        (b"\x80\x02cnumpy\nndarray\nK\x00\x85R.", "holds an array without content"),
-        (b"", "no pickle, or a damaged one"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "has memo indices beyond its length"),
+        (b"\x80\x02cnumpy\nndarray\n.", "contains a function as a value"),
+        (b"\x80\x02cnumpy\nndarray\nK\x00\x85R.", "contains an array without content"),
+        (b"", "not a pickle, or it is damaged"),
         (b"2008_000023\n2008_000028\n", "this pickle is refused, because it uses"),
-        (b"\x80\x02]q\x00(K\x01", "no pickle, or a damaged one"),
-        (b"\x80\x02K\x01R.", "no pickle, or a damaged one"),
+        (b"\x80\x02]q\x00(K\x01", "not a pickle, or it is damaged"),
+        (b"\x80\x02K\x01R.", "not a pickle, or it is damaged"),
     ],
 )
-def test_what_is_no_such_pickle_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "x.pkl"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         unpickle.load(path)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
         unpickle.load(tmp_path / "x.pkl")
 
 
-def test_every_cut_of_a_good_file_is_refused(tmp_path: Path) -> None:
+def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "x.pkl", class_freq())
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
         with pytest.raises(InputError):
             unpickle.load(path)

@@ -1,1 +1,1 @@
-"""What the published splits share: the contract, list files, image names, discovery."""
+"""The parts that published splits share: contract, list files, image names, discovery."""

@@ -1,4 +1,4 @@
-"""What a published split says of itself, what it gives, and the check against known figures."""
+"""The description of a published split, its result, and the check against known figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY, FEW = 100, 20
 
 @dataclass(frozen=True)
 class Tools:
-    """The published generators' random numbers, handed in.
+    """The random number generators of the published scripts, passed in by the caller.
 
     Attributes:
         python_sampler: seed -> `random.Random(seed).sample`.
@@ -32,10 +32,10 @@ class Tools:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of a published split; None where nothing is.
+    """The known figures of a published split; None for unknown ones.
 
-    `counts`, `groups`, `cardinality` and `observed` are of the training images, a validation part
-    that the split defines included.
+    `counts`, `groups`, `cardinality` and `observed` describe the training images, including a
+    validation part that the split defines.
 
     Attributes:
         train: images of the training part.
@@ -44,12 +44,12 @@ class Figures:
         val: images of the validation part.
         counts: true positives per class.
         groups: classes that are many-, medium- and few-shot.
-        cardinality: mean positives per image, with as many digits as are known.
-        test_cardinality: the same of the test part.
-        observed: observed positives in all.
-        train_digest: `content_digest` of training images and their true labels.
-        test_digest: the same of the test part.
-        observed_digest: the same of training images and their observed positives.
+        cardinality: mean positives per image, with the known number of digits.
+        test_cardinality: mean positives per test image.
+        observed: total number of observed positives.
+        train_digest: `content_digest` of the training images and their true labels.
+        test_digest: `content_digest` of the test images and their true labels.
+        observed_digest: `content_digest` of the training images and their observed positives.
     """
 
     train: int
@@ -71,13 +71,13 @@ class PublishedRows:
     """A published split as rows of a source.
 
     Attributes:
-        source: what the rows count in; its digests include those of the list files.
-        train: int64 rows, in the published order where one is known.
+        source: the source that the rows refer to; its digests include those of the list files.
+        train: int64 rows, in the published order if one is known.
         test: int64 rows.
-        val: int64 rows, empty where the split defines no validation part.
-        observed: int8 [N, C] for all rows of the source, or None where `--regime` decides.
-        regime: what `observed` is, in the form of `--regime`, or None.
-        notes: what a user should be told.
+        val: int64 rows, empty if the split defines no validation part.
+        observed: int8 [N, C] for all rows of the source, or None if `--regime` decides.
+        regime: the regime of `observed`, in the form of `--regime`, or None.
+        notes: messages for the user.
     """
 
     source: Source
@@ -97,15 +97,15 @@ class Published:
     """One published split.
 
     Attributes:
-        name: what it is called on the command line.
-        title: what the papers call it.
-        paper: where it comes from.
+        name: its name on the command line.
+        title: its name in the papers.
+        paper: its source.
         made: rebuilt (by the published generator), imported (from list files) or unavailable.
-        needs: what a user has to give, one sentence; for an unavailable split, what is missing.
-        roles: role -> what the list file of that role is.
-        figures: what is known of it; None for an unavailable split.
+        needs: the required data, one sentence; for an unavailable split, the reason.
+        roles: role -> description of the list file with this role.
+        figures: its known figures; None for an unavailable split.
         build: (source or None, role -> file, tools) -> its rows.
-        key: an image's id or path -> the name by which the lists know it.
+        key: the id or path of an image -> its name in the lists.
         reference: whether shot groups count true or observed positives.
     """
 
@@ -122,10 +122,10 @@ class Published:
 
 
 def content_digest(names: Iterable[str], labels: np.ndarray) -> str:
-    """The SHA-256 of images and their positives, whatever their order.
+    """The SHA-256 of images and their positives, independent of their order.
 
     Args:
-        names: one per row, as the lists know the image.
+        names: one per row, the name of the image in the lists.
         labels: int8 [N, C].
 
     Returns:
@@ -142,24 +142,24 @@ def content_digest(names: Iterable[str], labels: np.ndarray) -> str:
 
 
 def check(published: Published, rows: PublishedRows) -> None:
-    """Compare a split with what is known of it.
+    """Compare a split with its known figures.
 
     Args:
-        published: the split's description.
-        rows: what was built.
+        published: the description of the split.
+        rows: its rows.
 
     Raises:
-        InputError: a figure differs; the message says what was found and what is known.
+        InputError: a figure differs; the message has the actual and the published value.
     """
     figures, source = published.figures, rows.source
     if figures is None:
-        raise InputError(f"{published.name}: no figure of this split is known.")
+        raise InputError(f"{published.name}: this split has no known figures.")
     train = np.concatenate([rows.train, rows.val])
     matrix = np.asarray(source.labels)
     labels, test = matrix[train], matrix[rows.test]
     counts = (labels == 1).sum(axis=0)
     seen = None if rows.observed is None else rows.observed[train]
-    found: list[tuple[str, object, object]] = [
+    comparisons: list[tuple[str, object, object]] = [
         ("classes", len(source.class_names), figures.classes),
         ("training images", len(rows.train), figures.train),
         ("validation images", len(rows.val), figures.val),
@@ -169,34 +169,38 @@ def check(published: Published, rows: PublishedRows) -> None:
         ("many-, medium- and few-shot classes", _groups(counts), figures.groups),
         ("observed positives", None if seen is None else int((seen == 1).sum()), figures.observed),
     ]
-    wrong = [(what, is_, known) for what, is_, known in found if known not in (None, is_)]
+    wrong = [
+        (noun, actual, known) for noun, actual, known in comparisons if known not in (None, actual)
+    ]
     if figures.counts is not None and figures.classes == len(counts):
         wrong += [
-            (f"training images of class {name!r}", int(is_), known)
-            for name, is_, known in zip(source.class_names, counts, figures.counts, strict=True)
-            if is_ != known
+            (f"training images of class {name!r}", int(actual), known)
+            for name, actual, known in zip(source.class_names, counts, figures.counts, strict=True)
+            if actual != known
         ]
     if wrong:
-        first = "; ".join(f"{what}: {is_}, published {known}" for what, is_, known in wrong[:4])
+        first = "; ".join(
+            f"{noun}: {actual}, published {known}" for noun, actual, known in wrong[:4]
+        )
         more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise InputError(f"{published.name} does not come out as published: {first}{more}.")
-    for what, chosen, codes, known in (
+        raise InputError(f"{published.name} differs from the published split: {first}{more}.")
+    for noun, part, codes, known in (
         ("training images or their labels", train, labels, figures.train_digest),
         ("test images or their labels", rows.test, test, figures.test_digest),
         ("observed labels", train, seen, figures.observed_digest),
     ):
         if known is not None and codes is not None:
-            _check_content(published, what, source.image_ids[chosen], codes, known)
+            _check_content(published, noun, source.image_ids[part], codes, known)
 
 
 def _check_content(
-    published: Published, what: str, ids: Sequence[str] | np.ndarray, codes: np.ndarray, known: str
+    published: Published, noun: str, ids: Sequence[str] | np.ndarray, codes: np.ndarray, known: str
 ) -> None:
-    found = content_digest((published.key(str(image)) for image in ids), codes)
-    if found != known:
+    digest = content_digest((published.key(str(image)) for image in ids), codes)
+    if digest != known:
         raise InputError(
-            f"{published.name} does not come out as published: the {what} are other ones, though "
-            f"their numbers agree (digest {found[:12]}, published {known[:12]})."
+            f"{published.name} differs from the published split: the {noun} differ, although their "
+            f"numbers agree (digest {digest[:12]}, published {known[:12]})."
         )
 
 

@@ -1,4 +1,4 @@
-"""What VOC-LT and COCO-LT share: both can be taken from lists that carry the labels."""
+"""The common parts of VOC-LT and COCO-LT, which can be imported from lists with labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from splits.published.core.names import coco_number, stem
 from splits.source import Source
 
 STATISTICS = {
-    "class_freq": "DBL's class_freq.pkl, to compare with (read by the restricted unpickler)",
-    "class_split": "DBL's class_split.pkl, to compare with (read the same way)",
+    "class_freq": "DBL's class_freq.pkl, for comparison (read by the restricted unpickler)",
+    "class_split": "DBL's class_split.pkl, for comparison (read in the same way)",
 }
 LABELLED = {
     "train": "LMPT's training list, `path i j k` per line; with `test`, no source is needed",
@@ -27,25 +27,25 @@ LABELLED = {
 def from_lists(
     name: str, class_names: tuple[str, ...], files: Mapping[str, Path]
 ) -> PublishedRows | None:
-    """The split that `train` and `test`, or `lists`, spell out; None where neither is given.
+    """The split in the files `train` and `test`, or in `lists`; None without these files.
 
     Args:
         name: the published split.
-        class_names: C names; the COCO ones make ids numbers.
+        class_names: C names; with those of COCO, ids are numbers.
         files: role -> file.
 
     Raises:
-        InputError: only one of `train` and `test`, or both forms.
+        InputError: only one of `train` and `test`, or both formats.
     """
     pair = [role for role in ("train", "test") if role in files]
     if not pair and "lists" not in files:
         return None
     if "lists" in files and pair:
-        raise InputError(f"{name}: give the list files train and test, or lists, not both.")
+        raise InputError(f"{name} takes either the list files train and test, or lists, not both.")
     if "lists" in files:
         train, test = lists.parts(files["lists"], len(class_names))
     elif len(pair) == 1:
-        raise InputError(f"{name}: the list files train and test go together; give both.")
+        raise InputError(f"{name}: the list files train and test must be used together.")
     else:
         train, test = (lists.lmpt(files[role], len(class_names)) for role in ("train", "test"))
     key = coco_number if len(class_names) == 80 else stem
@@ -59,13 +59,13 @@ def finish(
     rows: tuple[np.ndarray, np.ndarray],
     key: Callable[[str], str],
 ) -> PublishedRows:
-    """The rows, in the order of the images' names, after comparing them with DBL's statistics.
+    """The rows in the order of the image names, after comparing them with DBL's statistics.
 
     Args:
         source: the data set.
         files: role -> file.
         rows: its training and test rows.
-        key: an image's id -> the name by which the lists know it.
+        key: image id -> name in the lists.
     """
     train, test = (match.sort_by_key(source, part, key) for part in rows)
     match.check_statistics(source, train, files, key)

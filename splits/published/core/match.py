@@ -1,4 +1,4 @@
-"""From list files to sources and rows: which row is which image, and what must agree."""
+"""Matching of list files with sources: the rows of listed images, and checks of statistics."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TRAIN, TEST = 0, 1
 
 
 def dense(source: Source) -> np.ndarray:
-    """The label matrix, int8 [N, C]; published splits come from sources that are small enough.
+    """The label matrix, int8 [N, C]; all sources of published splits are dense.
 
     Raises:
-        InputError: the source stores its labels sparsely.
+        InputError: the labels of the source are sparse.
     """
     if not isinstance(source.labels, np.ndarray):
-        raise InputError(f"{source.name}: no published split is made from labels stored sparsely.")
+        raise InputError(f"{source.name}: no published split can be made from sparse labels.")
     return source.labels
 
 
@@ -36,45 +36,45 @@ def part_rows(source: Source, name: str, tests_on: str) -> tuple[np.ndarray, np.
     Args:
         source: the data set.
         name: the published split, for messages.
-        tests_on: what its test part must be.
+        tests_on: its test part, for messages.
 
     Raises:
-        InputError: the source names no test part.
+        InputError: the source has no test part.
     """
     if source.part is None:
         raise InputError(
-            f"{name}: the source {source.name} names no test part; the test part of {name} is "
+            f"{name}: the source {source.name} has no test part; the test part of {name} is "
             f"{tests_on}."
         )
     return np.flatnonzero(source.part == TRAIN), np.flatnonzero(source.part == TEST)
 
 
-def needs_source(source: Source | None, name: str, what: str) -> Source:
-    """The source, or an error that says which one is needed."""
+def needs_source(source: Source | None, name: str, needs: str) -> Source:
+    """The source, or an error that names the required one."""
     if source is None:
-        raise InputError(f"{name} is made from a source: {what}.")
+        raise InputError(f"{name} is made from a source: {needs}.")
     dense(source)
     return source
 
 
 @contextlib.contextmanager
-def drawn_from(source: Source, name: str, what: str) -> Iterator[None]:
-    """Say what a draw needs where a source has too few images for it."""
+def drawn_from(source: Source, name: str, needs: str) -> Iterator[None]:
+    """Name the required source if the source has too few images for a draw."""
     try:
         yield
     except InputError as error:
         raise InputError(
-            f"{name} cannot be drawn from {source.name}: it is made from {what}. {error}"
+            f"{name} cannot be drawn from {source.name}: it is made from {needs}. {error}"
         ) from None
 
 
 def sort_by_key(source: Source, rows: np.ndarray, key: Callable[[str], str]) -> np.ndarray:
-    """The rows by the images' names, shorter ones first: numbers stand in numeric order.
+    """The rows sorted by the length of the image name and by the name, so numbers are in order.
 
-    The same split then comes out in the same order, from whatever it was made.
+    A split therefore has the same order for every way of making it.
     """
     names = [key(str(source.image_ids[row])) for row in rows]
-    order = sorted(range(len(names)), key=lambda at: (len(names[at]), names[at]))
+    order = sorted(range(len(names)), key=lambda index: (len(names[index]), names[index]))
     return rows[np.array(order, np.int64)]
 
 
@@ -85,28 +85,28 @@ def find_rows(
 
     Args:
         source: the data set.
-        pool: the rows to look in.
+        pool: the rows to search.
         listed: the list.
-        key: an image's id or path -> the name to compare.
+        key: image id or path -> name to compare.
 
     Raises:
-        InputError: an image that the pool does not have, or has twice.
+        InputError: an image that occurs in the pool not at all or twice.
     """
-    at: dict[str, int] = {}
+    row_of: dict[str, int] = {}
     for row in pool.tolist():
         name = key(str(source.image_ids[row]))
-        if name in at:
-            raise InputError(f"{source.name}: image {name!r} is there twice.")
-        at[name] = row
+        if name in row_of:
+            raise InputError(f"{source.name}: image {name!r} occurs twice.")
+        row_of[name] = row
     rows = []
-    for name, place in zip(listed.names, listed.places, strict=True):
-        row = at.get(key(name))
-        if row is None:
+    for name, location in zip(listed.names, listed.locations, strict=True):
+        listed_row = row_of.get(key(name))
+        if listed_row is None:
             raise InputError(
-                f"{listed.path}, {place}: image {name!r} is not among the {len(pool)} images of "
+                f"{listed.path}, {location}: image {name!r} is not among the {len(pool)} images of "
                 f"this part of the source {source.name}."
             )
-        rows.append(row)
+        rows.append(listed_row)
     if len(set(rows)) != len(rows):
         raise InputError(f"{listed.path}: two lines name the same image.")
     return np.array(rows, np.int64)
@@ -119,17 +119,17 @@ def listed_source(
     test: LabelList,
     key: Callable[[str], str],
 ) -> Source:
-    """A source of what two lists say: ids by `key`, their paths, labels, train and test.
+    """A source with the images and labels of two lists.
 
     Args:
-        name: what to call it.
+        name: the name of the source.
         class_names: C names.
         train: the training list.
         test: the test list.
-        key: an image's path -> its id.
+        key: image path -> id.
 
     Raises:
-        InputError: an image that is in both lists or comes twice.
+        InputError: an image that is in both lists or repeated.
     """
     paths = np.array([*train.names, *test.names])
     return Source(
@@ -146,7 +146,7 @@ def listed_source(
 
 
 def with_files(source: Source, files: Mapping[str, Path]) -> Source:
-    """The source with the digests of the list files beside its own."""
+    """The source with the digests of the list files added to its own."""
     digests = {f"{role}:{path.name}": digest_file(path) for role, path in files.items()}
     return dataclasses.replace(source, digests={**source.digests, **digests})
 
@@ -154,13 +154,13 @@ def with_files(source: Source, files: Mapping[str, Path]) -> Source:
 def check_statistics(
     source: Source, train: np.ndarray, files: Mapping[str, Path], key: Callable[[str], str]
 ) -> None:
-    """Compare a long-tailed training part with DBL's own statistics, where files of them are given.
+    """Compare a long-tailed training part with the files of DBL's statistics, if there are any.
 
     Args:
         source: the data set.
         train: its training rows.
-        files: `class_freq`, `class_split` and `images` (whose order `class_freq` follows).
-        key: an image's id -> the name by which the lists know it.
+        files: may have `class_freq`, `class_split` and `images`, whose order `class_freq` has.
+        key: image id -> name in the lists.
 
     Raises:
         InputError: counts, labels or groups that differ.
@@ -171,14 +171,14 @@ def check_statistics(
         path = files["class_freq"]
         published = lists.class_freq(path)
         if not np.array_equal(published["class_freq"], counts):
-            raise InputError(f"{path}: its class counts are not those of the images chosen.")
+            raise InputError(f"{path}: its class counts differ from those of the split.")
         if "images" in files:
             rows = find_rows(source, train, lists.ids(files["images"]), key)
             if not np.array_equal(published["gt_labels"], dense(source)[rows] == 1):
-                raise InputError(f"{path}: its labels are not those of the images chosen.")
+                raise InputError(f"{path}: its labels differ from those of the split.")
     if "class_split" in files:
         path = files["class_split"]
         groups = shot_groups(counts.astype(np.int64), MANY, FEW)
-        ours = tuple(frozenset(np.flatnonzero(groups == g).tolist()) for g in range(3))
-        if lists.class_split(path) != ours:
-            raise InputError(f"{path}: its class groups are not those of the images chosen.")
+        expected = tuple(frozenset(np.flatnonzero(groups == g).tolist()) for g in range(3))
+        if lists.class_split(path) != expected:
+            raise InputError(f"{path}: its class groups differ from those of the split.")

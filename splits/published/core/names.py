@@ -1,4 +1,4 @@
-"""Names: of the classes that list files leave out, and of the images that they shorten."""
+"""Class names, which list files lack, and the image names that they use."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ def stem(name: str) -> str:
 
 def coco_number(name: str) -> str:
     """`train2014/COCO_train2014_000000480023.jpg`, `000000480023` or `480023` -> `480023`."""
-    number = stem(name).rpartition("_")[2]
-    found = numbers.whole(number)
-    return stem(name) if found is None else str(found)
+    number = numbers.parse_whole(stem(name).rpartition("_")[2])
+    return stem(name) if number is None else str(number)
 
 
-def whole(name: str) -> str:
-    """The name as it is."""
+def unchanged(name: str) -> str:
+    """The name itself."""
     return name

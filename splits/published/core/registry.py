@@ -1,4 +1,4 @@
-"""Discovery: every module of `splits/published/` gives its splits; there is no list to edit."""
+"""Discovery: every module of `splits/published/` defines splits; there is no list to edit."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def known() -> dict[str, Published]:
     """Name -> published split, sorted by name.
 
     Raises:
-        InputError: a module that gives no split, or two splits of one name.
+        InputError: a module that defines no split, or two splits with one name.
     """
-    found: dict[str, Published] = {}
+    by_name: dict[str, Published] = {}
     for entry in pkgutil.iter_modules(splits.published.__path__):
         if entry.ispkg:
             continue
         module = importlib.import_module(f"splits.published.{entry.name}")
-        given = getattr(module, "SPLITS", ())
-        if not given:
-            raise InputError(f"splits/published/{entry.name}.py gives no published split.")
-        for split in given:
-            if split.name in found:
-                raise InputError(f"Two modules give the published split {split.name!r}.")
-            found[split.name] = split
-    return dict(sorted(found.items()))
+        definitions = getattr(module, "SPLITS", ())
+        if not definitions:
+            raise InputError(f"splits/published/{entry.name}.py defines no published split.")
+        for split in definitions:
+            if split.name in by_name:
+                raise InputError(f"Two modules define the published split {split.name!r}.")
+            by_name[split.name] = split
+    return dict(sorted(by_name.items()))
 
 
 def get(name: str) -> Published:
@@ -45,19 +45,19 @@ def get(name: str) -> Published:
     """
     if name in known():
         return known()[name]
-    near = difflib.get_close_matches(name, known(), 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"There is no published split {name!r}; there are {', '.join(known())}.{hint}")
+    close = difflib.get_close_matches(name, known(), 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise InputError(f"There is no published split {name!r}; known: {', '.join(known())}.{hint}")
 
 
 def check_call(published: Published, files: Mapping[str, Path]) -> None:
-    """Raise for what can be seen to be wrong before anything is read.
+    """Check a call before anything is read.
 
     Raises:
-        InputError: the split is unavailable, or a file has a role that the split does not know.
+        InputError: the split is unavailable, or a file has an unknown role.
     """
     if published.made == "unavailable":
-        raise InputError(f"{published.title} cannot be made: {published.needs}")
+        raise InputError(f"{published.title} is not available: {published.needs}")
     for role in files:
         if role not in published.roles:
             roles = ", ".join(published.roles) or "none"
@@ -67,19 +67,20 @@ def check_call(published: Published, files: Mapping[str, Path]) -> None:
 def build(
     published: Published, source: Source | None, files: Mapping[str, Path], tools: Tools
 ) -> PublishedRows:
-    """Build a published split and hold it against its known figures.
+    """Build a published split and compare it with its known figures.
 
     Args:
         published: the split.
-        source: the data set it is built from, or None where list files carry the labels.
+        source: the data set that it is built from, or None if list files contain the labels.
         files: role -> list file.
-        tools: the published generators' random numbers.
+        tools: the random number generators.
 
     Returns:
-        Its rows, checked.
+        Its rows.
 
     Raises:
-        InputError: something is missing, a list file is wrong, or the result is not as published.
+        InputError: missing data, a malformed list file, or a result that differs from the
+            published split.
     """
     check_call(published, files)
     rows = published.build(source, files, tools)

@@ -1,4 +1,4 @@
-"""Atomic files: complete or not there, whatever stops the writer."""
+"""Atomic files: complete or absent, however the writer ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def dead() -> int:
 
 @pytest.fixture
 def live() -> Iterator[int]:
-    """The id of a process that runs."""
+    """The id of a running process."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
     process.kill()
@@ -45,17 +45,17 @@ def names(folder: Path) -> list[str]:
 
 def test_success_leaves_only_the_target(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.txt"
-    said: list[str] = []
-    with atomic(target, said.append) as partial:
+    messages: list[str] = []
+    with atomic(target, messages.append) as partial:
         assert partial.parent == target.parent
-        partial.write_text("whole")
+        partial.write_text("complete")
         assert not target.exists()
-    assert target.read_text() == "whole"
+    assert target.read_text() == "complete"
     assert names(target.parent) == ["a.txt"]
-    assert said == []
+    assert messages == []
 
 
-def test_an_old_target_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_an_old_target_is_kept_until_the_new_one_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(ZeroDivisionError), atomic(target) as partial:
@@ -69,7 +69,7 @@ def test_an_old_target_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, BenchkitError])
-def test_an_exception_leaves_nothing_and_passes_through(
+def test_an_exception_leaves_no_file_and_is_raised_again(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     with pytest.raises(error, match=r"^stop$"), atomic(tmp_path / "a") as partial:
@@ -82,7 +82,7 @@ def test_an_exception_leaves_nothing_and_passes_through(
     assert names(tmp_path) == []
 
 
-def test_folders_are_renamed_as_a_whole_and_replace_what_was_there(tmp_path: Path) -> None:
+def test_a_new_folder_replaces_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "run"
     (target / "sub").mkdir(parents=True)
     (target / "sub" / "stale").write_text("x")
@@ -96,43 +96,45 @@ def test_folders_are_renamed_as_a_whole_and_replace_what_was_there(tmp_path: Pat
 
 
 @pytest.mark.parametrize("target", ["split.h5", "odd [1] *.h5"])
-def test_leftovers_of_the_dead_are_removed_and_said(tmp_path: Path, dead: int, target: str) -> None:
+def test_leftovers_of_dead_writers_are_removed_and_logged(
+    tmp_path: Path, dead: int, target: str
+) -> None:
     file = tmp_path / f".{target}.{HOST}-{dead}.partial"
     file.write_text("half")
-    own = tmp_path / f".{target}.{HOST}-{os.getpid()}.partial"  # of an earlier process, same id
+    own = tmp_path / f".{target}.{HOST}-{os.getpid()}.partial"  # an earlier process, same id
     (own / "inside").mkdir(parents=True)
-    said: list[str] = []
-    with atomic(tmp_path / target, said.append) as partial:
-        partial.write_text("whole")
+    messages: list[str] = []
+    with atomic(tmp_path / target, messages.append) as partial:
+        partial.write_text("complete")
     assert names(tmp_path) == [target]
-    assert sorted(said) == sorted(
+    assert sorted(messages) == sorted(
         f"ignoring and removing {path}: its writer was interrupted" for path in (file, own)
     )
 
 
-def test_what_may_still_be_written_is_kept(tmp_path: Path, live: int, dead: int) -> None:
+def test_partial_files_of_possible_writers_are_kept(tmp_path: Path, live: int, dead: int) -> None:
     kept = [
         f".split.h5.{HOST}-{live}.partial",
-        f".split.h5.elsewhere-{dead}.partial",  # another host's process cannot be asked
+        f".split.h5.elsewhere-{dead}.partial",  # processes of another host are unknown
         f".split.h5.{HOST}-x1.partial",
         f".other.h5.{HOST}-{dead}.partial",
     ]
     for name in kept:
         (tmp_path / name).write_text("half")
-    said: list[str] = []
-    with atomic(tmp_path / "split.h5", said.append) as partial:
-        partial.write_text("whole")
+    messages: list[str] = []
+    with atomic(tmp_path / "split.h5", messages.append) as partial:
+        partial.write_text("complete")
     assert names(tmp_path) == sorted([*kept, "split.h5"])
-    assert said == []
+    assert messages == []
 
 
-def test_too_little_space_is_said_before_anything_is_written(
+def test_too_little_space_is_an_error_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * 2**20))
-    message = r"no disk space to write .*a\.h5: it needs 5 MiB and 3 MiB are free"
+    message = r"no disk space to write .*a\.h5: it needs 5\.0 MiB and 3\.0 MiB are free"
     with pytest.raises(BenchkitError, match=message), atomic(tmp_path / "a.h5", needed=5 * 2**20):
-        pytest.fail("the block must not run")
+        pytest.fail("the block must not be entered")
     assert names(tmp_path) == []
     with atomic(tmp_path / "a.h5", needed=3 * 2**20) as partial:
         partial.write_text("fits")
@@ -149,14 +151,16 @@ def test_too_little_space_is_said_before_anything_is_written(
         (PermissionError(errno.EACCES, "Permission denied"), r"cannot be written: Permission den"),
     ],
 )
-def test_a_write_error_is_a_sentence(tmp_path: Path, error: OSError, message: str) -> None:
+def test_a_write_error_names_the_target_and_the_reason(
+    tmp_path: Path, error: OSError, message: str
+) -> None:
     with pytest.raises(BenchkitError, match=message), atomic(tmp_path / "a.h5") as partial:
         partial.write_text("half")
         raise error
     assert names(tmp_path) == []
 
 
-def test_a_target_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+def test_an_impossible_target_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for target in (tmp_path / "file" / "a.h5", tmp_path / ("long" * 70)):
         with pytest.raises(BenchkitError, match="cannot be written: "), atomic(target) as partial:
@@ -165,7 +169,7 @@ def test_a_target_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
         pytest.raises(BenchkitError, match="cannot be written: "),
         atomic(tmp_path / "file") as partial,
     ):
-        partial.mkdir()  # a folder does not replace a file
+        partial.mkdir()  # a folder cannot replace a file
     assert names(tmp_path) == ["file"]
 
 
@@ -179,7 +183,7 @@ from benchkit.split import file as split_file
 from benchkit.base.errors import BenchkitError
 from benchkit.split.model import Part, Split
 
-# As if another program filled the disk after it was looked at.
+# Another program may fill the disk after its free space was checked.
 files.shutil.disk_usage = lambda _: SimpleNamespace(free=2**40)
 disk, report = Path(sys.argv[1]), {}
 
@@ -217,28 +221,56 @@ print(json.dumps(report))
 """
 
 
-def test_a_disk_that_fills_up_leaves_no_file(tmp_path: Path) -> None:
-    """On a real file system of 200 KiB; HDF5 tells of a full disk late, or not at all."""
+def test_a_disk_that_fills_up_leaves_no_partial_file(tmp_path: Path) -> None:
+    """On a real file system of 200 KiB: HDF5 reports a full disk late or never."""
     mount = 'mount -t tmpfs -o size=200k tmpfs "$1" && shift && exec "$@"'
-    words = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path)]
+    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path)]
     if (
         shutil.which("unshare") is None
-        or subprocess.run([*words, "true"], capture_output=True).returncode
+        or subprocess.run([*isolated, "true"], capture_output=True).returncode
     ):
         pytest.skip("mounting a small file system is not permitted here")
-    done = subprocess.run(
-        [*words, sys.executable, "-c", TINY_DISK, str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    report = json.loads(done.stdout)
-    fates = [outcome for outcome, _ in report.values()]
-    full = [
-        f"no disk space to write {tmp_path / name}; free some and start again" for name in report
+    command = [*isolated, sys.executable, "-c", TINY_DISK, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    report = json.loads(result.stdout)
+    outcomes = [outcome for outcome, _ in report.values()]
+    errors = [
+        f"no disk space to write {tmp_path / name}; free some space and try again"
+        for name in report
     ]
-    assert fates[0] == full[0]
-    assert fates[1] == "written and verified"
-    assert fates[-3:] == full[-3:]
-    for (name, (outcome, left)), refusal in zip(report.items(), full, strict=True):
-        assert outcome in ("written and verified", refusal)
-        assert left == ([name] if outcome.startswith("written") else [])
+    assert outcomes[0] == errors[0]
+    assert outcomes[1] == "written and verified"
+    assert outcomes[-3:] == errors[-3:]
+    for (name, (outcome, files_left)), error in zip(report.items(), errors, strict=True):
+        assert outcome in ("written and verified", error)
+        assert files_left == ([name] if outcome.startswith("written") else [])
+
+
+# --------------------------------------------------------------------------- sizes and locks
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (300_000, "293.0 KiB"),
+        (2**20, "1.0 MiB"),
+        (19_336_861_798, "18.0 GiB"),
+    ],
+)
+def test_sizes_are_shown_in_binary_units(size: int, text: str) -> None:
+    assert files.format_size(size) == text
+
+
+def test_a_locked_file_is_refused_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("w") as first, path.open("r") as second:
+        files.lock(first, "never shown")
+        with pytest.raises(BenchkitError, match=r"^it is in use$"):
+            files.lock(second, "it is in use")
+        first.close()
+        files.lock(second, "never shown")

@@ -5,8 +5,6 @@ Exit code 2 says that the call is wrong, 1 that something could not be used or f
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import resource
 import shutil
@@ -15,42 +13,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import h5py
 import numpy as np
 import pytest
+from commands import call, refuse
 from PIL import Image
 
-from benchkit.cli import main
+from benchkit.cli.split_options import REPLACED
 
 FAST = ("--recipe", "epochs=1")
-
-
-def call(*words: object) -> tuple[int, str, str]:
-    """The console script in this process: exit code, output, errors. A traceback gets through."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, out.getvalue(), err.getvalue()
-
-
-def refused(code: int, *names: object, words: tuple[object, ...]) -> str:
-    """Call, and check that it ends in one sentence with everything that it must name."""
-    found, out, err = call(*words)
-    assert found == code, (out, err)
-    assert out == ""
-    assert err.startswith("error: ") and err.count("\n") == 1, err
-    for name in names:
-        assert str(name) in err, err
-    return err
 
 
 def arrays(**changes: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -124,7 +96,7 @@ BAD_ARRAYS = {
 def test_arrays_that_do_not_fit(tmp_path: Path, bad: Bad) -> None:
     np.savez(tmp_path / "bad.npz", **arrays(**bad.changes))
     out = tmp_path / "out.h5"
-    refused(1, *bad.names, words=("make-split", f"arrays:{tmp_path / 'bad.npz'}", "--out", out))
+    refuse(1, *bad.names, arguments=("make-split", f"arrays:{tmp_path / 'bad.npz'}", "--out", out))
     assert leftovers(tmp_path) == ["bad.npz"]
 
 
@@ -134,7 +106,7 @@ def test_files_that_are_no_arrays(tmp_path: Path, shared: Path) -> None:
     (tmp_path / "text.npz").write_text("hello")
     for name in ("cut.npz", "text.npz", "absent.npz"):
         words = ("make-split", f"arrays:{tmp_path / name}", "--out", tmp_path / "o.h5")
-        refused(1, tmp_path / name, words=words)
+        refuse(1, tmp_path / name, arguments=words)
 
 
 # ----------------------------------------------------------------------------- laws
@@ -145,7 +117,7 @@ def test_files_that_are_no_arrays(tmp_path: Path, shared: Path) -> None:
     [
         (("--regime", "pal:1.5"), ("pal", "(0, 1]", "1.5")),
         (("--regime", "pal:0"), ("pal", "(0, 1]", "0.0")),
-        (("--regime", "ppl"), ("ppl", "none was given")),
+        (("--regime", "ppl"), ("ppl", "it has none")),
         (("--regime", "pal:half"), ("'pal:half'", "not a number")),
         (("--regime", "spl:0.3"), ("spl", "no level")),
         (("--regime", "palm:0.5"), ("'palm'", "pal:R")),
@@ -170,22 +142,37 @@ def test_laws_out_of_range_are_wrong_calls(
     shared: Path, tmp_path: Path, words: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
     source = f"arrays:{shared / 'good.npz'}"
-    err = refused(2, *names, words=("make-split", source, "--out", tmp_path / "o.h5", *words))
+    err = refuse(2, *names, arguments=("make-split", source, "--out", tmp_path / "o.h5", *words))
     assert "`benchkit make-split --help`" in err
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("source", ["foo:bar", "arrays:", "coco", "scenes:x"])
+@pytest.mark.parametrize("source", ["foo:bar", "arrays:", "coco", "scene:x", "lists"])
 def test_sources_that_are_none(tmp_path: Path, source: str) -> None:
-    refused(2, source, words=("make-split", source, "--out", tmp_path / "o.h5"))
+    kind = source.removesuffix(":")
+    refuse(2, f"source '{kind}", arguments=("make-split", source, "--out", tmp_path / "o.h5"))
+
+
+@pytest.mark.parametrize(("option", "sentence"), REPLACED.items())
+def test_former_options_name_their_replacement(tmp_path: Path, option: str, sentence: str) -> None:
+    words = ("make-split", "arrays:x.npz", "--out", tmp_path / "o.h5", option, "x")
+    error = refuse(2, f"{option} is now ", arguments=words)
+    assert error == f"error: {option} {sentence}; see `benchkit make-split --help`\n"
+
+
+def test_a_source_option_is_set_once(shared: Path, tmp_path: Path) -> None:
+    words = ("make-split", f"arrays:{shared / 'good.npz'}", "--out", tmp_path / "o.h5")
+    twice = ("-o", "minus-one=unknown", "--source-option", "minus_one=negative")
+    refuse(2, "-o sets 'minus_one' twice", arguments=(*words, *twice))
+    refuse(2, "'features'", "NAME=VALUE", arguments=(*words, "-o", "features"))
 
 
 def test_laws_that_leave_nothing(shared: Path, tmp_path: Path) -> None:
     words = ("--long-tail", "pareto", "--max", "0", "--min", "0", "--out", tmp_path / "o.h5")
-    refused(1, "'good'", "train", words=("make-split", f"arrays:{shared / 'good.npz'}", *words))
+    refuse(1, "'good'", "train", arguments=("make-split", f"arrays:{shared / 'good.npz'}", *words))
     np.savez(tmp_path / "two.npz", Y=np.ones((2, 1)), split=[0, 1])
     words = ("make-split", f"arrays:{tmp_path / 'two.npz'}", "--out", tmp_path / "o.h5")
-    refused(1, "no image in the val", words=(*words, "--val-fraction", "0.5"))
+    refuse(1, "no image in the val", arguments=(*words, "--val-fraction", "0.5"))
 
 
 def test_inputs_are_not_written_over(tmp_path: Path) -> None:
@@ -195,7 +182,7 @@ def test_inputs_are_not_written_over(tmp_path: Path) -> None:
     words = ("make-split", f"csv:{table}", "--source-option", f"classes={counts}")
     for file in (table, counts):
         before = file.read_text()
-        refused(1, file, "--out names another file", words=(*words, "--out", file))
+        refuse(1, file, "--out must name another file", arguments=(*words, "--out", file))
         assert file.read_text() == before
     assert call(*words, "--out", tmp_path / "o.h5")[0] == 0
     assert call(*words, "--out", tmp_path / "o.h5")[0] == 0  # a split may be made again
@@ -204,18 +191,18 @@ def test_inputs_are_not_written_over(tmp_path: Path) -> None:
 def test_names_that_the_system_does_not_take(shared: Path, tmp_path: Path) -> None:
     long, out = tmp_path / ("x" * 300), tmp_path / "o.h5"
     for kind in ("arrays", "csv", "voc"):
-        refused(1, long, "too long", words=("make-split", f"{kind}:{long}", "--out", out))
+        refuse(1, long, "too long", arguments=("make-split", f"{kind}:{long}", "--out", out))
     words = ("make-split", f"arrays:{shared / 'good.npz'}", "--out", long)
-    refused(1, long, "too long", words=words)
-    refused(1, long, "too long", words=("show", long))
+    refuse(1, long, "too long", arguments=words)
+    refuse(1, long, "too long", arguments=("show", long))
     code, _, err = call("diff", shared / "good.h5", long)
     assert code == 2 and "too long" in err and err.count("\n") == 1
 
 
 def test_a_backbone_for_arrays_that_bring_features(shared: Path, tmp_path: Path) -> None:
     words = ("--backbone", "resnet18", "--out", tmp_path / "o.h5")
-    refused(
-        1, "'good'", "--backbone", words=("make-split", f"arrays:{shared / 'good.npz'}", *words)
+    refuse(
+        1, "'good'", "--backbone", arguments=("make-split", f"arrays:{shared / 'good.npz'}", *words)
     )
 
 
@@ -237,7 +224,7 @@ def coco(folder: Path, images: int = 3) -> Path:
 
 
 def from_coco(file: Path, *words: object) -> tuple[object, ...]:
-    return ("make-split", "coco", "--annotations", file, "--out", file.parent / "o.h5", *words)
+    return ("make-split", f"coco:{file}", "--out", file.parent / "o.h5", *words)
 
 
 def test_json_that_is_not_coco(tmp_path: Path) -> None:
@@ -247,8 +234,8 @@ def test_json_that_is_not_coco(tmp_path: Path) -> None:
     stray = {"id": 9, "image_id": 77, "category_id": 1}
     cases = {
         "[1, 2]": ("'images'",),
-        text[: len(text) // 2]: ("cut off", "line 1"),
-        "\x00\x01": ("instances.json:1: ", "it holds a zero byte"),
+        text[: len(text) // 2]: ("truncated", "line 1"),
+        "\x00\x01": ("instances.json:1: ", "it contains a zero byte"),
         json.dumps({**good, "annotations": [stray]}): ("annotation 9", "image_id 77"),
         json.dumps({**good, "images": good["images"] + good["images"][:1]}): ("image id 0",),
         json.dumps({**good, "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]}): (
@@ -257,36 +244,38 @@ def test_json_that_is_not_coco(tmp_path: Path) -> None:
     }
     for wrong, names in cases.items():
         file.write_text(wrong)
-        refused(1, file, *names, words=from_coco(file, "--backbone", "none"))
+        refuse(1, file, *names, arguments=from_coco(file, "--backbone", "none"))
     absent = tmp_path / "absent.json"
-    refused(1, absent, words=from_coco(absent, "--backbone", "none"))
+    refuse(1, absent, arguments=from_coco(absent, "--backbone", "none"))
 
 
 def test_images_that_are_broken_or_gone(tmp_path: Path) -> None:
     file = coco(tmp_path)
-    backbone = ("--images", tmp_path / "images", "--backbone", "resnet18", "--weights", "random")
+    images = ("-o", f"images={tmp_path / 'images'}")
+    backbone = (*images, "--backbone", "resnet18", "--weights", "random")
     image = tmp_path / "images" / "1.png"
     whole = image.read_bytes()
     for content in (b"no image", whole[: len(whole) // 2], b""):
         image.write_bytes(content)
-        refused(1, image, "does not decode", words=from_coco(file, *backbone))
+        refuse(1, image, "does not decode", arguments=from_coco(file, *backbone))
     image.unlink()
-    refused(1, image, words=from_coco(file, *backbone))
+    refuse(1, image, arguments=from_coco(file, *backbone))
     assert not (tmp_path / "o.h5").exists()
     folder = tmp_path / "nowhere"
-    refused(1, folder, words=from_coco(file, "--images", folder))
+    refuse(1, folder, arguments=from_coco(file, "-o", f"images={folder}"))
 
 
 def test_backbones_and_weights_that_are_none(tmp_path: Path) -> None:
     file = coco(tmp_path)
-    images = ("--images", tmp_path / "images")
+    images = ("-o", f"images={tmp_path / 'images'}")
     words = from_coco(file, *images, "--backbone", "resnet81")
-    refused(1, "'resnet81'", "resnet18", words=words)
+    refuse(1, "'resnet81'", "resnet18", arguments=words)
     weights = tmp_path / "none.pth"
     words = from_coco(file, *images, "--backbone", "resnet18", "--weights", weights)
-    refused(1, weights, words=words)
-    # Said before any weights are fetched.
-    refused(2, "--backbone resnet18", "--images", words=from_coco(file, "--backbone", "resnet18"))
+    refuse(1, weights, arguments=words)
+    # Checked before any weights are downloaded.
+    words = from_coco(file, "--backbone", "resnet18")
+    refuse(2, "source 'coco' names no images", "--backbone", arguments=words)
 
 
 # ----------------------------------------------------------------------------- split files
@@ -347,7 +336,7 @@ def test_split_files_that_are_broken(shared: Path, tmp_path: Path, kind: str) ->
         ("run", "--split", path, "--method", "bce", "--out", tmp_path / "runs"),
         ("evaluate", "--split", path, *scores, "--out", tmp_path / "runs"),
     ):
-        refused(1, path, *names, words=words)
+        refuse(1, path, *names, arguments=words)
     assert not (tmp_path / "runs").exists()
 
 
@@ -365,7 +354,7 @@ def test_verify_tells_every_fault_and_fails(shared: Path, tmp_path: Path) -> Non
 
 def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) -> None:
     words = ("run", "--split", shared / "bare.h5", "--method", "bce", "--out", tmp_path / "r")
-    refused(1, "'bare-full'", "no features", "--backbone", words=words)
+    refuse(1, "'bare-full'", "no features", "--backbone", arguments=words)
 
 
 # ----------------------------------------------------------------------------- run
@@ -378,18 +367,21 @@ def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) ->
         (("--method", "all,nothing-like-it"), ("'nothing-like-it'", "`benchkit methods`")),
         (("--method", "bce,nothing-like-it"), ("'nothing-like-it'", "`benchkit methods`")),
         (("--method", "asl", "--set", "asl.clp=1"), ("'clp'", "'clip'")),
-        (("--method", "asl", "--set", "asl.clip=much"), ("asl.clip=much", "float")),
-        (("--method", "asl", "--set", "asl.clip=2"), ("asl.clip=2", "[0.0, 1.0]")),
-        (("--method", "asl", "--set", "asl.clip=nan"), ("asl.clip=nan",)),
-        (("--method", "db", "--set", "db.mu=inf"), ("db.mu=inf", "finite")),
-        (("--method", "asl", "--set", "asl.focal_gradient=2"), ("focal_gradient=2", "bool")),
+        (
+            ("--method", "asl", "--set", "asl.clip=much"),
+            ("method 'asl'", "clip='much'", "a number"),
+        ),
+        (("--method", "asl", "--set", "asl.clip=2"), ("method 'asl'", "clip=2.0", "[0.0, 1.0]")),
+        (("--method", "asl", "--set", "asl.clip=nan"), ("method 'asl'", "clip=nan", "finite")),
+        (("--method", "db", "--set", "db.mu=inf"), ("method 'db'", "mu=inf", "finite")),
+        (("--method", "asl", "--set", "asl.focal_gradient=2"), ("focal_gradient='2'", "yes or no")),
         (("--method", "asl", "--set", "clip=2"), ("'clip=2'", "KEY.NAME=VALUE")),
-        (("--method", "asl", "--set", "bce.clip=2"), ("bce.clip=2", "'bce'")),
+        (("--method", "asl", "--set", "bce.clip=2"), ("--set bce", "'bce'")),
         (("--method", "bce", "--set", "bce.x=2"), ("'bce'", "'x'")),
         (("--method", "bce", "--paper", "imagenet"), ("--paper imagenet", "coco-lt, ")),
         (("--method", "bce", "--recipe", "featurs"), ("'featurs'", "'features'")),
         (("--method", "bce", "--recipe", "epoch=3"), ("'epoch'", "'epochs'")),
-        (("--method", "bce", "--recipe", "lr=fast"), ("lr='fast'", "float")),
+        (("--method", "bce", "--recipe", "lr=fast"), ("lr='fast'", "number")),
         (("--method", "bce", "--recipe", "epochs=0"), ("epochs=0", "1")),
         (("--method", "bce", "--recipe", "optimiser=lion"), ("optimiser='lion'", "adamw")),
         (("--method", "bce", "--recipe", "head=deep"), ("head='deep'", "hidden:WIDTH")),
@@ -408,7 +400,7 @@ def test_wrong_calls_of_run(
     shared: Path, tmp_path: Path, words: tuple[str, ...], names: tuple[str, ...]
 ) -> None:
     call_words = ("run", "--split", shared / "good.h5", *words, "--out", tmp_path / "r")
-    err = refused(2, *names, words=call_words)
+    err = refuse(2, *names, arguments=call_words)
     assert "`benchkit run --help`" in err
     assert leftovers(tmp_path) == []
 
@@ -419,7 +411,7 @@ def bce(shared: Path, out: Path, *words: object) -> tuple[object, ...]:
 
 def test_selection_on_a_validation_part_that_is_not_there(shared: Path, tmp_path: Path) -> None:
     words = bce(shared, tmp_path, "--select", "val")
-    refused(1, "--select val", "--val-fraction", words=words)
+    refuse(1, "--select val", "--val-fraction", arguments=words)
 
 
 def test_plugins_that_cannot_be_used(shared: Path, tmp_path: Path) -> None:
@@ -431,10 +423,12 @@ def test_plugins_that_cannot_be_used(shared: Path, tmp_path: Path) -> None:
     }
     for name, (text, why) in cases.items():
         (tmp_path / name).write_text(text)
-        refused(1, tmp_path / name, why, words=bce(shared, tmp_path, "--plugin", tmp_path / name))
-        refused(1, tmp_path / name, why, words=("methods", "--plugin", tmp_path / name))
+        refuse(
+            1, tmp_path / name, why, arguments=bce(shared, tmp_path, "--plugin", tmp_path / name)
+        )
+        refuse(1, tmp_path / name, why, arguments=("methods", "--plugin", tmp_path / name))
     absent = tmp_path / "absent.py"
-    refused(1, absent, words=bce(shared, tmp_path, "--plugin", absent))
+    refuse(1, absent, arguments=bce(shared, tmp_path, "--plugin", absent))
 
 
 FAILING = """
@@ -495,7 +489,7 @@ def test_class_embeddings_that_do_not_fit(shared: Path, tmp_path: Path) -> None:
         "absent.npy": "do not exist",
     }.items():
         words = bce(shared, tmp_path / "r", "--class-embeddings", tmp_path / name)
-        refused(1, tmp_path / name, why, words=words)
+        refuse(1, tmp_path / name, why, arguments=words)
 
 
 # ----------------------------------------------------------------------------- evaluate, report
@@ -517,30 +511,30 @@ def test_scores_that_do_not_fit(shared: Path, tmp_path: Path) -> None:
     for name, (content, why) in cases.items():
         path = tmp_path / f"{name}.npz"
         np.savez(path, **content)
-        refused(1, path, why, words=(*head, "--scores", path))
+        refuse(1, path, why, arguments=(*head, "--scores", path))
     np.save(tmp_path / "plain.npy", fits)
     (tmp_path / "text.npz").write_text("hello")
     for name in ("plain.npy", "text.npz", "absent.npz"):
-        refused(1, tmp_path / name, words=(*head, "--scores", tmp_path / name))
+        refuse(1, tmp_path / name, arguments=(*head, "--scores", tmp_path / name))
     np.savez(tmp_path / "good.npz", scores=fits)
     unnamed = ("evaluate", "--split", shared / "good.h5", "--name", " ", "--out", tmp_path / "r")
-    refused(2, "--name", words=(*unnamed, "--scores", tmp_path / "good.npz"))
+    refuse(2, "--name", arguments=(*unnamed, "--scores", tmp_path / "good.npz"))
     assert not (tmp_path / "r").exists()
 
 
 def test_reports_of_nothing(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(1, "no finished run", words=("report", tmp_path / "empty"))
-    refused(1, tmp_path / "absent", words=("report", tmp_path / "absent"))
-    refused(1, shared / "good.h5", words=("report", shared / "good.h5"))
+    refuse(1, "no finished run", arguments=("report", tmp_path / "empty"))
+    refuse(1, tmp_path / "absent", arguments=("report", tmp_path / "absent"))
+    refuse(1, shared / "good.h5", arguments=("report", shared / "good.h5"))
     runs = tmp_path / "runs"
     assert call(*bce(shared, runs))[0] == 0
-    refused(1, "abc", words=("report", runs, "--split", "abc"))
-    refused(1, "val", words=("report", runs, "--selection", "val"))
-    refused(2, "--format", "'pdf'", words=("report", runs, "--format", "pdf"))
+    refuse(1, "abc", arguments=("report", runs, "--split", "abc"))
+    refuse(1, "val", arguments=("report", runs, "--selection", "val"))
+    refuse(2, "--format", "'pdf'", arguments=("report", runs, "--format", "pdf"))
     (record,) = runs.glob("*/run.json")
     cut(record)
-    refused(1, record, words=("report", runs))
+    refuse(1, record, arguments=("report", runs))
 
 
 # ----------------------------------------------------------------------------- disks and folders
@@ -550,17 +544,17 @@ def test_folders_that_cannot_be_made(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     source = f"arrays:{shared / 'good.npz'}"
     inside = tmp_path / "file" / "x"
-    refused(1, tmp_path / "file", words=("make-split", source, "--out", inside))
-    refused(1, tmp_path, "folder", words=("make-split", source, "--out", tmp_path))
-    refused(1, inside, words=bce(shared, inside))
-    refused(1, tmp_path / "file", words=bce(shared, tmp_path / "file"))
+    refuse(1, tmp_path / "file", arguments=("make-split", source, "--out", inside))
+    refuse(1, tmp_path, "folder", arguments=("make-split", source, "--out", tmp_path))
+    refuse(1, inside, arguments=bce(shared, inside))
+    refuse(1, tmp_path / "file", arguments=bce(shared, tmp_path / "file"))
     runs = tmp_path / "runs"
     assert call(*bce(shared, runs))[0] == 0
-    refused(1, inside, words=("report", runs, "--out", inside))
-    refused(1, tmp_path, words=("report", runs, "--out", tmp_path))
+    refuse(1, inside, arguments=("report", runs, "--out", inside))
+    refuse(1, tmp_path, arguments=("report", runs, "--out", tmp_path))
     (scores,) = runs.glob("*/scores.npz")
     words = ("evaluate", "--split", shared / "good.h5", "--name", "m", "--scores", scores)
-    refused(1, inside, words=(*words, "--out", inside))
+    refuse(1, inside, arguments=(*words, "--out", inside))
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -571,7 +565,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     out = tmp_path / "out.h5"
     words = ("make-split", f"arrays:{shared / 'good.npz'}", "--out", out)
-    refused(1, out, "no disk space", "MiB", words=words)
+    refuse(1, out, "no disk space", "KiB and 1000 bytes are free", arguments=words)
     assert leftovers(tmp_path) == []
 
 
@@ -602,10 +596,10 @@ def test_a_disk_that_fills_up_while_it_is_written(shared: Path, tmp_path: Path, 
 
 
 def test_calls_of_nothing() -> None:
-    refused(2, "'repot'", "`benchkit --help`", words=("repot",))
-    refused(2, "--split", words=("run",))
-    refused(2, "SOURCE", words=("make-split",))
-    refused(2, "'assl'", "'asl'", words=("methods", "assl"))
+    refuse(2, "'repot'", "`benchkit --help`", arguments=("repot",))
+    refuse(2, "--split", arguments=("run",))
+    refuse(2, "SOURCE", arguments=("make-split",))
+    refuse(2, "'assl'", "'asl'", arguments=("methods", "assl"))
     code, out, err = call()
     assert code == 2
     assert "Usage: benchkit" in out + err and "make-split" in out + err

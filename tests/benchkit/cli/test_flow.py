@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -12,21 +11,20 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import click
 import numpy as np
 import pytest
+from commands import Result, call, succeed
 
 from baselines.core import registry
 from benchkit.base import random
-from benchkit.cli import COMMANDS, benchkit, main
-from benchkit.cli.run import choose_methods
+from benchkit.cli import COMMANDS, benchkit
+from benchkit.runs.specs import specs
 from benchkit.split.file import read
-from splits import regimes
+from splits import statistics
 
 FAST = ("--recipe", "epochs=3")
 SHOTS = ("--many", "30", "--few", "12")
@@ -48,35 +46,7 @@ class Hinge(Method):
 """
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-def call(*words: object) -> Said:
-    """The console script in this process: what it prints and its exit code."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-def done(*words: object) -> Said:
-    said = call(*words)
-    assert said.code == 0, said.err
-    return said
-
-
-def spawn(*words: object, cwd: Path) -> Said:
+def spawn(*words: object, cwd: Path) -> Result:
     """The installed console script in a process of its own."""
     script = Path(sysconfig.get_path("scripts")) / "benchkit"
     ended = subprocess.run(
@@ -87,7 +57,7 @@ def spawn(*words: object, cwd: Path) -> Said:
         text=True,
         timeout=120,
     )
-    return Said(ended.returncode, ended.stdout, ended.stderr)
+    return Result(ended.returncode, ended.stdout, ended.stderr)
 
 
 def arrays(images: int = 120, seed: int = 0) -> dict[str, np.ndarray]:
@@ -126,7 +96,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def rows_of(runs: Path, *more: str) -> dict[str, dict[str, str]]:
     """The rows of the CSV report by label and selection rule."""
-    text = done("report", runs, "--format", "csv", *more).out
+    text = succeed("report", runs, "--format", "csv", *more).out
     return {f"{row['label']}/{row['selection']}": row for row in csv.DictReader(io.StringIO(text))}
 
 
@@ -136,7 +106,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("flow")
     np.savez(folder / "tiny.npz", **arrays())
     words = ("--regime", "pal:0.5", "--val-fraction", "0.2", *SHOTS)
-    done("make-split", f"arrays:{folder / 'tiny.npz'}", "--out", folder / "tiny.h5", *words)
+    succeed("make-split", f"arrays:{folder / 'tiny.npz'}", "--out", folder / "tiny.h5", *words)
     return folder
 
 
@@ -144,7 +114,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runs(place: Path) -> Path:
     """Three methods with two seeds on tiny.h5."""
     methods = ("--method", "bce,asl,db-focal", "--seeds", "2")
-    said = done("run", "--split", place / "tiny.h5", *methods, *FAST, "--out", place / "runs")
+    said = succeed("run", "--split", place / "tiny.h5", *methods, *FAST, "--out", place / "runs")
     assert said.out == "6 runs done, 0 kept, 0 failed, 0 methods skipped\n"
     return place / "runs"
 
@@ -160,7 +130,7 @@ def test_from_arrays_to_a_page_in_processes_of_their_own(tmp_path: Path) -> None
     assert made.err == "out/mine.h5: 96 train, 24 test images, 6 classes, full labels\n"
 
     path = tmp_path / "out" / "mine.h5"
-    assert done("verify", path).out == f"{path}: complete, {made.out}"
+    assert succeed("verify", path).out == f"{path}: complete, {made.out}"
 
     words = ("run", "--split", "out/mine.h5", "--method", "bce,asl", "--out", "out/runs", *FAST)
     ran = spawn(*words, cwd=tmp_path)
@@ -204,11 +174,11 @@ def test_report_needs_no_torch(runs: Path) -> None:
 def test_every_regime_makes_a_verified_split(place: Path, tmp_path: Path, regime: str) -> None:
     tail = ("--long-tail", "pareto", "--max", "40", "--min", "3", "--val-fraction", "0.1")
     out = tmp_path / "s.h5"
-    said = done(
+    said = succeed(
         "make-split", f"arrays:{place / 'tiny.npz'}", "--out", out, "--regime", regime, *tail
     )
     fingerprint = said.out.strip()
-    assert done("verify", out).out == f"{out}: complete, {fingerprint}\n"
+    assert succeed("verify", out).out == f"{out}: complete, {fingerprint}\n"
 
     split = read(out)
     assert split.name == f"tiny-pareto40-{regime}"
@@ -226,7 +196,7 @@ def test_every_regime_makes_a_verified_split(place: Path, tmp_path: Path, regime
         assert np.array_equal(part.true, source["Y"][rows])
         assert np.array_equal(part.features[:, 0], source["X"][rows])
     kind = regime.partition(":")[0]
-    rates = regimes.observed_rates(train.true, train.observed)
+    rates = statistics.observed_rates(train.true, train.observed)
     if kind == "full":
         assert np.array_equal(train.observed, train.true)
     elif kind == "pal":
@@ -247,7 +217,7 @@ def test_one_recipe_gives_the_same_bytes_and_another_seed_does_not(
     def make(name: str, *more: str) -> tuple[str, bytes]:
         words = ("--regime", "pal:0.5", "--long-tail", "pareto", "--max", "40", *more)
         out = tmp_path / name
-        said = done("make-split", f"arrays:{place / 'tiny.npz'}", "--out", out, *words)
+        said = succeed("make-split", f"arrays:{place / 'tiny.npz'}", "--out", out, *words)
         return said.out, out.read_bytes()
 
     first, again, other = make("a.h5"), make("b.h5"), make("c.h5", "--seed", "1")
@@ -256,7 +226,7 @@ def test_one_recipe_gives_the_same_bytes_and_another_seed_does_not(
 
 
 def test_show_as_json_counts_what_the_file_holds(place: Path) -> None:
-    found = json.loads(done("show", place / "tiny.h5", "--json").out)
+    found = json.loads(succeed("show", place / "tiny.h5", "--json").out)
     split = read(place / "tiny.h5")
     train = split.parts["train"]
     assert found["name"] == "tiny-pal:0.5"
@@ -288,8 +258,8 @@ def test_show_as_json_counts_what_the_file_holds(place: Path) -> None:
 
 
 def test_show_as_text_says_the_same(place: Path) -> None:
-    found = json.loads(done("show", place / "tiny.h5", "--json").out)
-    text = done("show", place / "tiny.h5").out
+    found = json.loads(succeed("show", place / "tiny.h5", "--json").out)
+    text = succeed("show", place / "tiny.h5").out
     assert found["fingerprint"]["both"] in text  # in full, not cut at the terminal's edge
     assert "77 train, 19 val, 24 test" in text
     assert "many >= 30, few < 12, true counts" in text
@@ -327,7 +297,7 @@ def test_a_record_says_what_was_run(place: Path, runs: Path) -> None:
 def test_starting_again_keeps_everything(place: Path, runs: Path) -> None:
     before = snapshot(runs)
     methods = ("--method", "bce,asl,db-focal", "--seeds", "2")
-    said = done("run", "--split", place / "tiny.h5", *methods, *FAST, "--out", runs)
+    said = succeed("run", "--split", place / "tiny.h5", *methods, *FAST, "--out", runs)
     assert said.out == "0 runs done, 6 kept, 0 failed, 0 methods skipped\n"
     assert snapshot(runs) == before
 
@@ -340,7 +310,7 @@ def test_the_command_of_a_record_repeats_it_to_the_bit(
     words = record["command"]
     assert words[0] == "benchkit"
     at = words.index("--out") + 1
-    done(*words[1:at], tmp_path / "again", *words[at + 1 :])
+    succeed(*words[1:at], tmp_path / "again", *words[at + 1 :])
     again = records(tmp_path / "again")[key, 1]
     assert again["run_id"] == record["run_id"]
     assert again["metrics"] == record["metrics"]
@@ -352,22 +322,22 @@ def test_a_hyperparameter_is_another_run_and_its_command_names_it(
     place: Path, runs: Path, tmp_path: Path
 ) -> None:
     words = ("--method", "asl", "--set", "asl.clip=0.1", *FAST, "--out", tmp_path)
-    done("run", "--split", place / "tiny.h5", *words)
+    succeed("run", "--split", place / "tiny.h5", *words)
     record = records(tmp_path)["asl", 0]
     assert record["run_id"] != records(runs)["asl", 0]["run_id"]
     assert record["science"]["hyperparameters"]["clip"] == 0.1
     assert "asl.clip=0.1" in record["command"]
-    done(*record["command"][1:-1], tmp_path / "again")
+    succeed(*record["command"][1:-1], tmp_path / "again")
     assert list(records(tmp_path / "again")) == [("asl", 0)]
     assert (tmp_path / "again" / record["run_id"]).is_dir()
 
 
 def test_seeds_counts_and_seed_names(place: Path, runs: Path, tmp_path: Path) -> None:
     split = ("run", "--split", place / "tiny.h5", "--method", "bce", *FAST, "--out", tmp_path)
-    done(*split, "--seed", "1")
+    succeed(*split, "--seed", "1")
     assert list(records(tmp_path)) == [("bce", 1)]
     alone = snapshot(tmp_path)
-    said = done(*split, "--seeds", "3")
+    said = succeed(*split, "--seeds", "3")
     assert said.out == "2 runs done, 1 kept, 0 failed, 0 methods skipped\n"
     assert set(records(tmp_path)) == {("bce", seed) for seed in (0, 1, 2)}
     assert alone.items() <= snapshot(tmp_path).items()
@@ -383,12 +353,12 @@ def test_a_stack_that_lost_a_record_is_trained_as_it_was(
     place: Path, runs: Path, tmp_path: Path
 ) -> None:
     words = ("run", "--split", place / "tiny.h5", "--method", "bce", "--seeds", "2", *FAST)
-    done(*words, "--out", tmp_path)
+    succeed(*words, "--out", tmp_path)
     lost = records(tmp_path)["bce", 1]
     for path in (tmp_path / lost["run_id"]).iterdir():
         path.unlink()
     kept = snapshot(tmp_path)
-    said = done(*words, "--out", tmp_path)
+    said = succeed(*words, "--out", tmp_path)
     assert said.out == "1 runs done, 1 kept, 0 failed, 0 methods skipped\n"
     assert kept.items() <= snapshot(tmp_path).items()
     record = records(tmp_path)["bce", 1]
@@ -399,7 +369,7 @@ def test_a_stack_that_lost_a_record_is_trained_as_it_was(
 def test_selection_on_validation_and_the_oracle_on_test(place: Path, tmp_path: Path) -> None:
     words = ("run", "--split", place / "tiny.h5", "--method", "bce,asl", "--out", tmp_path)
     for rule in ("val", "test-oracle"):
-        done(*words, "--recipe", "epochs=6", "--recipe", "lr=0.3", "--select", rule)
+        succeed(*words, "--recipe", "epochs=6", "--recipe", "lr=0.3", "--select", rule)
     found = [json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")]
     assert len({record["run_id"] for record in found}) == 4
     for record in found:
@@ -416,7 +386,7 @@ def test_selection_on_validation_and_the_oracle_on_test(place: Path, tmp_path: P
     }
     assert rows["bce/val"]["oracle"] == ""
     assert rows["bce/test-oracle"]["oracle"] == "best_test_epoch"
-    text = done("report", tmp_path, "--selection", "test-oracle").out
+    text = succeed("report", tmp_path, "--selection", "test-oracle").out
     assert "oracle" in text.lower() and "selection last" not in text
 
 
@@ -426,7 +396,7 @@ def test_all_methods_run_or_say_why_not(place: Path, tmp_path: Path) -> None:
     narrow = TINY_METHOD.format(key="narrow").replace("year=2024,", 'year=2024, regimes=("spl",),')
     plugin.write_text(narrow)
     words = ("--method", "all", "--plugin", plugin, *FAST, "--out", out)
-    said = done("run", "--split", place / "tiny.h5", *words)
+    said = succeed("run", "--split", place / "tiny.h5", *words)
     skipped = dict(re.findall(r"^skipping (\S+): (.+)$", said.err, re.M))
     assert skipped["narrow"] == "meant for spl labels; this split is pal"
     assert all(reason.endswith("; this split is pal") for reason in skipped.values())
@@ -439,13 +409,13 @@ def test_all_methods_run_or_say_why_not(place: Path, tmp_path: Path) -> None:
 
 
 def test_all_may_stand_in_a_list() -> None:
-    keys = [spec.method.info.key for spec in choose_methods("wan, all", (), ())]
+    keys = [spec.method.info.key for spec in specs("wan, all")]
     assert keys == ["wan", *(key for key in registry.builtin() if key != "wan")]
 
 
 def test_methods_may_start_from_the_values_of_their_papers(place: Path, tmp_path: Path) -> None:
     words = ("run", "--split", place / "tiny.h5", "--method", "bce,asl,em,comic-head", *FAST)
-    said = done(*words, "--paper", "voc", "--paper", "coco", "--out", tmp_path / "runs")
+    said = succeed(*words, "--paper", "voc", "--paper", "coco", "--out", tmp_path / "runs")
     assert [line for line in said.err.splitlines() if "paper" in line] == [
         "em as in its paper: alpha=0.2",
         "comic-head as in its paper: step=12",
@@ -453,16 +423,16 @@ def test_methods_may_start_from_the_values_of_their_papers(place: Path, tmp_path
     runs = records(tmp_path / "runs").items()
     found = {key: record["science"]["hyperparameters"] for (key, _), record in runs}
     assert (found["em"]["alpha"], found["comic-head"]["step"]) == (0.2, 12)
-    (em,) = choose_methods("em", ("em.alpha=0.05",), (), ("coco", "voc"))
-    assert em.hyper.alpha == 0.05  # what is set goes before
+    (em,) = specs("em", settings={"em": {"alpha": "0.05"}}, papers=("coco", "voc"))
+    assert em.hyper.alpha == 0.05  # --set overrides --paper
 
 
 def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path: Path) -> None:
     spl = tmp_path / "spl.h5"
-    done("make-split", f"arrays:{place / 'tiny.npz'}", "--out", spl, "--regime", "spl", *SHOTS)
+    succeed("make-split", f"arrays:{place / 'tiny.npz'}", "--out", spl, "--regime", "spl", *SHOTS)
     words = ("run", "--split", spl, "--method", "p-asl,csl", *FAST, "--out", tmp_path / "runs")
-    assert done(*words).out == "0 runs done, 0 kept, 0 failed, 2 methods skipped\n"
-    said = done(*words, "--set", "p-asl.mode=negative", "--set", "csl.prior=false")
+    assert succeed(*words).out == "0 runs done, 0 kept, 0 failed, 2 methods skipped\n"
+    said = succeed(*words, "--set", "p-asl.mode=negative", "--set", "csl.prior=false")
     assert said.out == "2 runs done, 0 kept, 0 failed, 0 methods skipped\n"
 
 
@@ -472,16 +442,16 @@ def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path
 def test_a_plugin_of_ten_lines_is_a_method(place: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "hinge.py"
     plugin.write_text(TINY_METHOD.format(key="hinge"))
-    assert "hinge" in done("methods", "--plugin", plugin).out
-    assert "Hinge (2024)" in done("methods", "hinge", "--plugin", plugin).out
+    assert "hinge" in succeed("methods", "--plugin", plugin).out
+    assert "Hinge (2024)" in succeed("methods", "hinge", "--plugin", plugin).out
     words = ("run", "--split", place / "tiny.h5", "--method", "bce,hinge", "--plugin", plugin)
-    done(*words, *FAST, "--out", tmp_path / "runs")
+    succeed(*words, *FAST, "--out", tmp_path / "runs")
     first = records(tmp_path / "runs")["hinge", 0]
     assert first["method"]["kind"] == "plugin"
     assert ["--plugin", str(plugin)] == first["command"][-4:-2]
     # An edit is another run, and only of the plugin.
     plugin.write_text(plugin.read_text() + "\n# edited\n")
-    said = done(*words, *FAST, "--out", tmp_path / "runs")
+    said = succeed(*words, *FAST, "--out", tmp_path / "runs")
     assert said.out.startswith("1 runs done, 1 kept")
 
 
@@ -511,7 +481,7 @@ def test_the_report_is_the_mean_and_spread_of_the_records(runs: Path) -> None:
         assert float(row["total_mean"]) == pytest.approx(np.mean(values), abs=1e-12)
         assert float(row["total_std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-12)
         for form in ("terminal", "markdown", "html"):
-            text = done("report", runs, "--format", form).out
+            text = succeed("report", runs, "--format", form).out
             assert f"{100 * np.mean(values):.2f}" in text, form
             assert "tiny-pal:0.5" in text
 
@@ -519,8 +489,8 @@ def test_the_report_is_the_mean_and_spread_of_the_records(runs: Path) -> None:
 @pytest.mark.parametrize("form", ["terminal", "markdown", "csv", "html"])
 def test_a_report_can_be_written_to_a_file(runs: Path, tmp_path: Path, form: str) -> None:
     out = tmp_path / "new" / f"report.{form}"
-    printed = done("report", runs, "--format", form).out
-    said = done("report", runs, "--format", form, "--out", out)
+    printed = succeed("report", runs, "--format", form).out
+    said = succeed("report", runs, "--format", form, "--out", out)
     assert (said.out, said.err) == ("", f"wrote {out}\n")
     assert out.read_text(encoding="utf-8").split() == printed.split()
 
@@ -531,10 +501,10 @@ def test_scores_from_elsewhere_are_a_row_with_the_same_numbers(
     source = records(runs)["bce", 0]
     scores = runs / source["run_id"] / "scores.npz"
     words = ("evaluate", "--split", place / "tiny.h5", "--out", tmp_path)
-    said = done(*words, "--scores", scores, "--name", "mine")
+    said = succeed(*words, "--scores", scores, "--name", "mine")
     with np.load(scores) as file:  # the same scores in another row order
         np.savez(tmp_path / "turned.npz", scores=file["scores"][::-1], ids=file["ids"][::-1])
-    turned = done(*words, "--scores", tmp_path / "turned.npz", "--name", "mine")
+    turned = succeed(*words, "--scores", tmp_path / "turned.npz", "--name", "mine")
     assert turned.out == said.out
     record = json.loads((tmp_path / said.out.strip() / "run.json").read_text())
     assert record["method"]["kind"] == "external"
@@ -556,7 +526,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=list(COMMANDS))
 def test_help_lists_every_option_with_what_it_does(name: str, command: click.Command) -> None:
-    page = done(name, "--help").out
+    page = succeed(name, "--help").out
     text = " ".join(page.split())
     assert command.help
     for option in (p for p in command.params if isinstance(p, click.Option)):
@@ -572,8 +542,8 @@ def test_help_lists_every_option_with_what_it_does(name: str, command: click.Com
 
 
 def test_the_first_page_names_every_command() -> None:
-    text = done("--help").out
+    text = succeed("--help").out
     for name, _ in commands():
         assert re.search(rf"^  {name} +\S", text, re.M), name
-    assert done("-h").out == text
-    assert re.fullmatch(r"benchkit, version \d+\.\d+\.\d+\n", done("--version").out)
+    assert succeed("-h").out == text
+    assert re.fullmatch(r"benchkit, version \d+\.\d+\.\d+\n", succeed("--version").out)

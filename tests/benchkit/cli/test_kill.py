@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 FRACTIONS = (0.15, 0.4, 0.65, 0.9)
-SENTENCE = "interrupted; what was finished is kept\n"
+SENTENCE = "interrupted; finished work is kept\n"
 FAST = ["--recipe", "epochs=2", "--recipe", "batch=16"]
 
 
@@ -380,8 +380,10 @@ def _drive() -> None:
     from baselines.core import registry
 
     # What commands import late is imported once, here; nothing is computed before the forks.
-    for name in ("make_split", "run", "inspect", "report"):
-        importlib.import_module(f"benchkit.cli.{name}")
+    for name in ("api", "cli.run", "cli.show", "cli.report", "split.make", "split.summary"):
+        importlib.import_module(f"benchkit.{name}")
+    for name in ("benchkit.runs.execute", "benchkit.runs.specs", "leaderboard.render"):
+        importlib.import_module(name)
     for name in ("splits.sources.arrays", "splits.sources.coco", "torch._dynamo"):
         importlib.import_module(name)
     registry.builtin()

@@ -1,180 +1,191 @@
-"""Options without a say are refused before anything is written, each with one sentence."""
+"""Options without effect are errors before anything is written, each with one sentence."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
+import dataclasses
+import json
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
+from commands import call, refuse, succeed
 
-from benchkit.cli import main, option_rules
 from benchkit.cli.make_split import make_split
+from benchkit.split import option_rules
+from benchkit.split.request import Request
 from splits.sources import registry
 
-# Option, a value where it takes one, further words of the call, and what the sentence must say.
-ELSEWHERE: dict[str, tuple[str, str, str]] = {
-    "annotations": ("x.json", "", "the source is arrays; it goes with source coco"),
-    "images": ("x", "", "other sources have options of their own"),
-    "test_annotations": ("x.json", "", "it goes with source coco with --annotations"),
-    "test_images": ("x", "", "it goes with source coco with --annotations"),
-    "keep_empty": ("both", "", "it goes with source coco with --annotations"),
-    "crowd": ("", "", "it goes with source coco with --annotations"),
-    "scenes_dir": ("x", "", "it goes with source scenes"),
-    "scenes_train": ("9", "", "it goes with source scenes"),
-    "scenes_test": ("9", "", "it goes with source scenes"),
-    "weights": ("random", "", "it goes with a --backbone"),
-    "image_size": ("64", "--backbone none", "it goes with a --backbone"),
-    "views": ("2", "", "it goes with a --backbone"),
-    "precision": ("bf16", "", "it goes with a --backbone"),
-    "device": ("cpu", "", "it goes with a --backbone"),
-    "extract_batch": ("8", "", "it goes with a --backbone"),
-    "cache": ("x", "", "it goes with a --backbone"),
-    "feature_type": ("float16", "--source-option features=none", "there are none"),
-    "pareto_b": ("6", "--long-tail exponential", "it goes with --long-tail pareto"),
-    "maximum": ("9", "", "the long tail is none; it goes with --long-tail pareto or exponential"),
-    "minimum": ("1", "--long-tail exponential", "it goes with --long-tail pareto"),
+# Argument -> a value, further arguments of the call, and a part of the message.
+WITHOUT_EFFECT: dict[str, tuple[str, str, str]] = {
+    "weights": ("random", "", "it must be used with a --backbone"),
+    "image_size": ("64", "--backbone none", "it must be used with a --backbone"),
+    "views": ("2", "", "it must be used with a --backbone"),
+    "precision": ("bf16", "", "it must be used with a --backbone"),
+    "device": ("cpu", "", "it must be used with a --backbone"),
+    "extract_batch": ("8", "", "it must be used with a --backbone"),
+    "cache": ("x", "", "it must be used with a --backbone"),
+    "feature_type": ("float16", "-o features=none", "there are none"),
+    "pareto_b": ("6", "--long-tail exponential", "it must be used with --long-tail pareto"),
+    "maximum": (
+        "9",
+        "",
+        "the long tail is none; it must be used with --long-tail pareto or exponential",
+    ),
+    "minimum": ("1", "--long-tail exponential", "it must be used with --long-tail pareto"),
     "tail_quantile": ("0.9", "--long-tail natural", "the long tail is natural"),
-    "imbalance_ratio": ("9", "--long-tail pareto", "it goes with --long-tail exponential"),
+    "imbalance_ratio": ("9", "--long-tail pareto", "it must be used with --long-tail exponential"),
     "generator": ("dbl", "", "--long-tail pareto or exponential or --target-counts"),
-    "counts": ("exact", "--regime spl", "--regime pal or ppl or missing or candidates"),
-    "noise_by_class": ("frequency", "--regime missing:0.5", "it goes with --regime candidates"),
-    "instance_noise": ("0.5", "--regime pal:0.5", "it goes with --regime candidates"),
-    "missing_by_class": ("rates.csv", "--regime ppl:0.5", "it goes with --regime missing"),
     "test_fraction": ("0.3", "", "the source has a test part"),
 }
 
 
-def call(*words: object) -> tuple[int, str]:
-    """The console script in this process: exit code and errors."""
-    err, code = io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, err.getvalue()
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a source of arrays, the working directory of the test."""
+    """The working directory of the test, with a source of arrays."""
     labels = np.eye(3, dtype=np.int8)[np.arange(30) % 3]
     features = np.ones((30, 2), np.float32)
     np.savez(tmp_path / "a.npz", Y=labels, X=features, split=np.arange(30) > 20)
     (tmp_path / "rates.csv").write_text("class_0,1\nclass_1,2\nclass_2,3\n")
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(4)],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1} for i in range(4)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_every_option_has_a_place() -> None:
-    parameters = {parameter.name: parameter for parameter in make_split.params}
-    hidden = {"help_source"}
-    assert parameters.keys() - hidden == option_rules.RULES.keys() | option_rules.ALWAYS
+def test_every_argument_has_a_rule_or_always_applies() -> None:
+    arguments = {field.name for field in dataclasses.fields(Request)} - {"explicit"}
+    assert option_rules.RULES.keys() | option_rules.ALWAYS == arguments
     assert not option_rules.RULES.keys() & option_rules.ALWAYS
-    assert ELSEWHERE.keys() == option_rules.RULES.keys()
+    assert WITHOUT_EFFECT.keys() == option_rules.RULES.keys()
+
+
+def test_the_command_has_an_option_for_every_argument() -> None:
+    parameters = {parameter.name: parameter for parameter in make_split.params}
+    arguments = {field.name: field.default for field in dataclasses.fields(Request)}
+    assert parameters.keys() - {"help_source"} == arguments.keys() - {"explicit"}
     for name, (option, _) in option_rules.RULES.items():
         assert option in parameters[name].opts
+    without_default = {"source", "out", "source_options", "published_files", "help_source"}
+    defaults = make_split.make_context("make-split", ["arrays:a.npz", "--out", "a.h5"]).params
+    for name in parameters.keys() - without_default:
+        assert defaults[name] == arguments[name], name
 
 
-def refused(folder: Path, option: str, text: str, *words: str) -> None:
+def refuse_option(folder: Path, option: str, text: str, *arguments: str) -> None:
     before = sorted(folder.rglob("*"))
-    code, err = call("make-split", *words, "--out", "out/new.h5")
-    assert (code, err.count("\n")) == (2, 1), err
-    assert err.startswith(f"error: {option} has no effect, because ") and text in err, err
+    error = refuse(2, text, arguments=("make-split", *arguments, "--out", "out/new.h5"))
+    assert error.startswith(f"error: {option} has no effect, because ")
     assert sorted(folder.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_an_option_without_a_say_is_refused(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_an_option_without_effect_is_an_error(folder: Path, name: str) -> None:
     option = option_rules.RULES[name][0]
-    value, words, text = ELSEWHERE[name]
-    given = [option, value] if value else [option]
-    refused(folder, option, text, "arrays:a.npz", *words.split(), *given)
+    value, arguments, text = WITHOUT_EFFECT[name]
+    refuse_option(folder, option, text, "arrays:a.npz", *arguments.split(), option, value)
 
 
 @pytest.mark.parametrize(
-    ("words", "option", "text"),
+    ("arguments", "option", "text"),
     [
-        ("scenes --annotations x.json", "--annotations", "the source is scenes"),
         ("scenes --test-fraction 0.3", "--test-fraction", "the source has a test part"),
-        ("coco --annotations x.json --scenes-dir y", "--scenes-dir", "the source is coco"),
-        ("coco --annotations x.json --views 2", "--views", "no backbone computes features"),
-        ("coco:x --images y", "--images", "the source is coco"),
+        ("coco:coco.json --views 2", "--views", "no backbone computes features"),
         ("arrays:a.npz --target-counts rates.csv --max 9", "--max", "is --target-counts"),
-        ("arrays:a.npz --published voc-lt --views 2", "--views", "it goes with a --backbone"),
+        ("arrays:a.npz --published voc-lt --views 2", "--views", "must be used with a --backbone"),
     ],
 )
-def test_of_other_sources(folder: Path, words: str, option: str, text: str) -> None:
-    refused(folder, option, text, *words.split())
+def test_options_without_effect_on_other_sources(
+    folder: Path, arguments: str, option: str, text: str
+) -> None:
+    refuse_option(folder, option, text, *arguments.split())
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("source", "arguments", "text"),
+    [
+        ("scenes", "-o images=x", "source scenes has no option 'images'"),
+        ("coco:coco.json", "-o train=9", "source coco has no option 'train'"),
+        ("coco:.", "-o images=y", "images of source coco has no effect here"),
+        ("scenes", "-o train=0", "train=0 is less than 1"),
+        ("arrays:a.npz", "--regime spl,counts=exact", "counts"),
+        ("arrays:a.npz", "--regime missing:0.5,by-class=frequency", "by-class=frequency"),
+        ("arrays:a.npz", "--regime pal:0.5,by-image=0.5", "by-image"),
+        ("arrays:a.npz", "--regime ppl:0.5,by-class=rates.csv", "by-class"),
+    ],
+)
+def test_options_of_sources_and_variants_of_regimes_without_effect(
+    folder: Path, source: str, arguments: str, text: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+    command = ("make-split", source, *arguments.split(), "--out", "out/new.h5")
+    refuse(2, text, arguments=command)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
     [
         "--long-tail pareto --max 9 --min 1 --pareto-b 2 --tail-quantile 0.9 --generator dbl",
         "--long-tail exponential --max 9 --imbalance-ratio 3 --generator dbl",
         "--target-counts rates.csv --generator benchkit",
-        "--regime candidates:0.2 --noise-by-class frequency --instance-noise 0.5",
-        "--regime missing:0.2 --missing-by-class rates.csv --counts bernoulli",
+        "--regime candidates:0.2,by-class=frequency,by-image=0.5",
+        "--regime missing:0.2,by-class=rates.csv,counts=bernoulli",
         "--feature-type float16",
     ],
 )
-def test_where_they_have_one_they_are_taken(folder: Path, words: str) -> None:
-    assert call("make-split", "arrays:a.npz", "--out", "new.h5", *words.split())[0] == 0
+def test_options_with_effect_are_accepted(folder: Path, arguments: str) -> None:
+    succeed("make-split", "arrays:a.npz", "--out", "new.h5", *arguments.split())
 
 
 CONDITIONAL = [
-    (kind, key)
+    (kind, name)
     for kind in registry.names()
-    for key, option in registry.get(kind).OPTIONS.items()
+    for name, option in registry.get(kind).OPTIONS.items()
     if option.only
 ]
 
 
 def test_some_source_options_depend_on_others() -> None:
     assert ("csv", "no_label") in CONDITIONAL and ("coco", "year") in CONDITIONAL
-    assert len(CONDITIONAL) == 16
+    assert len(CONDITIONAL) == 19
 
 
-@pytest.mark.parametrize(("kind", "key"), CONDITIONAL)
-def test_a_source_option_without_a_say_is_refused(folder: Path, kind: str, key: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), CONDITIONAL)
+def test_a_source_option_without_effect_is_an_error(folder: Path, kind: str, name: str) -> None:
     options = registry.get(kind).OPTIONS
-    ((other, allowed),) = options[key].only.items()
-    words = [f"{key}={options[key].default if options[key].default != '' else 'x'}"]
-    if other != "path":
+    ((other, allowed),) = options[name].only.items()
+    assignments = [f"{name}={options[name].default if options[name].default != '' else 'x'}"]
+    path = "a.npz"
+    if other == "path":
+        path = "." if "folder" not in allowed else path
+    else:
         wrong = next(c for c in options[other].choices or () if c not in allowed)
-        words.append(f"{other}={wrong}")
-    given = [word for option in words for word in ("--source-option", option)]
+        assignments.append(f"{other}={wrong}")
+    arguments = [word for assignment in assignments for word in ("-o", assignment)]
     before = sorted(folder.rglob("*"))
-    code, err = call("make-split", f"{kind}:a.npz", "--out", "out/new.h5", *given)
-    assert (code, err.count("\n")) == (2, 1), err
-    assert f"{key} of source {kind} has no effect here; it goes with " in err
+    refuse(
+        2,
+        f"{name} of source {kind} has no effect here; it can only be used with ",
+        arguments=("make-split", f"{kind}:{path}", "--out", "out/new.h5", *arguments),
+    )
     assert sorted(folder.rglob("*")) == before
 
 
-def test_codes_of_a_matrix_do_not_go_with_sparse_labels(folder: Path) -> None:
+def test_codes_of_a_matrix_cannot_be_used_with_sparse_labels(folder: Path) -> None:
     rows = dict(indptr=np.array([0, 1, 2]), indices=np.array([0, 1]), shape=np.array([2, 2]))
     np.savez(folder / "rows.npz", **rows)
-    words = ("--source-option", "zero=unknown", "--out", "out/new.h5")
-    code, err = call("make-split", "arrays:rows.npz", *words)
-    assert code == 1 and "rows.npz: minus_one and zero have no effect on sparse labels" in err
+    command = ("make-split", "arrays:rows.npz", "-o", "zero=unknown", "--out", "out/new.h5")
+    result = call(*command)
+    assert result.code == 1
+    assert "rows.npz: minus_one and zero have no effect on sparse labels" in result.err
     assert not (folder / "out").exists()
 
 
 def test_keeping_empty_test_images_needs_a_test_part(folder: Path) -> None:
-    (folder / "a.json").write_text("{}")
-    for words in (
-        ("coco", "--annotations", "a.json", "--keep-empty", "test"),
-        ("coco:a.json", "--source-option", "keep_empty=test"),
-    ):
-        code, err = call("make-split", *words, "--out", "out/new.h5")
-        assert code != 0 and "there is no test part" in err
+    command = ("make-split", "coco:coco.json", "-o", "keep_empty=test", "--out", "out/new.h5")
+    refuse(2, "there is no test part", arguments=command)
     assert not (folder / "out").exists()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-
-from benchkit.cli import main
+from commands import succeed
 
 FEATURES = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "features"
 
@@ -34,27 +30,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def done(*words: object) -> str:
-    """Standard output of a command that must succeed."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    assert code == 0, err.getvalue()
-    return out.getvalue()
-
-
-def bce_on(name: str, folder: Path, *laws: str) -> dict[str, Any]:
+def bce_on(name: str, folder: Path, *options: str) -> dict[str, Any]:
     """The record of BCE under the default recipe on a data set, with its split beside it."""
     split, runs = folder / "s.h5", folder / "runs"
-    done("make-split", f"arrays:{FEATURES / name}.npz", "--out", split, *laws)
-    done("run", "--split", split, "--method", "bce", "--out", runs)
+    succeed("make-split", f"arrays:{FEATURES / name}.npz", "--out", split, *options)
+    succeed("run", "--split", split, "--method", "bce", "--out", runs)
     (path,) = runs.glob("*/run.json")
     record: dict[str, Any] = json.loads(path.read_text())
     return record
@@ -78,12 +58,14 @@ def test_corel5k_reaches_what_ridge_regression_does(tmp_path: Path) -> None:
     assert record["metrics"]["undefined_classes"] == 111
     assert record["metrics"]["ap"].count(None) == 111
     for form in ("terminal", "markdown", "html"):
-        text = done("report", tmp_path / "runs", "--format", form)
+        text = succeed("report", tmp_path / "runs", "--format", form).out
         assert "111" in text
         assert f"{100 * record['metrics']['map']:.2f}" in text
-    (row,) = csv.DictReader(io.StringIO(done("report", tmp_path / "runs", "--format", "csv")))
+    (row,) = csv.DictReader(
+        io.StringIO(succeed("report", tmp_path / "runs", "--format", "csv").out)
+    )
     assert float(row["total_mean"]) == record["metrics"]["map"]
-    shown = json.loads(done("show", tmp_path / "s.h5", "--json"))
+    shown = json.loads(succeed("show", tmp_path / "s.h5", "--json").out)
     assert shown["classes_without_test_positives"] == 111
     assert sum(entry["train"] == 0 for entry in shown["classes"]) == 3
 
@@ -100,6 +82,6 @@ def test_half_of_the_labels_are_enough_to_learn(
     assert len(record["metrics"]["ap"]) == classes
     assert record["metrics"]["map"] >= least
     assert record["metrics"]["map"] > 2 * chance(record)
-    rates = json.loads(done("show", tmp_path / "s.h5", "--json"))["rates"]
+    rates = json.loads(succeed("show", tmp_path / "s.h5", "--json").out)["rates"]
     assert rates["observed"] == pytest.approx(0.5, abs=0.01)
     assert rates["positives_kept"] == pytest.approx(0.5, abs=0.05)

@@ -1,12 +1,10 @@
-"""`benchkit show`: its counts, its text and its drawings."""
+"""`benchkit show`: counts, text and drawings."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -15,35 +13,24 @@ from unittest import mock
 import matplotlib
 import numpy as np
 import pytest
+from commands import call
 from rich.console import Console
 
 from benchkit.base.errors import BenchkitError
-from benchkit.cli import inspect, main
-from benchkit.split import build as make_split
+from benchkit.cli.show import class_table
 from benchkit.split import drawing as split_drawing
 from benchkit.split import file as split_file
 from benchkit.split import summary as split_summary
-from benchkit.split.build import Options
+from benchkit.split.build import build
+from benchkit.split.features import source_features
 from benchkit.split.model import Split
-from splits import noise, regimes
+from benchkit.split.options import Options
+from splits import noise, statistics
 from splits.labels import SparseLabels
+from splits.regimes import Regime
 
 TRUE = np.array([[1, 0, -1], [1, 1, 0], [1, 0, 0], [0, 0, 0]], np.int8)
 SEEN = np.array([[1, -1, -1], [-1, 1, 1], [1, 0, 1], [1, 0, 0]], np.int8)
-
-
-def call(*words: object) -> tuple[int, str, str]:
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, out.getvalue(), err.getvalue()
 
 
 def summary(split: Split) -> dict[str, Any]:
@@ -51,7 +38,7 @@ def summary(split: Split) -> dict[str, Any]:
 
 
 def reported(split: Split) -> Split:
-    """The split with a long-tail report: twice as many before, one more wanted of each class."""
+    """The split with a long-tail report: twice as many available, and one more as the target."""
     classes = [
         {"name": name, "target": n + 1, "achieved": n, "available": 2 * n}
         for name, n in zip(split.class_names, split.train_count.tolist(), strict=True)
@@ -73,12 +60,12 @@ def test_pairs_of_codes_by_hand() -> None:
 
 
 def test_pairs_of_codes_do_not_depend_on_blocks_or_storage() -> None:
-    whole = split_summary.cross_counts(TRUE, SEEN)
+    expected = split_summary.cross_counts(TRUE, SEEN)
     with mock.patch("benchkit.split.summary._ENTRIES", 4):
-        assert np.array_equal(split_summary.cross_counts(TRUE, SEEN), whole)
+        assert np.array_equal(split_summary.cross_counts(TRUE, SEEN), expected)
     for fill in (0, -1):
         sparse = SparseLabels.from_dense(TRUE, fill), SparseLabels.from_dense(SEEN, fill)
-        assert np.array_equal(split_summary.cross_counts(*sparse), whole)
+        assert np.array_equal(split_summary.cross_counts(*sparse), expected)
 
 
 def test_cardinality_by_hand() -> None:
@@ -103,10 +90,10 @@ def test_cooccurrence_by_hand() -> None:
 
 
 @pytest.mark.parametrize("regime", ["pal:0.4", "ppl:0.5", "candidates:0.3"])
-def test_summary_agrees_with_the_room_of_splits(make_toy: Any, regime: str) -> None:
-    split = make_toy(Options(regime=regime, many=10, few=5))
+def test_summary_agrees_with_the_splits_package(make_toy: Any, regime: str) -> None:
+    split = make_toy(Options(regime=Regime.parse(regime), many=10, few=5))
     found, train = summary(split), split.parts["train"]
-    rates = regimes.observed_rates(train.true, train.observed)
+    rates = statistics.observed_rates(train.true, train.observed)
     for c, entry in enumerate(found["classes"]):
         assert sum(entry["shares"].values()) == pytest.approx(1)
         assert entry["observed_rate"] == pytest.approx(1 - entry["shares"]["unknown"])
@@ -115,7 +102,7 @@ def test_summary_agrees_with_the_room_of_splits(make_toy: Any, regime: str) -> N
         assert entry["candidate_noise"] == pytest.approx(rates["candidate_noise_by_class"][c])
         assert entry["target"] is entry["available"] is None
     assert found["rates"]["positives_kept"] == pytest.approx(rates["positives_kept"])
-    assert found["noise"] == noise.estimate(train.observed, regimes.parse(regime))
+    assert found["noise"] == noise.estimate(train.observed, Regime.parse(regime))
     for what, labels in (("true", train.true), ("observed", train.observed)):
         assert found["cardinality"][what] == np.bincount((labels == 1).sum(1)).tolist()
     assert found["observed_cardinality"] == pytest.approx((train.observed == 1).sum(1).mean())
@@ -123,10 +110,13 @@ def test_summary_agrees_with_the_room_of_splits(make_toy: Any, regime: str) -> N
 
 
 def test_noise_by_class_is_not_estimated_as_one_rate(make_toy: Any) -> None:
-    words = {"regime": "candidates:0.3", "many": 10, "few": 5}
-    plain = summary(make_toy(Options(**words)))["noise"]
-    by_image = summary(make_toy(Options(**words, instance_noise=0.5)))["noise"]
-    by_class = summary(make_toy(Options(**words, noise_by_class="frequency")))["noise"]
+    def estimates(text: str) -> dict[str, float]:
+        options = Options(regime=Regime.parse(text), many=10, few=5)
+        return summary(make_toy(options))["noise"]
+
+    plain = estimates("candidates:0.3")
+    by_image = estimates("candidates:0.3,by-image=0.5")
+    by_class = estimates("candidates:0.3,by-class=frequency")
     rates = {"noise_rate", "false_candidates", "positives_per_image"}
     assert rates <= set(plain)
     assert rates <= set(by_image)
@@ -141,7 +131,7 @@ def test_before_and_after_come_from_the_long_tail_report(make_toy: Any) -> None:
 
 
 @pytest.mark.parametrize("report", [[], {"classes": [{"name": "x"}]}, {"classes": [1]}, 7])
-def test_a_damaged_long_tail_report_is_a_sentence(make_toy: Any, report: Any) -> None:
+def test_a_damaged_long_tail_report_is_an_error(make_toy: Any, report: Any) -> None:
     split = dataclasses.replace(make_toy(), provenance={"long_tail_report": report})
     with pytest.raises(BenchkitError, match="long-tail report of the split 'toy' is damaged"):
         summary(split)
@@ -153,7 +143,7 @@ def test_a_damaged_long_tail_report_is_a_sentence(make_toy: Any, report: Any) ->
 @pytest.fixture
 def file(tmp_path: Path, make_toy: Any) -> Path:
     path = tmp_path / "toy.h5"
-    split_file.write(make_toy(Options(regime="pal:0.5", many=10, few=5)), path)
+    split_file.write(make_toy(Options(regime=Regime("pal", 0.5), many=10, few=5)), path)
     return path
 
 
@@ -174,7 +164,7 @@ def test_bars_have_the_colour_of_their_shot_group(make_toy: Any) -> None:
     classes = summary(make_toy())["classes"]
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=120, color_system="standard")
-    inspect._print_classes(console, classes)
+    console.print(class_table(classes, console.width))
     lines = shown.getvalue().splitlines()
     for entry in classes:
         line = next(line for line in lines if entry["name"] in line)
@@ -182,7 +172,7 @@ def test_bars_have_the_colour_of_their_shot_group(make_toy: Any) -> None:
         assert f"\x1b[{code}m█" in line
 
 
-def test_a_long_tail_is_told_in_the_text(tmp_path: Path, make_toy: Any) -> None:
+def test_the_text_shows_the_long_tail(tmp_path: Path, make_toy: Any) -> None:
     split_file.write(reported(make_toy()), tmp_path / "s.h5")
     out = call("show", tmp_path / "s.h5")[1]
     assert "2 of 5 targets not met, co-occurrence drift 0.125" in out
@@ -191,8 +181,8 @@ def test_a_long_tail_is_told_in_the_text(tmp_path: Path, make_toy: Any) -> None:
     assert int(row[9]) == int(row[2]) + 1
 
 
-def test_estimated_noise_is_told_in_the_text(tmp_path: Path, make_toy: Any) -> None:
-    split = make_toy(Options(regime="candidates:0.3"))
+def test_the_text_shows_estimated_noise(tmp_path: Path, make_toy: Any) -> None:
+    split = make_toy(Options(regime=Regime("candidates", 0.3)))
     split_file.write(split, tmp_path / "s.h5")
     out = call("show", tmp_path / "s.h5")[1]
     rate = summary(split)["noise"]["noise_rate"]
@@ -202,7 +192,7 @@ def test_estimated_noise_is_told_in_the_text(tmp_path: Path, make_toy: Any) -> N
 # ----------------------------------------------------------------------------- drawings
 
 
-def test_a_png_is_written_and_said(file: Path, tmp_path: Path) -> None:
+def test_a_png_is_written_and_logged(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "toy.PNG"
     code, out, err = call("show", file, "--json", "--draw", target)
     assert (code, err) == (0, f"wrote {target}\n")
@@ -213,7 +203,7 @@ def test_a_png_is_written_and_said(file: Path, tmp_path: Path) -> None:
     assert not list(target.parent.glob(".*"))
 
 
-def test_an_svg_names_its_classes_and_has_the_same_bytes_twice(file: Path, tmp_path: Path) -> None:
+def test_an_svg_shows_class_names_and_has_the_same_bytes_twice(file: Path, tmp_path: Path) -> None:
     split = split_file.read(file)
     found = summary(split)
     split_drawing.draw(split, found, tmp_path / "a.svg")
@@ -230,7 +220,7 @@ def test_an_svg_names_its_classes_and_has_the_same_bytes_twice(file: Path, tmp_p
 
 def test_every_regime_and_a_report_can_be_drawn(tmp_path: Path, make_toy: Any) -> None:
     for regime in ("full", "candidates:0.3"):
-        split = reported(make_toy(Options(regime=regime, val_fraction=0.1)))
+        split = reported(make_toy(Options(regime=Regime.parse(regime), val_fraction=0.1)))
         split_drawing.draw(split, summary(split), tmp_path / f"{regime}.svg")
     full, candidates = ((tmp_path / f"{r}.svg").read_text() for r in ("full", "candidates:0.3"))
     assert "kept of the true positives" in full and "negative" in full
@@ -239,16 +229,16 @@ def test_every_regime_and_a_report_can_be_drawn(tmp_path: Path, make_toy: Any) -
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_split_of_which_nothing_is_known_can_be_drawn(tmp_path: Path, make_source: Any) -> None:
+def test_a_split_without_known_labels_can_be_drawn(tmp_path: Path, make_source: Any) -> None:
     made = make_source()
     made = dataclasses.replace(made, labels=np.full_like(made.labels, -1))
-    options = Options(regime="candidates:0.3")
-    split = make_split.build(made, options, make_split.source_features(made), "unknown")
+    options = Options(regime=Regime("candidates", 0.3))
+    split = build(made, options, source_features(made), "unknown")
     split_drawing.draw(split, summary(split), tmp_path / "s.svg")
     assert (tmp_path / "s.svg").is_file()
 
 
-def test_many_classes_are_not_named_and_the_map_says_what_it_shows(
+def test_names_of_many_classes_are_left_out_and_the_map_shows_the_largest(
     tmp_path: Path, make_toy: Any
 ) -> None:
     split = make_toy(images=90, classes=120)
@@ -261,10 +251,10 @@ def test_many_classes_are_not_named_and_the_map_says_what_it_shows(
     assert text.count(f">{split.class_names[ranked[60]]}<") == 0
 
 
-def test_names_that_no_font_and_no_file_can_hold(tmp_path: Path, make_source: Any) -> None:
+def test_names_with_characters_that_fonts_or_svg_lack(tmp_path: Path, make_source: Any) -> None:
     names = ("$x$", "a & <b>", "\x07bell", "天空", "a class with a very long name indeed")
     made = dataclasses.replace(make_source(), class_names=names)
-    split = make_split.build(made, Options(), make_split.source_features(made), "odd \x01")
+    split = build(made, Options(), source_features(made), "odd \x01")
     split_drawing.draw(split, summary(split), tmp_path / "s.svg")
     text = "".join(ElementTree.parse(tmp_path / "s.svg").getroot().itertext())
     for name in ("$x$", "a & <b>", "�bell", "天空", "a class wi…me indeed", "odd �"):
@@ -272,7 +262,7 @@ def test_names_that_no_font_and_no_file_can_hold(tmp_path: Path, make_source: An
 
 
 @pytest.mark.parametrize("name", ["s.pdf", "s", "s.png.gz"])
-def test_another_suffix_is_a_sentence(file: Path, tmp_path: Path, name: str) -> None:
+def test_another_suffix_is_an_error(file: Path, tmp_path: Path, name: str) -> None:
     code, out, err = call("show", file, "--draw", tmp_path / name)
     assert (code, out) == (2, "")
     assert f"{name} ends in neither .png nor .svg" in err

@@ -1,4 +1,4 @@
-"""Archives from elsewhere: unpacked whole beside themselves, or refused in a sentence."""
+"""Archives are unpacked completely in their own folder, or refused with an error."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def refused(archive: Path, *words: str, **options: int) -> None:
-    """Unpacking ends in one sentence, and the folder holds what it held before."""
+def refused(archive: Path, *phrases: str, **options: int) -> None:
+    """Unpacking fails with a message of one line, and the folder does not change."""
     before = tree(archive.parent)
     with pytest.raises(BenchkitError) as error:
         archives.extract(archive, lambda _: None, bar, **options)
-    sentence = str(error.value)
-    assert str(archive) in sentence and "\n" not in sentence
-    for word in words:
-        assert word in sentence, sentence
+    message = str(error.value)
+    assert str(archive) in message and "\n" not in message
+    for phrase in phrases:
+        assert phrase in message, message
     assert tree(archive.parent) == before
     assert sorted(path.name for path in archive.parent.iterdir()) == sorted(
         {name.split("/")[0] for name in before}
@@ -68,25 +68,25 @@ def refused(archive: Path, *words: str, **options: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz"])
-def test_an_archive_is_unpacked_beside_itself_once(name: str, tmp_path: Path) -> None:
-    archive, said = make(tmp_path / name), []
-    archives.extract(archive, said.append, bar)
-    found = tree(tmp_path)
-    assert {key: found[key] for key in FILES} == FILES
-    assert set(found) == {*FILES, name, f".{name}.extracted"}
-    assert said == [f"{name}: 2 files unpacked in {tmp_path}"]
+def test_an_archive_is_unpacked_once_in_its_own_folder(name: str, tmp_path: Path) -> None:
+    archive, messages = make(tmp_path / name), []
+    archives.extract(archive, messages.append, bar)
+    contents = tree(tmp_path)
+    assert {key: contents[key] for key in FILES} == FILES
+    assert set(contents) == {*FILES, name, f".{name}.extracted"}
+    assert messages == [f"{name}: 2 files unpacked in {tmp_path}"]
     assert stat.S_IMODE((tmp_path / "VOCdevkit/a.txt").stat().st_mode) & 0o4111 == 0
 
-    archives.extract(archive, said.append, bar)
-    assert said[1:] == [f"{name}: unpacked already"]
+    archives.extract(archive, messages.append, bar)
+    assert messages[1:] == [f"{name}: unpacked already"]
 
 
 def test_two_archives_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / "VOCdevkit").mkdir()
-    (tmp_path / "VOCdevkit" / "mine.txt").write_text("stays")
+    (tmp_path / "VOCdevkit" / "mine.txt").write_text("kept")
     archives.extract(make(tmp_path / "a.tar", {"VOCdevkit/x/1": b"one"}), lambda _: None, bar)
     archives.extract(make(tmp_path / "b.tar", {"VOCdevkit/x/2": b"two"}), lambda _: None, bar)
-    assert tree(tmp_path / "VOCdevkit") == {"mine.txt": b"stays", "x/1": b"one", "x/2": b"two"}
+    assert tree(tmp_path / "VOCdevkit") == {"mine.txt": b"kept", "x/1": b"one", "x/2": b"two"}
 
 
 def test_a_changed_archive_or_missing_files_are_unpacked_again(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_paths_that_lead_outside_are_refused(suffix: str, name: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"),
+    ("kind", "name"),
     [
         (tarfile.SYMTYPE, "link"),
         (tarfile.LNKTYPE, "link"),
@@ -123,34 +123,34 @@ def test_paths_that_lead_outside_are_refused(suffix: str, name: str, tmp_path: P
         (tarfile.FIFOTYPE, "device"),
     ],
 )
-def test_links_and_devices_in_a_tar_are_refused(kind: bytes, word: str, tmp_path: Path) -> None:
+def test_links_and_devices_in_a_tar_are_refused(kind: bytes, name: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as opened:
         add(opened, "good", b"1")
         add(opened, "bad", kind=kind)
-    refused(tmp_path / "x.tar", f"holds a {word} ('bad')")
+    refused(tmp_path / "x.tar", f"holds a {name} ('bad')")
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [(stat.S_IFLNK, "link"), (stat.S_IFCHR, "device"), (stat.S_IFIFO, "device")]
+    ("kind", "name"), [(stat.S_IFLNK, "link"), (stat.S_IFCHR, "device"), (stat.S_IFIFO, "device")]
 )
-def test_links_and_devices_in_a_zip_are_refused(kind: int, word: str, tmp_path: Path) -> None:
+def test_links_and_devices_in_a_zip_are_refused(kind: int, name: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as opened:
         info = zipfile.ZipInfo("bad")
         info.external_attr = (kind | 0o777) << 16
         opened.writestr(info, "/etc/passwd")
-    refused(tmp_path / "x.zip", f"holds a {word} ('bad')")
+    refused(tmp_path / "x.zip", f"holds a {name} ('bad')")
 
 
-def test_an_archive_out_of_proportion_is_refused(tmp_path: Path) -> None:
+def test_an_archive_with_an_implausible_size_is_refused(tmp_path: Path) -> None:
     archive = make(tmp_path / "x.zip", {"a": bytes(2**20), "b": bytes(2**20)})
     refused(archive, "more than 2.0 MiB", limit=2**21 - 1)
-    assert archives.LEAST_LIMIT == 2**26
+    assert archives.MIN_LIMIT == 2**26
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("a", bytes(2**26 + 1))
     refused(tmp_path / "bomb.zip", "more than 64.0 MiB")
 
 
-def test_a_declared_size_that_lies_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_declared_size_is_refused(tmp_path: Path) -> None:
     data = bytearray(make(tmp_path / "x.zip", {"a": b"0123456789" * 50}).read_bytes())
     for signature, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         at = data.index(signature) + offset
@@ -160,9 +160,7 @@ def test_a_declared_size_that_lies_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar"])
-def test_a_name_that_comes_twice_or_is_the_archives_own_is_refused(
-    suffix: str, tmp_path: Path
-) -> None:
+def test_a_duplicate_name_or_that_of_the_archive_is_refused(suffix: str, tmp_path: Path) -> None:
     archive = tmp_path / f"x.{suffix}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -182,23 +180,23 @@ def test_a_name_that_comes_twice_or_is_the_archives_own_is_refused(
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9])
 def test_a_truncated_archive_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
     archive = make(tmp_path / f"x.{suffix}")
-    whole = archive.read_bytes()
-    if suffix == "tar":  # without the padding that tar adds after its end
-        whole = whole[: len(whole.rstrip(b"\0")) + 512]
-    archive.write_bytes(whole[: int(len(whole) * share)])
+    content = archive.read_bytes()
+    if suffix == "tar":  # without the padding after the end of the archive
+        content = content[: len(content.rstrip(b"\0")) + 512]
+    archive.write_bytes(content[: int(len(content) * share)])
     refused(archive, "damaged or truncated", "download it again")
 
 
-def test_a_tar_cut_between_two_members_or_damaged_there_is_refused(tmp_path: Path) -> None:
+def test_a_tar_that_is_cut_or_damaged_between_two_members_is_refused(tmp_path: Path) -> None:
     archive = make(tmp_path / "x.tar", {"a": b"1" * 512, "b": b"2" * 512})
-    whole = archive.read_bytes()
-    archive.write_bytes(whole[:1024])
+    content = archive.read_bytes()
+    archive.write_bytes(content[:1024])
     refused(archive, "no end after byte 1024")
-    archive.write_bytes(whole[:1024] + b"\xff" * 512 + whole[1536:])
+    archive.write_bytes(content[:1024] + b"\xff" * 512 + content[1536:])
     refused(archive, "no end after byte 1024")
 
 
-def test_wrong_bytes_inside_a_zip_and_a_password_are_refused(tmp_path: Path) -> None:
+def test_wrong_bytes_and_encryption_in_a_zip_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as opened:
         opened.writestr("a", b"content")
     data = bytearray((tmp_path / "x.zip").read_bytes())
@@ -231,15 +229,17 @@ archives.extract(Path(sys.argv[1]), print, bar)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_a_kill_leaves_whole_files_and_the_next_start_finishes(steps: int, tmp_path: Path) -> None:
+def test_a_kill_leaves_complete_files_and_the_next_call_finishes(
+    steps: int, tmp_path: Path
+) -> None:
     """Killed before the first move, between two moves, and before the marker."""
     files = {"a/1": b"one" * 999, "b/2": b"two" * 999}
     archive = make(tmp_path / "x.zip", files)
-    words = [sys.executable, "-c", KILLED, str(archive), str(steps)]
-    ended = subprocess.run(words, capture_output=True, timeout=60)
-    assert ended.returncode == -signal.SIGKILL
-    found = {key: value for key, value in tree(tmp_path).items() if not key.startswith((".", "x"))}
-    assert found == dict(list(files.items())[:steps])
+    command = [sys.executable, "-c", KILLED, str(archive), str(steps)]
+    result = subprocess.run(command, capture_output=True, timeout=60)
+    assert result.returncode == -signal.SIGKILL
+    moved = {key: value for key, value in tree(tmp_path).items() if not key.startswith((".", "x"))}
+    assert moved == dict(list(files.items())[:steps])
     assert not archives.is_extracted(archive)
 
     archives.extract(archive, lambda _: None, bar)

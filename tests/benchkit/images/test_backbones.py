@@ -1,3 +1,5 @@
+"""Backbones: their features, their weights, and the errors about both."""
+
 import urllib.error
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from PIL import Image
 
 from benchkit.base import random
 from benchkit.base.errors import BenchkitError
-from benchkit.images import backbones, glyphs, scenes
+from benchkit.images import backbones, brush, glyphs, scenes
 from benchkit.images.backbones import Backbone
 
 
@@ -19,11 +21,11 @@ def image(side: int) -> Image.Image:
 
 
 @torch.inference_mode()
-def look(backbone: Backbone, pictures: list[Image.Image]) -> np.ndarray:
+def features_of(backbone: Backbone, pictures: list[Image.Image]) -> np.ndarray:
     return backbone.module(torch.stack([backbone.transform(p) for p in pictures])).numpy()
 
 
-def test_glyphs_ship_with_small_weights() -> None:
+def test_the_weights_of_glyphs_are_small() -> None:
     assert glyphs.WEIGHTS.stat().st_size <= 2 * 2**20
     built = backbones.build("glyphs", "shipped")
     assert 128 <= built.dim <= 256
@@ -34,37 +36,37 @@ def test_glyphs_ship_with_small_weights() -> None:
 
 
 def test_glyphs_tell_symbols_apart_where_random_weights_do_not() -> None:
-    # Forty pictures of each of five symbols of one theme; a class's mean over half of them is its
-    # prototype, and the other half goes to the nearest.
+    # Forty pictures of each of five symbols of one theme. The mean features of half of them are the
+    # class's prototype, and the other half is classified by the nearest prototype.
     symbols, size = "♚♛♜♞♠", 64
     pictures, labels = [], []
     for index in range(200):
         rng = random.generator(0, "test/glyphs", index)
-        picture = scenes.clutter(rng, size, scenes.LETTERS)
-        mask = scenes.glyph(rng, symbols[index % 5], 30)
-        scenes.stain(rng, picture, mask, *((size - side) // 2 for side in mask.size))
-        pictures.append(scenes.grain(rng, picture))
+        picture = brush.clutter(rng, size, scenes.LETTERS)
+        mask = brush.glyph_mask(rng, symbols[index % 5], 30)
+        brush.paint(rng, picture, mask, *((size - side) // 2 for side in mask.size))
+        pictures.append(brush.add_noise(rng, picture))
         labels.append(index % 5)
     truth = np.array(labels)
-    share = {}
+    accuracy = {}
     for weights in ("shipped", "random"):
-        found = look(backbones.build("glyphs", weights, image_size=size), pictures)
-        found = (found - found.mean(0)) / (found.std(0) + 1e-6)
-        centres = np.stack([found[:100][truth[:100] == c].mean(0) for c in range(5)])
-        nearest = ((found[100:, None] - centres) ** 2).sum(-1).argmin(1)
-        share[weights] = (nearest == truth[100:]).mean()
-    assert share["shipped"] > 0.7
-    assert share["random"] < 0.5
+        features = features_of(backbones.build("glyphs", weights, image_size=size), pictures)
+        features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+        prototypes = np.stack([features[:100][truth[:100] == c].mean(0) for c in range(5)])
+        nearest = ((features[100:, None] - prototypes) ** 2).sum(-1).argmin(1)
+        accuracy[weights] = (nearest == truth[100:]).mean()
+    assert accuracy["shipped"] > 0.7
+    assert accuracy["random"] < 0.5
 
 
 def test_a_torchvision_network_without_its_head() -> None:
     built = backbones.build("resnet18", "random", image_size=48)
     pictures = [image(32), image(40).rotate(90)]
-    found = look(built, pictures)
-    assert found.shape == (2, 512) and built.dim == 512
+    features = features_of(built, pictures)
+    assert features.shape == (2, 512) and built.dim == 512
     network = built.module[1]
     assert isinstance(network.fc, torch.nn.Identity)
-    # By hand: torchvision's own resize and normalisation of floats, and the layers in order.
+    # The reference: torchvision's normalisation of floats, and the layers one after another.
     pixels = built.transform(pictures[0]).float() / 255
     x = torchvision.transforms.functional.normalize(
         pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -72,20 +74,20 @@ def test_a_torchvision_network_without_its_head() -> None:
     for name, layer in network.named_children():
         if name != "avgpool" and name != "fc":
             x = layer(x)
-    np.testing.assert_allclose(found[0], x.mean((2, 3))[0].numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(features[0], x.mean((2, 3))[0].numpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("name", "dim"),
     [("squeezenet1_1", 512), ("mobilenet_v3_small", 1024), ("shufflenet_v2_x0_5", 1024)],
 )
-def test_heads_of_any_name_come_off(name: str, dim: int) -> None:
+def test_heads_of_any_name_are_removed(name: str, dim: int) -> None:
     built = backbones.build(name, "random", image_size=64)
     assert built.dim == dim
-    assert look(built, [image(64)]).shape == (1, dim)
+    assert features_of(built, [image(64)]).shape == (1, dim)
 
 
-def test_random_weights_are_always_the_same_and_leave_torch_alone() -> None:
+def test_random_weights_are_fixed_and_do_not_change_the_global_generator() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -112,13 +114,17 @@ def test_weights_from_files(tmp_path: Path) -> None:
     network.fc = torch.nn.Identity()
     assert built[0].weights_digest == backbones.state_digest(network.state_dict())
     torch.save(torchvision.models.resnet34(num_classes=7).state_dict(), tmp_path / "bigger.pt")
-    with pytest.raises(BenchkitError, match=r"does not fit backbone 'resnet18'.*has no place"):
+    with pytest.raises(
+        BenchkitError, match=r"does not match backbone 'resnet18'.*has no 'layer.*unexpected"
+    ):
         backbones.build("resnet18", str(tmp_path / "bigger.pt"))
-    with pytest.raises(BenchkitError, match=r"does not fit backbone 'resnet34'.*tensors missing"):
+    with pytest.raises(
+        BenchkitError, match=r"does not match backbone 'resnet34'.*tensors are missing"
+    ):
         backbones.build("resnet34", str(tmp_path / "seven.pt"))
 
 
-def test_the_digest_sees_names_types_shapes_and_values() -> None:
+def test_the_digest_depends_on_names_types_shapes_and_values() -> None:
     base = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3])}
     changes = [
         {"c": base["a"], "b": base["b"]},
@@ -131,14 +137,16 @@ def test_the_digest_sees_names_types_shapes_and_values() -> None:
     assert backbones.state_digest(dict(reversed(base.items()))) == backbones.state_digest(base)
 
 
-def test_bad_names_and_weights_are_sentences(tmp_path: Path) -> None:
-    with pytest.raises(BenchkitError, match="nearest name is 'resnet50'"):
+def test_bad_names_and_weights_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(
+        BenchkitError, match="unknown backbone 'resnet5O'; the nearest name is 'resnet50'"
+    ):
         backbones.build("resnet5O", "random")
-    with pytest.raises(BenchkitError, match="no weights 'imagenet'; give shipped, random or a"):
+    with pytest.raises(BenchkitError, match="no weights 'imagenet'; use shipped, random or a"):
         backbones.build("glyphs", "imagenet")
-    with pytest.raises(BenchkitError, match="no weights 'shipped'; give imagenet"):
+    with pytest.raises(BenchkitError, match="no weights 'shipped'; use imagenet"):
         backbones.build("resnet18", "shipped")
-    with pytest.raises(BenchkitError, match="no weights file nowhere"):
+    with pytest.raises(BenchkitError, match=r"the weights file nowhere\.pt does not exist"):
         backbones.build("resnet18", "nowhere.pt")
     (tmp_path / "junk.npz").write_bytes(b"junk")
     with pytest.raises(BenchkitError, match=r"not a weights file: it is neither an \.npy nor an"):
@@ -150,13 +158,13 @@ def test_bad_names_and_weights_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(BenchkitError, match=r"junk\.pt is not a weights file"):
         backbones.build("resnet18", str(tmp_path / "junk.pt"))
     torch.save({"a": 1}, tmp_path / "numbers.pt")
-    with pytest.raises(BenchkitError, match="names and tensors only"):
+    with pytest.raises(BenchkitError, match="must map names to tensors only"):
         backbones.build("resnet18", str(tmp_path / "numbers.pt"))
-    with pytest.raises(BenchkitError, match="cannot take images of 100 pixels"):
+    with pytest.raises(BenchkitError, match="does not accept images of 100 pixels"):
         backbones.build("vit_b_32", "random", image_size=100)
 
 
-def test_a_failed_download_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_download_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_, **__):
         raise urllib.error.URLError("no route to host")
 

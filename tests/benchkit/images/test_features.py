@@ -1,3 +1,5 @@
+"""The feature cache: its values, its reuse, and the recovery from kills and damage."""
+
 import shutil
 import signal
 import subprocess
@@ -47,15 +49,17 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "SHARD_ROWS", 8)
 
 
-def test_values_are_the_backbones(pictures: list[Path], backbone: Backbone, tmp_path: Path) -> None:
-    found = extract(pictures[:6], backbone, tmp_path, views=2)
-    assert found.shape == (6, 2, 256) and found.dtype == np.float32
+def test_values_are_those_of_the_backbone(
+    pictures: list[Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    values = extract(pictures[:6], backbone, tmp_path, views=2)
+    assert values.shape == (6, 2, 256) and values.dtype == np.float32
     with Image.open(pictures[5]) as image:
         pixels = backbone.transform(image.convert("RGB"))[None]
     with torch.inference_mode():
         expected = [backbone.module(view)[0].numpy() for view in (pixels, pixels.flip(-1))]
-    np.testing.assert_allclose(found[5], expected, rtol=1e-4, atol=1e-5)
-    assert np.abs(found[5, 0] - found[5, 1]).max() > 1e-3
+    np.testing.assert_allclose(values[5], expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(values[5, 0] - values[5, 1]).max() > 1e-3
 
 
 def test_cached_rows_are_not_computed_again(
@@ -64,13 +68,13 @@ def test_cached_rows_are_not_computed_again(
     steps: list[int] = []
     first = extract(pictures[:20], backbone, tmp_path, progress=steps.append)
     assert sum(steps) == 20
-    assert len(shards(tmp_path)) == 3  # of 8, 8 and 4 rows
+    assert len(shards(tmp_path)) == 3  # with 8, 8 and 4 rows
     computed: list[int] = []
     forward = features._forward
 
-    def counting(module, images, job):
+    def counting(module, images, settings):
         computed.append(len(images))
-        return forward(module, images, job)
+        return forward(module, images, settings)
 
     monkeypatch.setattr(features, "_forward", counting)
     moved = [tmp_path / f"moved-{path.name}" for path in pictures[:20]]
@@ -87,8 +91,8 @@ def test_equal_contents_are_computed_once(
     pictures: list[Path], backbone: Backbone, tmp_path: Path
 ) -> None:
     shutil.copy(pictures[0], tmp_path / "copy.png")
-    found = extract([pictures[0], pictures[1], tmp_path / "copy.png"], backbone, tmp_path / "c")
-    np.testing.assert_array_equal(found[0], found[2])
+    values = extract([pictures[0], pictures[1], tmp_path / "copy.png"], backbone, tmp_path / "c")
+    np.testing.assert_array_equal(values[0], values[2])
     with np.load(shards(tmp_path / "c")[0]) as arrays:
         assert arrays["features"].shape == (2, 1, 256)
 
@@ -96,13 +100,13 @@ def test_equal_contents_are_computed_once(
 def test_rows_do_not_depend_on_their_neighbours(
     pictures: list[Path], backbone: Backbone, tmp_path: Path
 ) -> None:
-    whole = extract(pictures, backbone, tmp_path / "a", batch_size=16)
+    together = extract(pictures, backbone, tmp_path / "a", batch_size=16)
     for index in (0, 15, 17, 39):
         alone = extract([pictures[index]], backbone, tmp_path / f"b{index}", batch_size=16)
-        np.testing.assert_array_equal(alone[0], whole[index])
+        np.testing.assert_array_equal(alone[0], together[index])
 
 
-def test_what_makes_features_different_is_kept_apart(
+def test_each_setting_has_a_cache_of_its_own(
     pictures: list[Path], backbone: Backbone, tmp_path: Path
 ) -> None:
     other = backbones.build("glyphs", "random", image_size=40)
@@ -135,7 +139,7 @@ features.extract(paths, [p.name for p in paths], backbone, cache=Path(sys.argv[1
 def test_a_killed_extraction_resumes_to_the_same_bits(
     pictures: list[Path], backbone: Backbone, tmp_path: Path
 ) -> None:
-    whole = extract(pictures, backbone, tmp_path / "whole")
+    uninterrupted = extract(pictures, backbone, tmp_path / "uninterrupted")
     cache = tmp_path / "killed"
     command = [sys.executable, "-c", SCRIPT, str(cache), *map(str, pictures)]
     worker = subprocess.Popen(command)
@@ -147,24 +151,24 @@ def test_a_killed_extraction_resumes_to_the_same_bits(
     worker.wait()
     kept = shards(cache)
     assert 1 <= len(kept) < 5
-    # A killed writer may have been in the middle of a shard: such a name is never read.
+    # A writer that is killed in the middle of a shard leaves a partial file, which is never read.
     owner = files._owner().rpartition("-")[0]
     leftover = kept[0].parent / f".shard-0123456789abcdef.npz.{owner}-{worker.pid}.partial"
     leftover.write_bytes(b"half a shard")
-    notes: list[str] = []
-    resumed = extract(pictures, backbone, cache, log=notes.append)
-    np.testing.assert_array_equal(resumed, whole)
+    messages: list[str] = []
+    resumed = extract(pictures, backbone, cache, log=messages.append)
+    np.testing.assert_array_equal(resumed, uninterrupted)
     assert not leftover.exists()
-    assert sum("its writer was interrupted" in note for note in notes) >= 1
-    names = [[shard.name for shard in shards(c)] for c in (cache, tmp_path / "whole")]
+    assert sum("its writer was interrupted" in message for message in messages) >= 1
+    names = [[shard.name for shard in shards(c)] for c in (cache, tmp_path / "uninterrupted")]
     assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "swapped"])
-def test_a_damaged_shard_is_said_and_computed_again(
+def test_a_damaged_shard_is_reported_and_computed_again(
     damage: str, pictures: list[Path], backbone: Backbone, tmp_path: Path
 ) -> None:
-    whole = extract(pictures[:20], backbone, tmp_path)
+    intact = extract(pictures[:20], backbone, tmp_path)
     shard = shards(tmp_path)[1]
     content = shard.read_bytes()
     if damage == "cut":
@@ -172,15 +176,15 @@ def test_a_damaged_shard_is_said_and_computed_again(
     elif damage == "flipped":
         middle = len(content) // 2
         shard.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
-    else:  # a whole file, whose checksum belongs to other numbers
+    else:  # a readable file whose checksum belongs to other numbers
         with np.load(shard) as arrays:
             altered = {**arrays, "features": arrays["features"] + 1}
         np.savez(shard, **altered)
-    notes: list[str] = []
-    again = extract(pictures[:20], backbone, tmp_path, log=notes.append)
-    np.testing.assert_array_equal(again, whole)
-    assert len(notes) == 1
-    assert shard.name in notes[0] and "damaged" in notes[0]
+    messages: list[str] = []
+    again = extract(pictures[:20], backbone, tmp_path, log=messages.append)
+    np.testing.assert_array_equal(again, intact)
+    assert len(messages) == 1
+    assert shard.name in messages[0] and "damaged" in messages[0]
     assert shard.read_bytes() == content
 
 
@@ -190,11 +194,13 @@ def test_bad_images_are_named(pictures: list[Path], backbone: Backbone, tmp_path
     with pytest.raises(BenchkitError, match=r"broken\.jpg does not decode"):
         extract([pictures[0], broken], backbone, tmp_path / "cache")
     assert shards(tmp_path / "cache") == []
-    with pytest.raises(BenchkitError, match=r"no image file .*absent\.jpg \(image id id1\)"):
+    with pytest.raises(
+        BenchkitError, match=r"the image file .*absent\.jpg does not exist \(image id id1\)"
+    ):
         extract([pictures[0], tmp_path / "absent.jpg"], backbone, tmp_path / "cache")
 
 
-def test_a_full_disk_is_a_sentence(
+def test_a_full_disk_is_an_error(
     pictures: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_, **__):
@@ -213,12 +219,14 @@ def test_features_that_are_not_finite_are_refused(pictures: list[Path], tmp_path
         extract(pictures[:1], broken, tmp_path)
 
 
-def test_options_out_of_range(pictures: list[Path], backbone: Backbone, tmp_path: Path) -> None:
+def test_options_out_of_range_are_refused(
+    pictures: list[Path], backbone: Backbone, tmp_path: Path
+) -> None:
     with pytest.raises(BenchkitError, match="not 3, 'fp32' and 4"):
         extract(pictures[:1], backbone, tmp_path, views=3)
     with pytest.raises(BenchkitError, match="not 1, 'fp8' and 4"):
         extract(pictures[:1], backbone, tmp_path, precision="fp8")
 
 
-def test_nothing_is_nothing(backbone: Backbone, tmp_path: Path) -> None:
+def test_no_images_have_no_features(backbone: Backbone, tmp_path: Path) -> None:
     assert extract([], backbone, tmp_path).shape == (0, 1, 256)

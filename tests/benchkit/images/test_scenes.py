@@ -1,3 +1,5 @@
+"""The built-in scenes: reproducible, readable as COCO, complete or absent."""
+
 import json
 import multiprocessing
 import os
@@ -31,44 +33,44 @@ def test_the_same_parameters_give_the_same_bytes(small: Path, tmp_path: Path) ->
     scenes.write(tmp_path / "again", images=70, test_images=10)
     assert contents(tmp_path / "again") == contents(small)
     scenes.write(tmp_path / "other", images=70, test_images=10, seed=1)
-    other, ours = contents(tmp_path / "other"), contents(small)
-    assert not any(other[name] == ours[name] for name in ours if name.endswith(".jpg"))
+    other, original = contents(tmp_path / "other"), contents(small)
+    assert not any(other[name] == original[name] for name in original if name.endswith(".jpg"))
 
 
-def test_a_scene_does_not_depend_on_how_many_are_drawn(small: Path, tmp_path: Path) -> None:
+def test_a_scene_does_not_depend_on_the_size_of_the_set(small: Path, tmp_path: Path) -> None:
     scenes.write(tmp_path / "few", images=3, test_images=2)
     few, many = contents(tmp_path / "few"), contents(small)
     names = [name for name in few if name.endswith(".jpg")]
     assert len(names) == 5
     assert all(few[name] == many[name] for name in names)
-    ours, theirs = (
-        json.loads((f / "annotations/instances_train.json").read_text())
-        for f in (tmp_path / "few", small)
+    first, all_scenes = (
+        json.loads((folder / "annotations/instances_train.json").read_text())
+        for folder in (tmp_path / "few", small)
     )
-    assert ours["images"] == theirs["images"][:3]
-    assert ours["annotations"] == theirs["annotations"][: len(ours["annotations"])]
+    assert first["images"] == all_scenes["images"][:3]
+    assert first["annotations"] == all_scenes["annotations"][: len(first["annotations"])]
 
 
-def test_the_set_goes_the_way_of_coco(small: Path) -> None:
+def test_the_set_is_read_as_coco(small: Path) -> None:
     source = coco.load(
         small / "annotations" / "instances_train.json",
-        train_images=small / "train",
-        test_json=small / "annotations" / "instances_test.json",
+        images=small / "train",
+        test=small / "annotations" / "instances_test.json",
         test_images=small / "test",
     )
     assert source.class_names == scenes.CLASS_NAMES
     assert len(set(scenes.CLASS_NAMES)) == 24
     assert source.labels.shape == (80, 24)
     assert source.part is not None and source.part.sum() == 10
-    _, placed = scenes.scene(0, "train", 5)
+    _, instances = scenes.draw_scene(0, "train", 5)
     expected = np.zeros(24, np.int8)
-    expected[[instance.label for instance in placed]] = 1
+    expected[[instance.label for instance in instances]] = 1
     np.testing.assert_array_equal(source.labels[5], expected)
     ids = [c.id for c in scenes.CLASSES]
     assert ids == sorted(ids) and ids != list(range(1, 25))
 
 
-def test_boxes_lie_in_the_picture_and_hold_the_glyph(small: Path) -> None:
+def test_boxes_are_inside_the_picture_and_contain_the_glyph(small: Path) -> None:
     document = json.loads((small / "annotations" / "instances_train.json").read_text())
     assert len({row["id"] for row in document["annotations"]}) == len(document["annotations"])
     for row in document["annotations"]:
@@ -96,21 +98,21 @@ def test_labels_are_skewed_and_structured() -> None:
     king, queen, club = (
         scenes.CLASS_NAMES.index(name) for name in ("chess king", "chess queen", "club")
     )
-    given_king = labels[labels[:, king] == 1].mean(0)
-    assert given_king[queen] > 1.7 * frequency[queen]
-    assert given_king[club] < frequency[club]
+    beside_king = labels[labels[:, king] == 1].mean(0)
+    assert beside_king[queen] > 1.7 * frequency[queen]
+    assert beside_king[club] < frequency[club]
 
 
-def test_glyphs_grow_with_the_picture() -> None:
+def test_glyphs_scale_with_the_picture() -> None:
     sides = {}
     for size in (96, 192):
-        drawn = [scenes.scene(0, "train", index, size) for index in range(30)]
+        drawn = [scenes.draw_scene(0, "train", index, size) for index in range(30)]
         assert all(picture.size == (size, size) for picture, _ in drawn)
-        sides[size] = np.mean([max(i.box[2:]) for _, placed in drawn for i in placed])
+        sides[size] = np.mean([max(i.box[2:]) for _, instances in drawn for i in instances])
     assert 1.7 < sides[192] / sides[96] < 2.3
 
 
-def test_a_finished_set_is_left_alone(small: Path) -> None:
+def test_a_complete_set_is_not_drawn_again(small: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in small.rglob("*")}
     steps: list[int] = []
     scenes.write(small, images=70, test_images=10, progress=steps.append)
@@ -119,24 +121,24 @@ def test_a_finished_set_is_left_alone(small: Path) -> None:
 
 
 def test_other_parameters_and_foreign_folders_are_refused(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(BenchkitError, match="holds scenes with seed 0, and 3 was asked for"):
+    with pytest.raises(BenchkitError, match="holds scenes with seed 0, not 3"):
         scenes.write(small, images=70, test_images=10, seed=3)
-    (tmp_path / "mine.txt").write_text("precious")
+    (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(BenchkitError, match="holds no finished scenes"):
         scenes.write(tmp_path, images=1, test_images=1)
-    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert (tmp_path / "mine.txt").read_text() == "keep"
     with pytest.raises(BenchkitError, match="not 0 and 5 of 96"):
         scenes.write(tmp_path / "new", images=0, test_images=5)
 
 
-def test_a_missing_picture_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_picture_is_an_error(tmp_path: Path) -> None:
     scenes.write(tmp_path / "set", images=4, test_images=1)
     (tmp_path / "set" / "train" / "000002.jpg").unlink()
     with pytest.raises(BenchkitError, match="3 of 4 train scenes"):
         scenes.write(tmp_path / "set", images=4, test_images=1)
 
 
-def test_a_killed_writer_leaves_nothing_that_counts(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_set(tmp_path: Path) -> None:
     target = tmp_path / "set"
     work = {"images": 2000, "test_images": 1}
     writer = multiprocessing.get_context("spawn").Process(

@@ -1,4 +1,4 @@
-"""From a source to a split: bound to names, nested, and silent about what it hides."""
+"""From a source to a split: keyed by names, nested, and without traces of hidden labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from benchkit.base.errors import BenchkitError
-from benchkit.split import build as make_split
-from benchkit.split.build import Features, LongTail, Options, build, choose_rows
+from benchkit.split.build import build, default_name
+from benchkit.split.decision import Decision, draw
+from benchkit.split.features import Features, backbone_features, source_features
 from benchkit.split.model import Split
+from benchkit.split.options import LongTail, Options
 from splits.errors import InputError
+from splits.regimes import Regime
 from splits.source import Source
 from splits.sources import arrays
 
@@ -23,9 +26,9 @@ REGIMES = ["full", "pal:0.4", "ppl:0.5", "spl", "missing:0.5", "candidates:0.3"]
 TAIL = LongTail("pareto", maximum=30, minimum=2)
 
 
-def made(source: Source, **options: Any) -> Split:
-    given = Options(**{"many": 10, "few": 5, **options})
-    return build(source, given, make_split.source_features(source), "toy")
+def made(source: Source, *, regime: str = "full", **options: Any) -> Split:
+    decisions = Options(**{"many": 10, "few": 5, "regime": Regime.parse(regime), **options})
+    return build(source, decisions, source_features(source), "toy")
 
 
 def permuted(source: Source, order: np.ndarray) -> Source:
@@ -39,7 +42,7 @@ def permuted(source: Source, order: np.ndarray) -> Source:
 
 
 def by_id(split: Split) -> dict[str, dict[str, tuple[Any, ...]]]:
-    """part -> image id -> everything the part says of the image."""
+    """part -> image id -> its true labels, observed labels and features."""
     return {
         name: {
             str(image): tuple(
@@ -54,7 +57,7 @@ def by_id(split: Split) -> dict[str, dict[str, tuple[Any, ...]]]:
 
 @pytest.mark.parametrize("parts", [True, False])
 @pytest.mark.parametrize("regime", REGIMES)
-def test_the_order_of_the_source_decides_nothing(
+def test_the_order_of_the_source_does_not_matter(
     make_source: SourceMaker, regime: str, parts: bool
 ) -> None:
     source = make_source(90, parts=parts)
@@ -64,32 +67,32 @@ def test_the_order_of_the_source_decides_nothing(
     assert list(one.parts) == ["train", "val", "test"]
     assert by_id(one) == by_id(two)
     assert one.train_count.tolist() == two.train_count.tolist()
-    assert 0 < len(one.parts["train"].ids) < 60  # the long tail has left images out
+    assert 0 < len(one.parts["train"].ids) < 60  # the long tail leaves images out
 
 
 def test_rows_keep_the_order_of_the_source(make_source: SourceMaker) -> None:
     source = make_source(60, parts=False)
-    rows = choose_rows(source, Options(val_fraction=0.3, test_fraction=0.25))
-    assert {name: len(chosen) for name, chosen in rows.items()} == {
+    rows = draw(source, Options(val_fraction=0.3, test_fraction=0.25)).rows
+    assert {name: len(part) for name, part in rows.items()} == {
         "train": 31,  # 60 - 15 = 45; round(13.5) = 14 held out
         "val": 14,
         "test": 15,
     }
-    for chosen in rows.values():
-        assert np.all(np.diff(chosen) > 0)
+    for part in rows.values():
+        assert np.all(np.diff(part) > 0)
     assert sorted(np.concatenate(list(rows.values()))) == list(range(60))
 
 
-def test_what_is_hidden_does_not_depend_on_what_else_is_there(make_source: SourceMaker) -> None:
+def test_a_mask_does_not_depend_on_other_images(make_source: SourceMaker) -> None:
     source = make_source(60)
     fewer = permuted(source, np.arange(0, 60, 2))
     all_images, half = made(source, regime="pal:0.5"), made(fewer, regime="pal:0.5")
-    whole, part = by_id(all_images)["train"], by_id(half)["train"]
-    assert len(part) == 20
-    assert all(whole[image] == said for image, said in part.items())
-    # Nor on which images are held out: an image keeps its mask when it moves to val.
+    every_image, every_second = by_id(all_images)["train"], by_id(half)["train"]
+    assert len(every_second) == 20
+    assert all(every_image[image] == values for image, values in every_second.items())
+    # An image keeps its mask if it is held out for validation.
     held = by_id(made(source, regime="pal:0.5", val_fraction=0.4))
-    assert {**held["train"], **held["val"]} == whole
+    assert {**held["train"], **held["val"]} == every_image
 
 
 def observed(source: Source, regime: str, seed: int = 0) -> np.ndarray:
@@ -117,13 +120,13 @@ def test_regimes_nest(make_source: SourceMaker) -> None:
     assert few.sum() < many.sum()
 
 
-def test_the_seed_decides(make_source: SourceMaker) -> None:
+def test_another_seed_draws_another_split(make_source: SourceMaker) -> None:
     source = make_source(60, parts=False)
     one, two = made(source, regime="pal:0.5", seed=1), made(source, regime="pal:0.5", seed=2)
     assert set(by_id(one)["test"]) != set(by_id(two)["test"])
     both = set(by_id(one)["train"]) & set(by_id(two)["train"])
     assert any(by_id(one)["train"][i] != by_id(two)["train"][i] for i in both)
-    # Two seeds are two splits of one recipe: the seed is provenance.
+    # The seed is provenance: two seeds give two splits with the same recipe.
     assert one.recipe == two.recipe
     assert (one.provenance["seed"], two.provenance["seed"]) == (1, 2)
     again = made(source, regime="pal:0.5", seed=1)
@@ -149,20 +152,20 @@ KEPT = np.array([0, 1, 1, 1, 2, 2, 2])  # max(1, round(0.4 n)) for n = 1..6
 
 @pytest.mark.parametrize("regime", HIDDEN_REGIMES)
 def test_a_dropped_positive_looks_like_a_negative(make_source: SourceMaker, regime: str) -> None:
-    """Two worlds that differ in one hidden label are observed alike in everything."""
+    """Two sources that differ in one hidden label give the same observations."""
     source = make_source(45, 6)
     options = dict(regime=regime, val_fraction=0.2, shot_reference="observed")
     split = made(source, **options)
     train = split.parts["train"]
-    worlds = 0
+    compared = 0
     for row, column in np.argwhere((train.true == 1) & (train.observed == -1)):
         labels = source.labels.copy()
         labels[np.flatnonzero(source.image_ids == train.ids[row])[0], column] = 0
         other = made(dataclasses.replace(source, labels=labels), **options)
         count = int((train.true[row] == 1).sum())
         if regime == "ppl:0.4" and KEPT[count] != KEPT[count - 1]:
-            continue  # one positive less is also one observed positive less
-        worlds += 1
+            continue  # one positive less means one observed positive less
+        compared += 1
         assert other.train_count[column] == split.train_count[column] - 1
         assert other.recipe == split.recipe
         np.testing.assert_array_equal(other.observed_count, split.observed_count)
@@ -172,7 +175,7 @@ def test_a_dropped_positive_looks_like_a_negative(make_source: SourceMaker, regi
             np.testing.assert_array_equal(other.parts[name].features, part.features)
             if part.observed is not None:
                 np.testing.assert_array_equal(other.parts[name].observed, part.observed)
-    assert worlds >= 5
+    assert compared >= 5
 
 
 @pytest.mark.parametrize("regime", HIDDEN_REGIMES)
@@ -220,7 +223,7 @@ def test_fractions_nest(make_source: SourceMaker) -> None:
     assert "val" not in made(source).parts
 
 
-def test_the_recipe_says_what_was_decided(make_source: SourceMaker) -> None:
+def test_the_recipe_records_all_decisions(make_source: SourceMaker) -> None:
     own = made(make_source(60), regime="pal:0.50", long_tail=TAIL, val_fraction=0.1)
     assert own.recipe == {
         "labels": {
@@ -241,25 +244,28 @@ def test_the_recipe_says_what_was_decided(make_source: SourceMaker) -> None:
     drawn = made(make_source(60, parts=False), test_fraction=0.25).recipe["labels"]
     assert drawn["test_fraction"] == 0.25
     assert drawn["long_tail"] == {"kind": "none"}
-    assert make_split.default_name("toy", Options()) == "toy-full"
-    tailed = Options(long_tail=TAIL, regime="pal:0.5")
-    assert make_split.default_name("toy", tailed) == "toy-pareto30-pal:0.5"
+    assert default_name("toy", Options()) == "toy-full"
+    tailed = Options(long_tail=TAIL, regime=Regime.parse("pal:0.5"))
+    assert default_name("toy", tailed) == "toy-pareto30-pal:0.5"
+    regime = Regime.parse("candidates:0.1,by-class=frequency,by-image=0.5")
+    expected = "toy-candidates:0.1-noise-by-class-instance-noise"
+    assert default_name("toy", Options(regime=regime)) == expected
 
 
-def test_features_come_for_the_chosen_rows(make_source: SourceMaker) -> None:
+def test_features_are_computed_for_the_kept_rows(make_source: SourceMaker) -> None:
     source = make_source(30, features=False)
     assert made(source).parts["train"].features is None
-    asked: list[list[int]] = []
+    requests: list[list[int]] = []
 
-    def of(rows: np.ndarray) -> np.ndarray:
-        asked.append(rows.tolist())
+    def compute(rows: np.ndarray) -> np.ndarray:
+        requests.append(rows.tolist())
         return np.repeat(rows, 6).reshape(-1, 2, 3).astype(np.float32)
 
-    features = make_split.stored_as(Features(of, {"kind": "backbone"}, {"x": 1}), "float16")
+    features = Features(compute, {"kind": "backbone"}, {"x": 1}).stored_as("float16")
     split = build(source, Options(val_fraction=0.2), features, "toy")
     assert split.recipe["features"] == {"kind": "backbone", "type": "float16"}
     assert split.provenance["x"] == 1
-    for part, rows in zip(split.parts.values(), asked, strict=True):
+    for part, rows in zip(split.parts.values(), requests, strict=True):
         assert part.features is not None
         assert part.features.dtype == np.float16
         assert part.features.shape == (len(rows), 2, 3)
@@ -267,27 +273,27 @@ def test_features_come_for_the_chosen_rows(make_source: SourceMaker) -> None:
         np.testing.assert_array_equal(part.features[:, 1, 2], rows)
 
 
-def test_a_backbone_looks_into_the_folder_of_the_part(make_source: SourceMaker) -> None:
+def test_a_backbone_reads_the_folder_of_the_part(make_source: SourceMaker) -> None:
     source = make_source(6, features=False)
     paths = np.array([f"{i}.jpg" for i in range(6)])
     roots = (Path("/train"), Path("/test"))
     source = dataclasses.replace(source, paths=paths, roots=roots)
-    asked: dict[str, str] = {}
+    files_by_id: dict[str, str] = {}
 
     def extract(files: list[Path], ids: list[str]) -> np.ndarray:
-        asked.update(zip(ids, map(str, files), strict=True))
+        files_by_id.update(zip(ids, map(str, files), strict=True))
         return np.zeros((len(files), 1, 2), np.float32)
 
-    features = make_split.backbone_features(source, extract, {"backbone": "b"})
+    features = backbone_features(source, extract, {"backbone": "b"})
     split = build(source, Options(), features, "toy")
     assert split.recipe["features"] == {"kind": "backbone", "backbone": "b"}
     assert split.parts["test"].paths is not None
     assert split.parts["test"].paths.tolist() == ["2.jpg", "5.jpg"]
-    assert asked == {
+    assert files_by_id == {
         f"image_{i}": f"/{'test' if i % 3 == 2 else 'train'}/{i}.jpg" for i in range(6)
     }
     with pytest.raises(BenchkitError, match="source 'toy' names no images"):
-        make_split.backbone_features(make_source(6), extract, {})
+        backbone_features(make_source(6), extract, {})
 
 
 @pytest.mark.parametrize(("code", "part"), [(0, "test"), (1, "train")])
@@ -312,8 +318,6 @@ def test_a_long_tail_of_no_positives_leaves_no_train_part(make_source: SourceMak
 @pytest.mark.parametrize(
     "options",
     [
-        {"regime": "pal:2"},
-        {"regime": "some"},
         {"many": 5, "few": 5},
         {"val_fraction": 1.0},
         {"test_fraction": -0.1},
@@ -322,14 +326,49 @@ def test_a_long_tail_of_no_positives_leaves_no_train_part(make_source: SourceMak
         {"long_tail": LongTail("pareto", tail_quantile=1.0)},
     ],
 )
-def test_laws_out_of_range_are_refused_before_anything_is_read(options: dict[str, Any]) -> None:
+def test_options_out_of_range_are_errors_before_anything_is_read(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        make_split.check(Options(**options))
+        Options(**options).check()
 
 
-def test_laws_in_range_pass() -> None:
+@pytest.mark.parametrize("text", ["pal:2", "some"])
+def test_regimes_out_of_range_are_errors_before_anything_is_read(text: str) -> None:
+    with pytest.raises(InputError):
+        Regime.parse(text)
+
+
+def test_options_in_range_pass() -> None:
     for regime in REGIMES:
-        make_split.check(Options(regime=regime, long_tail=TAIL, val_fraction=0.5))
+        Options(regime=Regime.parse(regime), long_tail=TAIL, val_fraction=0.5).check()
+
+
+def test_a_decision_replaces_the_draw(make_source: SourceMaker) -> None:
+    source = make_source(9, 3)
+    seen = np.full((9, 3), -1, np.int8)
+    seen[[4, 2, 0], [0, 1, 2]] = 1
+    decision = Decision(
+        rows={"train": np.array([4, 2]), "val": np.array([0]), "test": np.array([7, 1])},
+        recipe={"source": "paper", "long_tail": {"kind": "published"}, "val_fraction": "published"},
+        provenance={"published": {"paper": "a paper"}},
+        observed=seen,
+        regime=Regime("spl"),
+    )
+    options = Options(long_tail=TAIL, regime=Regime("pal", 0.5), val_fraction=0.5)
+    split = build(source, options, source_features(source), "name", decision=decision)
+    ids = {name: part.ids.tolist() for name, part in split.parts.items()}
+    assert ids == {
+        "train": ["image_4", "image_2"],
+        "val": ["image_0"],
+        "test": ["image_7", "image_1"],
+    }
+    assert split.train.observed.tolist() == [[1, -1, -1], [-1, 1, -1]]
+    assert split.val.observed.tolist() == [[-1, -1, 1]]
+    assert split.test.observed is None
+    assert split.train.true.tolist() == source.labels[[4, 2]].tolist()
+    assert split.observed_count.tolist() == [1, 1, 0]
+    assert split.recipe["labels"] == {**decision.recipe, "regime": "spl"}
+    assert split.regime == Regime("spl")
+    assert split.provenance["published"] == {"paper": "a paper"}
 
 
 def test_dbl_generator_rebuilds_the_published_voc_lt(data: Callable[[str], Path]) -> None:
@@ -344,23 +383,23 @@ def test_dbl_generator_rebuilds_the_published_voc_lt(data: Callable[[str], Path]
         part=np.append(np.zeros(len(voc.labels), np.uint8), test),
         paths=None,
     )
-    law = LongTail("pareto", b=6.0, maximum=800, generator="dbl")
-    split = build(source, Options(long_tail=law, seed=0), Features(None, {}, {}), "voc-lt")
-    chosen = published.part == 0
-    assert set(split.parts["train"].ids) == set(published.image_ids[chosen])
+    tail = LongTail("pareto", b=6.0, maximum=800, generator="dbl")
+    split = build(source, Options(long_tail=tail, seed=0), Features(None, {}, {}), "voc-lt")
+    in_train = published.part == 0
+    assert set(split.parts["train"].ids) == set(published.image_ids[in_train])
     assert len(split.parts["train"].ids) == 1142
-    order = np.argsort(published.image_ids[chosen])
+    order = np.argsort(published.image_ids[in_train])
     names = [published.class_names.index(name) for name in split.class_names]
     np.testing.assert_array_equal(
         split.parts["train"].true[np.argsort(split.parts["train"].ids)],
-        published.labels[chosen][order][:, names],
+        published.labels[in_train][order][:, names],
     )
     assert split.train_count.max() == 775
     assert split.train_count.min() == 4
     assert [int((split.shot == group).sum()) for group in (0, 1, 2)] == [6, 6, 8]
     keyed = build(
         source,
-        Options(long_tail=dataclasses.replace(law, generator="benchkit")),
+        Options(long_tail=dataclasses.replace(tail, generator="benchkit")),
         Features(None, {}, {}),
         "voc-lt",
     )

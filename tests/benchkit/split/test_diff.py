@@ -1,28 +1,28 @@
-"""`benchkit diff`: what two splits share, on splits that a pencil can follow."""
+"""`benchkit diff` on splits that are small enough to check by hand."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+from commands import call
 from rich.console import Console
 
-from benchkit.cli import diff as command
-from benchkit.cli import main
-from benchkit.split import build as make_split
+from benchkit.cli.diff import print_comparison
 from benchkit.split import file as split_file
-from benchkit.split.build import Options
+from benchkit.split.build import build
 from benchkit.split.diff import Side, compare, differences
+from benchkit.split.features import source_features
 from benchkit.split.model import Split
+from benchkit.split.options import Options
 from splits.labels import SparseLabels
+from splits.regimes import Regime
 from splits.source import Source
 
 # Rows: a b c d e (train), f g (test). Columns: sky, sea, cat.
@@ -55,33 +55,21 @@ def source(
     )
 
 
-def split(made: Source | None = None, observed: Any = None, **options: Any) -> Split:
-    """The split of a source, shot groups at 3 and 2, with the observed labels given."""
+def split(
+    made: Source | None = None, observed: Any = None, *, regime: str = "full", **options: Any
+) -> Split:
+    """The split of a source, with shot groups at 3 and 2, and its observed labels replaced."""
     made = source() if made is None else made
-    law = Options(**{"many": 3, "few": 2, **options})
-    whole = make_split.build(made, law, make_split.source_features(made), "hand")
+    decisions = Options(**{"many": 3, "few": 2, "regime": Regime.parse(regime), **options})
+    built = build(made, decisions, source_features(made), "hand")
     if observed is None:
-        return whole
-    train = dataclasses.replace(whole.parts["train"], observed=np.array(observed, np.int8))
-    return dataclasses.replace(whole, parts={**whole.parts, "train": train})
+        return built
+    train = dataclasses.replace(built.train, observed=np.array(observed, np.int8))
+    return dataclasses.replace(built, parts={**built.parts, "train": train})
 
 
 def diff(a: Split, b: Split) -> dict[str, Any]:
     return compare(Side(a, a.fingerprints()), Side(b, b.fingerprints()))
-
-
-def call(*words: object) -> tuple[int, str, str]:
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
@@ -189,7 +177,7 @@ def test_nothing_shared_is_no_agreement() -> None:
     assert found["images"]["test"]["only_b"] == 2
 
 
-def test_an_image_trained_on_here_and_tested_on_there_is_a_leak() -> None:
+def test_a_training_image_of_one_split_in_the_test_part_of_the_other_is_a_leak() -> None:
     part = np.array([0, 0, 0, 0, 1, 0, 1], np.uint8)  # e and f change places
     found = diff(split(), split(source(part=part)))
     assert found["moved"] == [
@@ -206,7 +194,7 @@ def test_training_images_that_become_validation_images_are_no_leak() -> None:
         ("train", "val", 2)
     ]
     assert found["leaks"] == []
-    assert found["observed"]["same"] == 15  # of train and of val
+    assert found["observed"]["same"] == 15  # in train and val
 
 
 def test_shot_groups_that_changed_are_listed() -> None:
@@ -274,7 +262,7 @@ def test_recipes_differ_by_dotted_path() -> None:
 def test_levels_of_a_regime_nest(
     make_toy: Any, a: str, b: str, nesting: str, positives: str
 ) -> None:
-    one, two = (make_toy(Options(regime=regime)) for regime in (a, b))
+    one, two = (make_toy(Options(regime=Regime.parse(regime))) for regime in (a, b))
     observed = diff(one, two)["observed"]
     assert (observed["nesting"], observed["positives_nesting"]) == (nesting, positives)
     if "candidates" not in a:
@@ -282,7 +270,7 @@ def test_levels_of_a_regime_nest(
 
 
 def test_two_seeds_do_not_nest(make_toy: Any) -> None:
-    one, two = (make_toy(Options(regime="pal:0.5", seed=seed)) for seed in (0, 1))
+    one, two = (make_toy(Options(regime=Regime("pal", 0.5), seed=seed)) for seed in (0, 1))
     found = diff(one, two)
     assert found["observed"]["nesting"] == "neither"
     assert found["provenance"] == [{"key": "seed", "a": 0, "b": 1}]
@@ -301,7 +289,8 @@ def test_sparse_labels_give_the_same_answer(make_toy: Any) -> None:
             )
         return dataclasses.replace(whole, parts=parts)
 
-    one, two = (make_toy(Options(regime=regime)) for regime in ("pal:0.3", "ppl:0.6"))
+    regimes = Regime("pal", 0.3), Regime("ppl", 0.6)
+    one, two = (make_toy(Options(regime=regime)) for regime in regimes)
     fingerprints = one.fingerprints(), two.fingerprints()
     dense = compare(Side(one, fingerprints[0]), Side(two, fingerprints[1]))
     with mock.patch("benchkit.split.diff._ENTRIES", 35):  # several blocks
@@ -312,7 +301,7 @@ def test_sparse_labels_give_the_same_answer(make_toy: Any) -> None:
 # ----------------------------------------------------------------------------- the command
 
 
-def test_json_has_every_answer(files: tuple[Path, Path]) -> None:
+def test_json_has_all_values(files: tuple[Path, Path]) -> None:
     code, out, err = call("diff", *files, "--json")
     assert (code, err) == (1, "")
     found = json.loads(out)
@@ -326,12 +315,12 @@ def test_json_has_every_answer(files: tuple[Path, Path]) -> None:
     assert found["observed"]["nesting"] == "a_in_b"
 
 
-def test_text_says_it_in_words(files: tuple[Path, Path]) -> None:
+def test_the_text_describes_the_differences(files: tuple[Path, Path]) -> None:
     code, out, err = call("diff", *files)
     assert (code, err) == (1, "")
     assert "\x1b" not in out
     assert "different splits: labels differ, features equal" in out
-    assert "what A observes is inside what B observes" in out
+    assert "the labels observed in A are a subset of those in B" in out
     assert "LEAK" not in out
     row = next(line for line in out.splitlines() if "labels.regime" in line)
     assert row.split() == ["labels.regime", "pal:0.3", "pal:0.6"]
@@ -342,10 +331,10 @@ def test_a_leak_is_bold_and_red() -> None:
     found = diff(split(), split(source(part=part)))
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=200, color_system="standard")
-    command._print(console, found)
+    print_comparison(console, found)
     first = shown.getvalue().splitlines()[0]
     assert first.startswith("\x1b[1;31mLEAK: 1 images are in A's train part and in B's test part")
-    assert "(e); what was trained or selected on A must not be tested on B" in first
+    assert "(e); a model trained or selected on A must not be tested on B" in first
 
 
 def test_exit_codes_are_those_of_diff(files: tuple[Path, Path], tmp_path: Path) -> None:

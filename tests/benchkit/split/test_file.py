@@ -1,4 +1,4 @@
-"""Split files: what is written is what is read, the same bytes twice, and no garbage ever."""
+"""Split files: written and read back unchanged, the same bytes twice, damage detected."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from benchkit.base.errors import BenchkitError
-from benchkit.split.build import Options
 from benchkit.split.file import read, stored_fingerprints, verify, write
 from benchkit.split.model import Part, Split, encode
+from benchkit.split.options import Options
+from splits.regimes import Regime
 
 ToyMaker = Callable[..., Split]
 SMALL = Options(many=10, few=5)
@@ -65,7 +66,7 @@ def counted(parts: dict[str, Part], names: tuple[str, ...], regime: str) -> Spli
     )
 
 
-# NUL cannot end a fixed-length text, and no file name or class holds one.
+# A fixed-length text cannot end with NUL, and no file name or class contains it.
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
@@ -101,7 +102,7 @@ def small_splits(draw: Callable[..., Any]) -> Split:
 
 @given(small_splits())
 @settings(max_examples=60, deadline=None)
-def test_what_is_read_is_what_was_written(split: Split) -> None:
+def test_a_split_is_read_as_it_was_written(split: Split) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, again = Path(folder) / "a.h5", Path(folder) / "b.h5"
         fingerprints = write(split, path)
@@ -121,7 +122,7 @@ def test_what_is_read_is_what_was_written(split: Split) -> None:
 
 @pytest.fixture
 def split(make_toy: ToyMaker) -> Split:
-    options = dataclasses.replace(SMALL, regime="ppl:0.5", val_fraction=0.2)
+    options = dataclasses.replace(SMALL, regime=Regime("ppl", 0.5), val_fraction=0.2)
     return make_toy(options, views=2)
 
 
@@ -244,10 +245,11 @@ import json, runpy, sys
 from pathlib import Path
 from benchkit.split import file as split_file
 toy = runpy.run_path(sys.argv[1])
-from benchkit.split.build import Options
-options = Options(many=10, few=5, regime="ppl:0.5", val_fraction=0.2)
-prints = split_file.write(toy["toy_split"](options, views=2), Path(sys.argv[2]))
-print(json.dumps(prints))
+from benchkit.split.options import Options
+from splits.regimes import Regime
+options = Options(many=10, few=5, regime=Regime("ppl", 0.5), val_fraction=0.2)
+fingerprints = split_file.write(toy["toy_split"](options, views=2), Path(sys.argv[2]))
+print(json.dumps(fingerprints))
 """
 
 
@@ -266,13 +268,13 @@ def test_texts_are_fixed_length_utf8() -> None:
     assert encode([]).dtype == encode([""]).dtype == "S1"
 
 
-# ----------------------------------------------------------------------------- reading badly
+# ----------------------------------------------------------------------------- damaged files
 
 
-def test_files_that_are_no_split_files(tmp_path: Path) -> None:
+def test_files_that_are_not_split_files(tmp_path: Path) -> None:
     with pytest.raises(BenchkitError, match=r"a\.h5 does not exist; `benchkit make-split`"):
         read(tmp_path / "a.h5")
-    with pytest.raises(BenchkitError, match="is a folder, not a split file; name the file in it"):
+    with pytest.raises(BenchkitError, match="is a folder, not a split file; give the path"):
         read(tmp_path)
     (tmp_path / "a.h5").write_text("id,label\n1,2\n" * 1000)
     with pytest.raises(BenchkitError, match=r"a\.h5 is not a split file: it is not HDF5"):
@@ -280,22 +282,22 @@ def test_files_that_are_no_split_files(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x"] = [1]
     for reader in (read, verify, stored_fingerprints):
-        with pytest.raises(BenchkitError, match=r"b\.h5 has no 'complete' mark"):
+        with pytest.raises(BenchkitError, match=r"b\.h5 has no 'complete' attribute"):
             reader(tmp_path / "b.h5")
 
 
-def test_truncated_anywhere_it_is_refused(path: Path) -> None:
+def test_a_file_truncated_anywhere_is_an_error(path: Path) -> None:
     whole = path.read_bytes()
     for size in [0, 1, 7, 8, 100, 512, *range(1000, len(whole), 997), len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(BenchkitError, match=r"truncated|not HDF5|damaged|complete"):
             read(path)
     path.write_bytes(whole[:-1])
-    with pytest.raises(BenchkitError, match="is a truncated HDF5 file; make it again"):
+    with pytest.raises(BenchkitError, match="is a truncated HDF5 file; make the split again"):
         read(path)
 
 
-def test_zeros_where_data_should_be_are_found(path: Path, split: Split) -> None:
+def test_zeros_in_place_of_data_are_detected(path: Path, split: Split) -> None:
     whole = path.read_bytes()
     path.write_bytes(bytes(len(whole)))
     with pytest.raises(BenchkitError, match="it is not HDF5"):
@@ -305,7 +307,7 @@ def test_zeros_where_data_should_be_are_found(path: Path, split: Split) -> None:
     start = whole.index(features.tobytes())
     for begin, end in ((start, start + features.nbytes), (start + 8, start + 12)):
         path.write_bytes(whole[:begin] + bytes(end - begin) + whole[end:])
-        assert len(verify(path)) == 2  # of the features, and whole
+        assert len(verify(path)) == 2  # the fingerprint of the features, and the whole one
         assert "fingerprint of the features" in verify(path)[0]
 
 
@@ -338,8 +340,8 @@ def attribute(name: str, value: Any, group: str = "/") -> Edit:
 
 RECIPE = {"labels": {"regime": "full"}, "features": {}}
 DAMAGE: dict[str, tuple[Edit, str]] = {
-    "no complete": (attribute("complete", None), "has no 'complete' mark"),
-    "complete is 0": (attribute("complete", np.uint8(0)), "has no 'complete' mark"),
+    "no complete": (attribute("complete", None), "has no 'complete' attribute"),
+    "complete is 0": (attribute("complete", np.uint8(0)), "has no 'complete' attribute"),
     "other format": (attribute("format", np.bytes_(b"2")), "has format 2; this version reads f"),
     "no format": (attribute("format", None), r"has format \?"),
     "format not text": (attribute("format", np.bytes_(b"\xff")), "damaged"),
@@ -354,8 +356,8 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     "no thresholds": (attribute("thresholds", None, "classes"), "damaged"),
     "half thresholds": (attribute("thresholds", np.bytes_(b"{}"), "classes"), "damaged"),
     "no provenance": (replaced("provenance", None), "damaged"),
-    "no train": (replaced("train", None), "has no group 'train'; make it again"),
-    "no test": (replaced("test", None), "has no group 'test'; make it again"),
+    "no train": (replaced("train", None), "has no group 'train'; make the split again"),
+    "no test": (replaced("test", None), "has no group 'test'; make the split again"),
     "train an array": (replaced("train", [1]), "damaged"),
     "no ids": (replaced("train/id", None), "damaged"),
     "ids numbers": (replaced("train/id", [1, 2]), "damaged"),
@@ -377,7 +379,10 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
         lambda f: f["val/observed"].write_direct(np.full((8, 5), -2, np.int8)),
         "val/observed holds a label outside",
     ),
-    "no observed": (replaced("train/observed", None), "has no 'train/observed'; make it again"),
+    "no observed": (
+        replaced("train/observed", None),
+        "has no 'train/observed'; make the split",
+    ),
     "no observed in val": (replaced("val/observed", None), "has no 'val/observed'"),
     "counts too many": (replaced("classes/train_count", np.ones(6, int)), r"shape \(6,\), not \(5"),
     "shot too few": (replaced("classes/shot", np.ones(4, np.uint8)), r"classes/shot has shape"),
@@ -412,7 +417,7 @@ def test_a_file_without_fingerprints_is_damaged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["train/true", "val/true", "test/true", "train/observed"])
-def test_verify_finds_a_flipped_label(path: Path, name: str) -> None:
+def test_verify_detects_a_flipped_label(path: Path, name: str) -> None:
     def flip(file: h5py.File) -> None:
         file[name][3, 2] = 1 - abs(file[name][3, 2])
 
@@ -422,7 +427,7 @@ def test_verify_finds_a_flipped_label(path: Path, name: str) -> None:
 
 
 def rewritten(path: Path, edit: Edit) -> list[str]:
-    """What `verify` finds in a file whose fingerprints were brought up to date after the edit."""
+    """The problems of a file whose fingerprints were recomputed after the edit."""
     edited(path, edit)
     fingerprints = read(path).fingerprints()
 
@@ -434,7 +439,7 @@ def rewritten(path: Path, edit: Edit) -> list[str]:
     return verify(path)
 
 
-def test_verify_holds_names_counts_and_features(path: Path, split: Split) -> None:
+def test_verify_checks_names_counts_and_features(path: Path, split: Split) -> None:
     def edit(file: h5py.File) -> None:
         names = file["classes/name"][()]
         names[1] = names[0]
@@ -457,10 +462,11 @@ def test_verify_holds_names_counts_and_features(path: Path, split: Split) -> Non
     ]
 
 
-def test_verify_takes_shots_from_the_reference_that_the_file_names(make_toy: ToyMaker) -> None:
-    options = dataclasses.replace(SMALL, regime="spl", shot_reference="observed")
+def test_verify_uses_the_shot_reference_of_the_file(make_toy: ToyMaker) -> None:
+    options = dataclasses.replace(SMALL, regime=Regime("spl"), shot_reference="observed")
     split = make_toy(options)
-    assert not np.array_equal(split.shot, make_toy(dataclasses.replace(SMALL, regime="spl")).shot)
+    other = make_toy(dataclasses.replace(SMALL, regime=Regime("spl")))
+    assert not np.array_equal(split.shot, other.shot)
     with tempfile.TemporaryDirectory() as folder:
         write(split, Path(folder) / "a.h5")
         assert verify(Path(folder) / "a.h5") == []
@@ -480,12 +486,12 @@ BROKEN: list[tuple[str, tuple[int, int], int, str]] = [
     ("full", (1, 1), 1, "an observed label differs from the true one"),
     ("pal:0.5", (0, 2), 1, "an observed label differs from the true one"),
     ("pal:0.5", (2, 2), 1, "an observed label differs from the true one"),
-    ("ppl:0.5", (0, 2), 0, "a negative is observed, which ppl must not show"),
+    ("ppl:0.5", (0, 2), 0, "a negative is observed, which ppl must not reveal"),
     ("ppl:0.5", (1, 0), -1, "an image with positives has none observed"),
     ("spl", (0, 0), 1, "an image has more than one observed positive"),
-    ("spl", (2, 0), 0, "a negative is observed, which spl must not show"),
+    ("spl", (2, 0), 0, "a negative is observed, which spl must not reveal"),
     ("missing:0.4", (1, 0), -1, "an image with positives has none observed"),
-    ("missing:0.4", (1, 2), 0, "a negative is observed, which missing must not show"),
+    ("missing:0.4", (1, 2), 0, "a negative is observed, which missing must not reveal"),
     ("missing:0.4", (2, 0), 1, "an observed label differs from the true one"),
     ("candidates:0.3", (0, 1), 0, "a true positive is not a candidate"),
     ("candidates:0.3", (1, 1), -1, "a label is unknown in one matrix and known in the other"),
@@ -502,14 +508,14 @@ def of_regime(regime: str) -> Split:
 
 
 @pytest.mark.parametrize("regime", LEGAL)
-def test_verify_passes_what_a_regime_allows(tmp_path: Path, regime: str) -> None:
+def test_verify_accepts_labels_that_a_regime_allows(tmp_path: Path, regime: str) -> None:
     write(of_regime(regime), tmp_path / "a.h5")
     assert verify(tmp_path / "a.h5") == []
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
 @pytest.mark.parametrize(("regime", "place", "value", "problem"), BROKEN)
-def test_verify_finds_what_a_regime_forbids(
+def test_verify_detects_labels_that_a_regime_forbids(
     tmp_path: Path, regime: str, place: tuple[int, int], value: int, problem: str, part: str
 ) -> None:
     write(of_regime(regime), tmp_path / "a.h5")

@@ -1,39 +1,31 @@
-"""Published splits as split files: from the call to what the file says."""
+"""Published splits as split files, from the command line to the contents of the file."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
+from commands import refuse, succeed
 
-from benchkit.cli import main
-from benchkit.split import build as make_split
 from benchkit.split import file as split_file
 from benchkit.split import published
-from benchkit.split.build import Options
+from benchkit.split.build import build
+from benchkit.split.features import source_features
 from benchkit.split.model import Split
+from benchkit.split.options import Options
 from splits.errors import InputError
 from splits.published import spml
 from splits.published.core import registry
 from splits.published.core.contract import Figures
+from splits.regimes import Regime
 from splits.source import Source
 from splits.sources import arrays
 
 Find = Callable[[str], Path]
-
-
-def finished(chosen: published.Chosen, **options: object) -> Split:
-    wanted = published.laws(chosen, Options(**options))
-    features = make_split.source_features(chosen.source)
-    return published.finish(make_split.build(chosen.source, wanted, features, "name"), chosen)
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +47,9 @@ def voc_file(data: Find, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def call(*words: object) -> tuple[int, str]:
-    """The console script in this process: exit code, and all that it wrote."""
-    out, code = io.StringIO(), 0
-    with (
-        mock.patch.object(sys, "argv", ["benchkit", *map(str, words)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(out),
-    ):
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return code, out.getvalue()
-
-
-def made(out: Path, *words: object) -> Split:
-    code, output = call("make-split", *words, "--out", out)
-    assert code == 0, output
+def made(out: Path, *arguments: object) -> Split:
+    """The verified split of `benchkit make-split`."""
+    succeed("make-split", *arguments, "--out", out)
     assert split_file.verify(out) == []
     return split_file.read(out)
 
@@ -88,7 +65,7 @@ def test_voc_lt_from_the_command_line(voc_file: Path, data: Find, tmp_path: Path
     labels = split.recipe["labels"]
     assert (labels["published"], labels["source"]) == ("voc-lt", "voc-lt")
     assert labels["long_tail"] == {"kind": "published"}
-    # Features stand with their images.
+    # Each image keeps its features.
     at = {str(image): row for row, image in enumerate(arrays.load(voc_file).image_ids)}
     for part in split.parts.values():
         assert part.features[:, 0, 0].tolist() == [at[str(image)] for image in part.ids]
@@ -108,41 +85,62 @@ def test_the_regime_still_applies(voc_file: Path, tmp_path: Path) -> None:
     words = (f"arrays:{voc_file}", "--published", "plt-voc", "--regime", "missing:0.4")
     split = made(tmp_path / "a.h5", *words, "--val-fraction", "0.1")
     assert split.name == "plt-voc-missing:0.4"
-    assert split.regime == "missing:0.4"
+    assert split.regime == Regime("missing", 0.4)
     assert len(split.parts["train"].ids) + len(split.parts["val"].ids) == 2569
     assert split.thresholds == {"many": 100, "few": 20, "reference": "observed"}
     assert "difficult objects are positive" in split.provenance["published"]["notes"][0]
-    whole = made(tmp_path / "b.h5", *words)
-    # The paper has 8/7/5 of its own draw; over seeds 0 to 49 this law gives that 26 times.
-    assert np.bincount(whole.shot).tolist() == [8, 6, 6]
+    without_val = made(tmp_path / "b.h5", *words)
+    # The paper reports 8/7/5 for its own draw. Over seeds 0 to 49 this regime gives it 26 times.
+    assert np.bincount(without_val.shot).tolist() == [8, 6, 6]
     other = made(tmp_path / "c.h5", *words, "--seed", 3)
-    assert set(other.parts["train"].ids) == set(whole.parts["train"].ids)
+    assert set(other.parts["train"].ids) == set(without_val.parts["train"].ids)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--published", "nw-lt"), "NW-LT cannot be made: neither its construction nor its label"),
+        (
+            ("--published", "nw-lt"),
+            "NW-LT is not available: neither its construction nor its",
+        ),
         (("--published", "voc"), "There is no published split 'voc'"),
-        (("--published", "voc-lt", "--max", "9"), "voc-lt fixes what --max says; leave it out"),
-        (("--published", "voc-lt", "--many", "50"), "voc-lt fixes what --many says; leave it out"),
+        (
+            ("--published", "voc-lt", "--max", "9"),
+            "--max cannot be used with voc-lt",
+        ),
+        (
+            ("--published", "voc-lt", "--many", "50"),
+            "--many cannot be used with voc-lt",
+        ),
         (("--published", "voc-lt", "--published-file", "x=y"), "has no list file 'x'"),
-        (("--published", "voc-lt", "--published-file", "images"), "is not ROLE=PATH"),
-        (("--published-file", "a=b"), "--published-file needs --published NAME"),
+        (
+            ("--published", "voc-lt", "--published-file", "images"),
+            "'images' is not NAME=VALUE",
+        ),
+        (("--published", "voc-lt", *("--published-file", "lists=a") * 2), "sets 'lists' twice"),
+        (("--published", "voc-lt", "-o", "a=b"), "source 'lists' has no options"),
+        ((), "source 'lists' must be used with --published NAME"),
+        (("--published-file", "a=b"), "--published-file must be used with --published NAME"),
     ],
 )
 def test_a_wrong_call(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    code, output = call("make-split", "lists", *words, "--out", tmp_path / "x.h5")
-    assert code == 2
-    assert message in " ".join(output.split())
+    refuse(2, message, arguments=("make-split", "lists", *words, "--out", tmp_path / "x.h5"))
+
+
+def test_the_folder_of_the_images_of_lists(data: Find, tmp_path: Path) -> None:
+    words = ("--published", "voc-lt", "--published-file", f"lists={data('lists/voc_lt.json')}")
+    arguments = ("make-split", f"lists:{tmp_path / 'none'}", *words, "--out", tmp_path / "x.h5")
+    refuse(1, tmp_path / "none", "no such folder of images", arguments=arguments)
+    split = made(tmp_path / "x.h5", f"lists:{tmp_path}", *words)
+    assert split.provenance["source_options"] == {"kind": "lists"}
+    # Without a folder there is nothing that a backbone could read.
+    arguments = ("make-split", "lists", *words, "--backbone", "resnet18", "--out", tmp_path / "y")
+    refuse(2, "names no images", "--backbone", arguments=arguments)
 
 
 def test_a_wrong_source_is_an_error_in_one_sentence(voc_file: Path, tmp_path: Path) -> None:
     words = (f"arrays:{voc_file}", "--published", "spml-voc", "--out", tmp_path / "x.h5")
-    code, output = call("make-split", *words)
-    assert code == 1
-    assert "spml-voc does not come out as published: training images: 9232" in output
-    assert "Traceback" not in output
+    refuse(1, "spml-voc", "training images: 9232", arguments=("make-split", *words))
     assert not (tmp_path / "x.h5").exists()
 
 
@@ -160,14 +158,22 @@ def test_a_split_with_labels_and_a_validation_part_of_its_own(
     make_source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source = single_positive(make_source, monkeypatch)
-    chosen = published.choose("spml-voc", source, {})
-    split = finished(chosen, many=3, few=2)
+    subject = published.decide("spml-voc", source, {}, Options(many=3, few=2))
+    split = build(
+        subject.source,
+        subject.options,
+        source_features(subject.source),
+        subject.name,
+        decision=subject.decision,
+    )
+    assert split.name == "spml-voc"
+    assert split.thresholds == {"many": 100, "few": 20, "reference": "true"}
     assert {name: len(part.ids) for name, part in split.parts.items()} == {
         "train": 32,
         "val": 8,
         "test": 20,
     }
-    assert split.regime == "spl"
+    assert split.regime == Regime("spl")
     assert split.recipe["labels"]["val_fraction"] == "published"
     at = {str(image): row for row, image in enumerate(source.image_ids)}
     for part in split.parts.values():
@@ -175,7 +181,7 @@ def test_a_split_with_labels_and_a_validation_part_of_its_own(
         assert np.array_equal(part.true, source.labels[rows])
         assert np.array_equal(part.features, source.features[rows])
     train = split.parts["train"]
-    # SPML's order: image ids as texts; its draw walks over train and val together.
+    # SPML sorts image ids as text; its draw covers train and val together.
     assert list(train.ids) == sorted(train.ids)
     assert split.observed_count.tolist() == (train.observed == 1).sum(0).tolist()
     assert split.train_count.tolist() == (train.true == 1).sum(0).tolist()
@@ -184,10 +190,10 @@ def test_a_split_with_labels_and_a_validation_part_of_its_own(
     assert split_file.verify(tmp_path / "x.h5") == []
 
 
-def test_what_a_published_split_fixes_is_not_given(
+def test_arguments_that_a_published_split_fixes_are_errors(
     make_source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = single_positive(make_source, monkeypatch)
-    for given, option in (("regime", "--regime"), ("val_fraction", "--val-fraction")):
-        with pytest.raises(InputError, match=f"spml-voc fixes what {option} says; leave it out"):
-            published.choose("spml-voc", source, {}, {given})
+    for argument, option in (("regime", "--regime"), ("val_fraction", "--val-fraction")):
+        with pytest.raises(InputError, match=f"{option} cannot be used with spml-voc"):
+            published.decide("spml-voc", source, {}, Options(), explicit={argument})

@@ -1,18 +1,32 @@
-"""Recipes: reading them, refusing what is wrong, and the rate at every step."""
+"""Recipes: parsing, errors, versioned defaults, and the learning rate of every step."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from baselines.core.heads import HiddenHead, LinearHead
 from benchkit.base.errors import BenchkitError
-from benchkit.training.recipe import RECIPES, Recipe, milestones, parse
+from benchkit.training import recipe as recipes
+from benchkit.training.recipe import (
+    DEFAULTS,
+    DEFAULTS_VERSION,
+    RECIPES,
+    Recipe,
+    departures,
+    milestones,
+    parse,
+)
+
+# ----------------------------------------------------------------------------- parsing
 
 
-def test_no_words_give_the_default() -> None:
+def test_no_arguments_give_the_default() -> None:
     assert parse([]) == Recipe() == RECIPES["features"][1]
 
 
@@ -28,38 +42,44 @@ def test_the_published_schedules() -> None:
     assert (comic.epochs, comic.batch, comic.schedule) == (40, 32, "constant")
 
 
-def test_words_apply_from_left_to_right(tmp_path: Path) -> None:
+def test_arguments_apply_from_left_to_right(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('lr = 0.5\nepochs = 3\nhead = "hidden:7"\nmilestones = "1,2"\n')
-    got = parse(["dbl", "batch=4", str(file), "lr=0.25"])
-    assert (got.optimiser, got.batch, got.lr, got.epochs) == ("sgd", 4, 0.25, 3)
-    assert got.make_head() == HiddenHead(7)
+    recipe = parse(["dbl", "batch=4", str(file), "lr=0.25"])
+    assert (recipe.optimiser, recipe.batch, recipe.lr, recipe.epochs) == ("sgd", 4, 0.25, 3)
+    assert recipe.make_head() == HiddenHead(7)
+    assert parse(["dbl", {"batch": 4, "clip": "2"}]) == parse(["dbl", "batch=4", "clip=2.0"])
     assert parse(["lr=0.25", "dbl"]).lr == 0.02  # a name replaces everything before it
+
+
+def test_heads() -> None:
     assert Recipe().make_head() == LinearHead(scaled=True)
     assert parse(["head=linear"]).make_head() == LinearHead(scaled=False)
+    assert parse(["head=hidden:12"]).make_head() == HiddenHead(12)
 
 
-def test_toml_integers_serve_as_floats(tmp_path: Path) -> None:
+def test_values_take_the_type_of_their_field(tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
     file.write_text("lr = 1\nweight_decay = 0\nepochs = 4.0\n")
-    got = parse([str(file)])
-    assert repr((got.lr, got.weight_decay, got.epochs)) == "(1.0, 0.0, 4)"
+    for recipe in (parse([str(file)]), Recipe(lr=1, weight_decay=0, epochs=4.0)):  # type: ignore[arg-type]
+        assert repr((recipe.lr, recipe.weight_decay, recipe.epochs)) == "(1.0, 0.0, 4)"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs = 5.7", r"epochs=5.7 is not a value of type int"),
-        ("batch = true", r"batch=True is not a value of type int"),
-        ("lr = true", r"lr=True is not a value of type float"),
-        ("epochs = inf", r"epochs=inf is not a value of type int"),
-        ("lr = [1]", r"lr=\[1\] is not a value of type float"),
-        ("optimiser = 3", r"optimiser=3 is not a value of type str"),
-        ("epoch = 5", r"has no field 'epoch'; did you mean 'epochs'\?"),
-        ("lr = ", r"is not TOML"),
+        ("epochs = 5.7", r"r\.toml: epochs=5.7 is not a whole number"),
+        ("batch = true", r"batch=True is not a whole number"),
+        ("lr = true", r"lr=True is not a number"),
+        ("epochs = inf", r"epochs=inf is not a whole number"),
+        ("lr = [1]", r"lr=\[1\] is not a number"),
+        ("lr = -1", r"r\.toml: lr=-1\.0 is less than 0\.0"),
+        ("optimiser = 3", r"optimiser=3 is not text"),
+        ("epoch = 5", r"r\.toml has no option 'epoch'; did you mean 'epochs'\?"),
+        ("lr = ", r"r\.toml is not valid TOML"),
     ],
 )
-def test_toml_values_are_not_bent(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_toml(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "r.toml"
     file.write_text(text + "\n")
     with pytest.raises(BenchkitError, match=message):
@@ -70,37 +90,91 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BenchkitError, match=r"no\.toml cannot be read: No such file"):
         parse([str(tmp_path / "no.toml")])
     (tmp_path / "latin.toml").write_bytes(b'head = "\xe9"\n')
-    with pytest.raises(BenchkitError, match="is not TOML"):
+    with pytest.raises(BenchkitError, match="is not valid TOML"):
         parse([str(tmp_path / "latin.toml")])
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("argument", "message"),
     [
         ("feature", r"no recipe 'feature'; did you mean 'features'\?"),
         ("zzz", r"no recipe 'zzz'; known: features, dbl"),
-        ("epoch=3", r"no field 'epoch'; did you mean 'epochs'\?"),
-        ("zzz=3", r"no field 'zzz'; fields: optimiser, lr"),
-        ("epochs=5.7", r"epochs='5.7' is not a value of type int"),
-        ("epochs=0", r"epochs=0 must be a finite number of at least 1"),
-        ("batch=0", r"batch=0 must be"),
-        ("lr=nan", r"lr=nan must be a finite number"),
-        ("lr=-1", r"lr=-1.0 must be"),
-        ("momentum=nan", r"momentum=nan must be"),
-        ("clip=inf", r"clip=inf must be"),
+        ("epoch=3", r"no option 'epoch'; did you mean 'epochs'\?"),
+        ("zzz=3", r"no option 'zzz'; known: optimiser, lr"),
+        ("=3", r"--recipe '=3' is not NAME=VALUE, as in epochs=20"),
+        ("epochs=5.7", r"epochs='5.7' is not a whole number"),
+        ("epochs=0", r"epochs=0 is less than 1"),
+        ("batch=0", r"batch=0 is less than 1"),
+        ("warmup_steps=-1", r"warmup_steps=-1 is less than 0"),
+        ("lr=nan", r"lr=nan is not a finite number"),
+        ("lr=-1", r"lr=-1.0 is less than 0"),
+        ("momentum=nan", r"momentum=nan is not a finite number"),
+        ("weight_decay=-1", r"weight_decay=-1.0 is less than 0"),
+        ("factor=-1", r"factor=-1.0 is less than 0"),
+        ("warmup_ratio=-1", r"warmup_ratio=-1.0 is less than 0"),
+        ("clip=-1", r"clip=-1.0 is less than 0"),
+        ("clip=inf", r"clip=inf is not a finite number"),
         ("optimiser=lion", r"optimiser='lion' is not one of adam, adamw, sgd"),
-        ("schedule=linear", r"schedule='linear' is not one of"),
-        ("sampler=none", r"sampler='none' is not one of"),
-        ("standardise=yes", r"standardise='yes' is not one of"),
-        ("head=hidden", r"head='hidden' is not linear-scaled, linear, hidden:WIDTH"),
-        ("head=hidden:0", r"is not linear-scaled, linear, hidden:WIDTH"),
-        ("head=hidden:²", r"is not linear-scaled, linear, hidden:WIDTH"),
-        ("milestones=5;7", r"milestones='5;7' is not a list such as 5,7"),
+        ("schedule=linear", r"schedule='linear' is not one of constant, cosine, step"),
+        ("sampler=none", r"sampler='none' is not one of method, shuffle, class-aware"),
+        ("standardise=yes", r"standardise='yes' is not one of on, off"),
+        ("head=hidden", r"head='hidden' is not one of linear-scaled, linear, hidden:WIDTH"),
+        ("head=hidden:0", r"head='hidden:0' is not one of linear-scaled, linear, hidden:WIDTH"),
+        ("head=hidden:²", r"head='hidden:²' is not one of linear-scaled, linear, hidden:WIDTH"),
+        ("milestones=5;7", r"milestones='5;7' is not a list of epochs such as 5,7"),
     ],
 )
-def test_what_is_wrong_is_said(word: str, message: str) -> None:
+def test_invalid_arguments(argument: str, message: str) -> None:
     with pytest.raises(BenchkitError, match=message):
-        parse([word])
+        parse([argument])
+
+
+def test_recipes_made_in_python_are_checked() -> None:
+    with pytest.raises(BenchkitError, match="recipe: epochs=0 is less than 1"):
+        Recipe(epochs=0)
+
+
+def test_recipes_can_be_listed_without_torch() -> None:
+    program = f"import sys, {recipes.__name__}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# ----------------------------------------------------------------------------- defaults
+
+
+def test_the_defaults_of_version_1_never_change() -> None:
+    """Run ids depend on them. A new field is added here with the value of the old behaviour."""
+    assert DEFAULTS_VERSION == "1"
+    assert dataclasses.asdict(DEFAULTS["1"]) == {
+        "optimiser": "adam",
+        "lr": 0.001,
+        "momentum": 0.9,
+        "weight_decay": 0.0001,
+        "schedule": "cosine",
+        "milestones": "",
+        "factor": 0.1,
+        "warmup_steps": 0,
+        "warmup_ratio": 1 / 3,
+        "epochs": 20,
+        "batch": 32,
+        "clip": 0.0,
+        "sampler": "method",
+        "head": "linear-scaled",
+        "standardise": "on",
+    }
+
+
+def test_departures_from_the_defaults() -> None:
+    assert departures(DEFAULTS[DEFAULTS_VERSION]) == {}
+    assert departures(parse(["spml-linear", "lr=0.001", "batch=8"])) == {
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "epochs": 25,
+        "batch": 8,
+    }
+
+
+# ----------------------------------------------------------------------------- learning rates
 
 
 def test_milestones() -> None:
@@ -108,30 +182,32 @@ def test_milestones() -> None:
     assert milestones("") == []
 
 
-def test_constant() -> None:
+def test_a_constant_schedule() -> None:
     recipe = Recipe(schedule="constant", epochs=3, warmup_steps=0)
-    assert [recipe.rate_factor(e, s, 4) for e in (1, 2, 3) for s in (0, 3)] == [1.0] * 6
+    assert [recipe.rate_factor(epoch, step, 4) for epoch in (1, 2, 3) for step in (0, 3)] == [
+        1.0
+    ] * 6
 
 
-def test_dbl_warm_up_then_steps_after_epochs_5_and_7() -> None:
-    recipe, steps = parse(["dbl"]), 150  # warm-up ends inside epoch 4: 500 = 3 * 150 + 50
+def test_dbl_warms_up_and_steps_after_epochs_5_and_7() -> None:
+    recipe, steps = parse(["dbl"]), 150  # warm-up ends in epoch 4: 500 = 3 * 150 + 50
     for t in (0, 1, 149, 150, 250, 499):
         expected = 1 - (1 - t / 500) * (1 - 1 / 3)
         assert recipe.rate_factor(1 + t // steps, t % steps, steps) == pytest.approx(expected)
     assert recipe.rate_factor(1, 0, steps) == pytest.approx(1 / 3)
-    assert recipe.rate_factor(2, 100, steps) == pytest.approx(2 / 3)  # t = 250, half way
+    assert recipe.rate_factor(2, 100, steps) == pytest.approx(2 / 3)  # t = 250, half of the warm-up
     assert recipe.rate_factor(4, 50, steps) == 1.0
     by_epoch = [recipe.rate_factor(e, s, steps) for e in (5, 6, 7, 8) for s in (0, 149)]
     assert by_epoch == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
 
 
-def test_warm_up_multiplies_a_rate_that_has_stepped_already() -> None:
+def test_warm_up_and_milestones_multiply() -> None:
     recipe = parse(["dbl"])
-    # 64 steps an epoch: epoch 6 begins at t = 320, still warming up: lr = 0.1 (1 - 0.36 * 2/3).
+    # With 64 steps per epoch, epoch 6 begins at t = 320, within the warm-up.
     assert recipe.rate_factor(6, 0, 64) == pytest.approx(0.1 * (1 - 0.36 * 2 / 3))
 
 
-def test_cosine_goes_from_one_to_zero() -> None:
+def test_cosine_falls_from_one_to_zero() -> None:
     recipe = Recipe(schedule="cosine", epochs=4)
     assert recipe.rate_factor(1, 0, 10) == 1.0
     assert recipe.rate_factor(3, 0, 10) == pytest.approx(0.5)

@@ -1,48 +1,29 @@
-"""Stacks: R runs as one program are R runs alone."""
+"""Stacks: R runs as one program give the numbers of R runs alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from toy_training import method_info
 
 from baselines.asl import ASL
 from baselines.asl import Hyper as ASLHyper
 from baselines.bce import BCE
-from baselines.core import Batch, Clock, LabelTable, Method, MethodInfo, Problem, Run, Setup, Step
+from baselines.core import Batch, Clock, LabelTable, Method, Problem, Run, Setup, Step
 from baselines.core.contract import last_write
-from baselines.core.draw import Draw as AnyDraw
+from baselines.core.draw import Draw as DrawInterface
 from baselines.core.heads import HiddenHead, LinearHead
 from benchkit.base.draw import Draw
-from benchkit.split.model import Split
+from benchkit.training.inputs import TrainingSet
 from benchkit.training.recipe import Recipe
 from benchkit.training.stack import Stack, structure
-from benchkit.training.trainer import TrainingSet, train
+from benchkit.training.trainer import train
 
-ToyMaker = Callable[..., Split]
 SEEDS = [3, -1, 2**63 + 5]
-
-
-def info(key: str) -> MethodInfo:
-    return MethodInfo(key, key, "none", 2000, "none", "negative")
-
-
-@pytest.fixture(scope="module")
-def data(make_toy: ToyMaker) -> TrainingSet:
-    part = make_toy().parts["train"]
-    assert part.observed is not None
-    assert part.features is not None
-    return TrainingSet(
-        features=torch.from_numpy(part.features),
-        observed=LabelTable.of(torch.from_numpy(part.observed)),
-        true=LabelTable.of(torch.from_numpy(part.true)),
-        regime="full",
-        shot=torch.tensor([0, 0, 1, 1, 2]),
-    )
 
 
 RECIPES = {
@@ -74,14 +55,14 @@ def test_a_stack_equals_its_runs_alone(
             torch.testing.assert_close(stacked.run.params[key], value, rtol=1e-5, atol=1e-5)
         for mine, theirs in zip(stacked.curve, alone.curve, strict=True):
             assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
-    # The float hyperparameters matter: three runs of one seed end in three places.
+    # The float hyperparameters matter: three runs with the same seed end differently.
     same_seed = train(methods, [3, 3, 3], data, RECIPES[name])
     ends = [result.run.params["head.weight"] for result in same_seed]
     assert (ends[0] - ends[1]).abs().max() > 1e-3
     assert (ends[0] - ends[2]).abs().max() > 1e-3
 
 
-def test_neighbours_do_not_matter(data: TrainingSet) -> None:
+def test_a_run_does_not_depend_on_the_runs_beside_it(data: TrainingSet) -> None:
     one = train([BCE() for _ in range(3)], [1, 2, 3], data, RECIPES["adam"])
     two = train([BCE() for _ in range(3)], [9, 2, 8], data, RECIPES["adam"])
     for key, value in one[1].run.params.items():
@@ -93,27 +74,30 @@ def test_neighbours_do_not_matter(data: TrainingSet) -> None:
 
 
 class Ledger(Method):
-    """A state that counts steps and sums draws, and a memory of which step wrote a row."""
+    """State: the number of steps and the sum of draws. Memory: the last position of each row.
 
-    info = info("ledger")
+    The position is the place in the batch plus 10 per step.
+    """
 
-    def setup(self, problem: Problem, draw: AnyDraw) -> Setup:
+    info = method_info("ledger")
+
+    def setup(self, problem: Problem, draw: DrawInterface) -> Setup:
         setup = super().setup(problem, draw)
         setup.state = {"steps": torch.zeros(()), "drawn": torch.zeros(2), "kept": torch.ones(1)}
-        setup.memory = {"place": torch.full((problem.num_images,), -1, dtype=torch.int64)}
+        setup.memory = {"position": torch.full((problem.num_images,), -1, dtype=torch.int64)}
         setup.constants = {"half": torch.tensor(0.5)}
         return setup
 
-    def step(self, run: Run, batch: Batch, clock: Clock, draw: AnyDraw) -> Step:
-        place = torch.arange(len(batch.rows)) + 10 * run.state["steps"]
+    def step(self, run: Run, batch: Batch, clock: Clock, draw: DrawInterface) -> Step:
+        position = torch.arange(len(batch.rows)) + 10 * run.state["steps"]
         return Step(
             self.logits(run, batch.features).square().mean() * run.constants["half"],
             {"steps": run.state["steps"] + 1, "drawn": run.state["drawn"] + draw.uniform("x", 2)},
-            {"place": place},
+            {"position": position},
         )
 
 
-def ledger(count: int) -> Stack:
+def ledger_stack(count: int) -> Stack:
     problem = Problem(LabelTable.of(torch.zeros(6, 3, dtype=torch.int8)), 2, "full", 1, None)  # type: ignore[arg-type]
     methods: list[Method] = [Ledger() for _ in range(count)]
     setups = [m.setup(problem, Draw(s).at(0, 0)) for s, m in enumerate(methods)]
@@ -122,51 +106,78 @@ def ledger(count: int) -> Stack:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_state_is_carried_and_memory_keeps_the_last_write(count: int) -> None:
-    stack = ledger(count)
+    stack = ledger_stack(count)
     assert (len(stack), stack.stacked) == (count, count > 1)
     batches = [torch.tensor([4, 0, 4, 2, 0]), torch.tensor([2, 2, 2, 5, 1])]
     for step, rows in enumerate(batches):
         clock = Clock(0, 1, 1, step, 2)
         axes = (count,) if count > 1 else ()
-        given = rows.expand(*axes, 5)
+        stacked_rows = rows.expand(*axes, 5)
         features, observed = torch.ones(*axes, 5, 2), torch.zeros(*axes, 5, 3, dtype=torch.int8)
-        out = stack.step(clock, given, features, observed)
+        out = stack.step(clock, stacked_rows, features, observed)
         assert out.loss.shape == axes
         assert out.corrected is None
-        # Repeats agree before they are written: writing by a repeated index has no fixed order.
+        # Repeated rows agree before they are written, because the order of writes is undefined.
         agreed = torch.tensor([[2, 4, 2, 3, 4], [12, 12, 12, 13, 14]][step])
-        assert torch.equal(out.memory["place"].long(), agreed.expand(*axes, 5))
-        stack.apply(out, given)
+        assert torch.equal(out.memory["position"].long(), agreed.expand(*axes, 5))
+        stack.apply(out, stacked_rows)
     for index in range(count):
         run = stack.run(index)
         assert run.state["steps"].item() == 2.0
-        assert run.state["kept"].tolist() == [1.0]  # what a step does not return stays
+        assert run.state["kept"].tolist() == [1.0]  # not returned by any step
         expected = sum(Draw(index).at(0, 1, step).uniform("x", 2) for step in (0, 1))
         assert torch.equal(run.state["drawn"], expected)
-        # The first batch wrote 4 at places 0 and 2, 0 at 1 and 4, 2 at 3; the second (after one
-        # step, so plus 10) 2 at 0, 1 and 2, 5 at 3, 1 at 4. Row 3 was never seen.
-        assert run.memory["place"].tolist() == [4, 14, 12, -1, 2, 13]
-        assert run.memory["place"].dtype == torch.int64
+        # First batch: row 4 at positions 0 and 2, row 0 at 1 and 4, row 2 at 3. Second batch, one
+        # step later (plus 10): row 2 at 0, 1 and 2, row 5 at 3, row 1 at 4. Row 3 does not occur.
+        assert run.memory["position"].tolist() == [4, 14, 12, -1, 2, 13]
+        assert run.memory["position"].dtype == torch.int64
 
 
 def test_each_run_writes_its_own_rows() -> None:
-    stack = ledger(2)
+    stack = ledger_stack(2)
     rows = torch.tensor([[0, 1, 0], [5, 5, 2]])
     features, observed = torch.ones(2, 3, 2), torch.zeros(2, 3, 3, dtype=torch.int8)
     stack.apply(stack.step(Clock(0, 1, 1, 0, 1), rows, features, observed), rows)
-    assert stack.memory["place"].tolist() == [[2, 1, -1, -1, -1, -1], [-1, -1, 2, -1, -1, 1]]
+    assert stack.memory["position"].tolist() == [[2, 1, -1, -1, -1, -1], [-1, -1, 2, -1, -1, 1]]
 
 
-def test_last_write_by_hand() -> None:
+def test_repeated_rows_take_the_value_of_the_last_one() -> None:
     rows, values = torch.tensor([7, 3, 7, 7, 1]), torch.tensor([[0.0], [1], [2], [3], [4]])
     assert last_write(rows, values).flatten().tolist() == [3, 1, 3, 3, 4]
-    values[0] = torch.nan  # an overwritten value leaves nothing behind
+    values[0] = torch.nan  # an overwritten NaN does not spread
     assert last_write(rows, values).flatten().tolist() == [3, 1, 3, 3, 4]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_run_is_a_view_and_write_copies_what_was_replaced(count: int) -> None:
-    stack = ledger(count)
+def test_restart_overwrites_the_parameters_with_a_prefix(count: int) -> None:
+    stack = ledger_stack(count)
+    weights = [stack.run(index).params["head.weight"].clone() for index in range(count)]
+    setups = [
+        Setup({"head.weight": torch.full((2, 3), 9.0), "head.bias": torch.full((3,), index)})
+        for index in range(count)
+    ]
+    stack.restart(("head.b", "neck"), setups)
+    for index in range(count):
+        params = stack.run(index).params
+        assert params["head.bias"].tolist() == [float(index)] * 3
+        assert torch.equal(params["head.weight"], weights[index])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_snapshot_is_a_copy_without_memory(count: int) -> None:
+    stack = ledger_stack(count)
+    snapshot = stack.snapshot(count - 1)
+    before = snapshot.params["head.weight"].clone()
+    stack.run(count - 1).params["head.weight"].fill_(4.0)
+    assert torch.equal(snapshot.params["head.weight"], before)
+    assert snapshot.state["kept"].tolist() == [1.0]
+    assert snapshot.constants["half"].item() == 0.5
+    assert snapshot.memory == {}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_run_is_a_view_and_write_copies_new_tensors(count: int) -> None:
+    stack = ledger_stack(count)
     index = count - 1
     run = stack.run(index)
     run.state["drawn"].fill_(4.0)
@@ -174,43 +185,43 @@ def test_run_is_a_view_and_write_copies_what_was_replaced(count: int) -> None:
     replaced = Run(
         run.params,
         {**run.state, "steps": torch.tensor(7.0)},
-        {"place": torch.arange(6)},
+        {"position": torch.arange(6)},
         run.constants,
     )
     stack.write(index, replaced)
     assert stack.run(index).state["steps"].item() == 7.0
-    assert stack.run(index).memory["place"].tolist() == list(range(6))
+    assert stack.run(index).memory["position"].tolist() == list(range(6))
     assert stack.run(index).state["drawn"].tolist() == [4.0, 4.0]
     for other in range(count - 1):
         assert stack.run(other).state["steps"].item() == 0.0
-        assert stack.run(other).memory["place"].tolist() == [-1] * 6
+        assert stack.run(other).memory["position"].tolist() == [-1] * 6
     assert not stack.run(index).params["head.weight"].requires_grad
 
 
-class Marker(Ledger):
-    """Rewrites its memory at the start of every epoch."""
+class EpochMarker(Ledger):
+    """Adds 100 times the epoch to its state at the start of every epoch."""
 
-    info = info("marker")
+    info = method_info("epoch-marker")
 
     def epoch_start(
-        self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: AnyDraw
+        self, run: Run, problem: Problem, features: Tensor, clock: Clock, draw: DrawInterface
     ) -> Run:
         state = {**run.state, "drawn": run.state["drawn"] + 100 * clock.epoch}
         return Setup(run.params, state, run.memory, run.constants)
 
 
 @pytest.mark.parametrize("seeds", [[5], [5, 6]])
-def test_what_an_epoch_start_returns_is_kept(data: TrainingSet, seeds: list[int]) -> None:
-    results = train([Marker() for _ in seeds], seeds, data, Recipe(epochs=3, batch=20))
+def test_the_state_that_epoch_start_returns_is_kept(data: TrainingSet, seeds: list[int]) -> None:
+    results = train([EpochMarker() for _ in seeds], seeds, data, Recipe(epochs=3, batch=20))
     for seed, result in zip(seeds, results, strict=True):
         draws = [Draw(seed).at(0, e, s).uniform("x", 2) for e in (1, 2, 3) for s in (0, 1)]
         expected = torch.stack(draws).sum(0) + 600
         torch.testing.assert_close(result.run.state["drawn"], expected, rtol=0, atol=1e-3)
         assert result.run.state["steps"].item() == 6.0
-        assert result.run.memory == {}  # not part of a result
+        assert result.run.memory == {}  # results have no memory
 
 
-# ----------------------------------------------------------------------------- what may stack
+# ----------------------------------------------------------------------------- hyperparameters
 
 
 @dataclass(frozen=True)
@@ -224,7 +235,7 @@ class Mixed:
 
 
 class Mix(BCE):
-    info = info("mix")
+    info = method_info("mix")
     Hyper = Mixed
 
 
@@ -241,7 +252,7 @@ def test_only_float_hyperparameters_may_differ() -> None:
     assert len({structure(method) for method in others} | {base}) == 6
 
 
-def test_floats_are_handed_over_where_they_differ() -> None:
+def test_floats_that_differ_become_tensors() -> None:
     problem = Problem(LabelTable.of(torch.zeros(4, 3, dtype=torch.int8)), 2, "full", 1, None)  # type: ignore[arg-type]
 
     def floats(*hypers: Mixed) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""What the tests of the sources share."""
+"""Fixtures of the tests of the sources."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from splits.errors import InputError
 
 @pytest.fixture
 def put(tmp_path: Path) -> Callable[..., Path]:
-    """Write a text or bytes below the test's folder."""
+    """Write a text or bytes below the folder of the test."""
 
     def write(name: str, content: str | bytes) -> Path:
         path = tmp_path / name
@@ -23,7 +23,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def change(tmp_path: Path) -> Callable[..., Path]:
-    """Replace the first occurrence of a text in a file below the test's folder."""
+    """Replace the first occurrence of a text in a file below the folder of the test."""
 
     def replace(name: str, old: str, new: str) -> Path:
         path = tmp_path / name
@@ -37,7 +37,7 @@ def change(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def refused() -> Callable[..., str]:
-    """Call, and check that it raises one sentence that begins with a place and has a text."""
+    """Call a function that must fail with one sentence, which has a place and a text."""
 
     def check(place: str, text: str, call: Callable[[], object]) -> str:
         with pytest.raises(InputError) as error:

@@ -42,7 +42,7 @@ def test_everything_else(write):
         split=np.array([False, True]),
         label_names=np.array(["cat", "dog"]),
         image_ids=np.array([12, 7]),
-        feature_names=np.array([object()]),  # keys that nobody reads are not opened
+        feature_names=np.array([object()]),  # other keys are not read
     )
     source = arrays.load(path, name="mine")
     assert source.name == "mine"
@@ -62,46 +62,58 @@ def test_several_views(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (dict(X=np.ones((2, 2))), "there are no labels; give 'Y'"),
-        (dict(indptr=ROWS["indptr"]), "no labels, and 'indices', 'shape' missing; give 'Y'"),
-        (dict(**DENSE, indptr=ROWS["indptr"]), "labels come twice, as 'Y' and as 'indptr'"),
-        (dict(Y=np.array([[1, 0], [0, 2]])), "'Y' has the label 2 at row 1, class 1; a label is"),
+        (dict(X=np.ones((2, 2))), "there are no labels; the file needs 'Y'"),
+        (
+            dict(indptr=ROWS["indptr"]),
+            r"no labels \('indices', 'shape' missing\); the file needs 'Y'",
+        ),
+        (dict(**DENSE, indptr=ROWS["indptr"]), "two sets of labels, 'Y' and 'indptr'; keep one"),
+        (dict(Y=np.array([[1, 0], [0, 2]])), "'Y' has the label 2 at row 1, class 1; a label must"),
         (dict(Y=np.array([[0.5]])), "'Y' has the label 0.5 at row 0, class 0"),
         (dict(Y=np.array([[np.nan]])), "'Y' has the label nan at row 0"),
         (dict(Y=np.array([[255]], np.uint8)), "'Y' has the label 255 at row 0"),
         (dict(Y=np.array([1, 0])), r"'Y' must be a matrix of numbers \[N, C\].* \(2,\)"),
         (dict(Y=np.array([["1"]])), "'Y' must be a matrix of numbers .* <U1"),
         (dict(Y=np.zeros((0, 2), np.int8)), "the set is empty"),
-        (dict(Y=np.array([[1, None]])), "'Y' holds Python objects, which are not read"),
-        (dict(**DENSE, label_names=np.array(["a", None, "b"])), "'label_names' holds Python obj"),
+        (dict(Y=np.array([[1, None]])), "'Y' contains Python objects, which are not read"),
+        (
+            dict(**DENSE, label_names=np.array(["a", None, "b"])),
+            "'label_names' contains Python obj",
+        ),
         (dict(**DENSE, label_names=np.array(["a"])), r"'label_names' must be text of shape \(3,\)"),
         (dict(**DENSE, label_names=np.arange(3)), "'label_names' must be text .* not int64"),
-        (dict(**DENSE, label_names=np.array(["a", "b", "a"])), "class name 'a' comes twice"),
+        (dict(**DENSE, label_names=np.array(["a", "b", "a"])), "class name 'a' occurs twice"),
         (dict(**DENSE, image_ids=np.array([1])), r"'image_ids' must be text or integers .* \(2,\)"),
         (dict(**DENSE, image_ids=np.array([0.0, 1.0])), "'image_ids' must be text or integers"),
-        (dict(**DENSE, image_ids=np.array([5, 5])), "image id '5' comes twice"),
-        (dict(**DENSE, split=np.array([0, 2])), "'split' is 2 in row 1; it is 0"),
+        (dict(**DENSE, image_ids=np.array([5, 5])), "image id '5' occurs twice"),
+        (dict(**DENSE, split=np.array([0, 2])), "'split' is 2 in row 1; it must be 0"),
         (dict(**DENSE, split=np.array([0])), r"'split' must be 0 .* shape \(2,\).* \(1,\)"),
         (dict(**DENSE, X=np.ones((3, 2))), "'X' must be numbers .* with the 2 rows"),
         (dict(**DENSE, X=np.ones(2)), "'X' must be numbers"),
         (dict(**DENSE, X=np.array([["a"], ["b"]])), "'X' must be numbers .* <U1"),
-        (dict(**DENSE, X=np.array([[1.0], [np.nan]])), r"image 1 \(row 1\) hold a number that is"),
+        (dict(**DENSE, X=np.array([[1.0], [np.nan]])), r"image 1 \(row 1\) contain a number that"),
         (dict(**DENSE, X=np.array([[1e300], [1.0]])), "row 0.* too large for float32"),
         ({**ROWS, "shape": np.array([2, 3, 1])}, r"'shape' must be two numbers .* \[2, 3, 1\]"),
         ({**ROWS, "shape": np.array([2, 0])}, "'shape' must be two numbers >= 1"),
         ({**ROWS, "shape": np.array([2.0, 3.0])}, "'shape' must be a list of integers, not float"),
         ({**ROWS, "indices": np.array([[2, 0]])}, r"'indices' must be a list .* \(1, 2\)"),
         ({**ROWS, "indptr": np.array([0, 2])}, "'indptr' has 2 entries; 2 images need 3"),
-        ({**ROWS, "indptr": np.array([0, 1, 1])}, "from 0 to the 2 entries .* not from 0 to 1"),
+        (
+            {**ROWS, "indptr": np.array([0, 1, 1])},
+            "from 0 to the length of 'indices', 2, not from 0 to 1",
+        ),
         ({**ROWS, "indptr": np.array([1, 2, 2])}, "not from 1 to 2"),
-        ({**ROWS, "indptr": np.array([0, 3, 2])}, "'indptr' falls after row 1; it must rise"),
-        ({**ROWS, "shape": np.array([2, 10**13])}, f"no room for 2 images with {10**13} classes"),
+        (
+            {**ROWS, "indptr": np.array([0, 3, 2])},
+            "'indptr' decreases after row 1; it must increase",
+        ),
+        ({**ROWS, "shape": np.array([2, 10**13])}, f"memory for 2 images with {10**13} classes"),
         ({**ROWS, "indices": np.array([3, 0])}, "class 3 in row 0; there are 3 classes, 0 to 2"),
         ({**ROWS, "indices": np.array([0, -1])}, "class -1 in row 0"),
-        ({**ROWS, "indices": np.array([2, 2])}, "class 2 twice in row 0; once is right"),
+        ({**ROWS, "indices": np.array([2, 2])}, "class 2 twice in row 0; classes must be unique"),
         (
             dict(indptr=np.array([0, 1, 4]), indices=np.array([2, 2, 0, 2]), shape=ROWS["shape"]),
-            "class 2 twice in row 1; once is right",
+            "class 2 twice in row 1; classes must be unique",
         ),
     ],
 )
@@ -111,12 +123,12 @@ def test_bad_content(write, content, message):
     assert "toy" in str(error.value)
 
 
-def test_the_same_class_in_two_rows_is_fine(write):
+def test_two_rows_may_have_the_same_class(write):
     content = dict(indptr=np.array([0, 1, 2]), indices=np.array([1, 1]), shape=np.array([2, 3]))
     assert arrays.load(write(**content)).labels.tolist() == [[0, 1, 0], [0, 1, 0]]
 
 
-def test_no_such_file(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"none.npz: there is no such file"):
         arrays.load(tmp_path / "none.npz")
     with pytest.raises(InputError, match=r"this is a folder, not a file; give an \.npz file"):
@@ -132,22 +144,22 @@ def test_not_an_archive(tmp_path):
             arrays.load(tmp_path / name)
 
 
-def test_cut_off_or_overwritten(write):
+def test_truncated_or_overwritten_files(write):
     path = write(Y=np.ones((200, 30), np.uint8))
-    whole = path.read_bytes()
-    for length in (10, len(whole) // 2, len(whole) - 5):
-        path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"not an .npz file, or it was cut off"):
+    content = path.read_bytes()
+    for length in (10, len(content) // 2, len(content) - 5):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"not an .npz file, or it is truncated"):
             arrays.load(path)
-    path.write_bytes(whole[:1000] + b"\x07" * 50 + whole[1050:])
+    path.write_bytes(content[:1000] + b"\x07" * 50 + content[1050:])
     with pytest.raises(InputError, match="the array 'Y' is damaged and cannot be read"):
         arrays.load(path)
-    path.write_bytes(whole.replace(b"fortran_order", b"fortran_ordre"))
+    path.write_bytes(content.replace(b"fortran_order", b"fortran_ordre"))
     with pytest.raises(InputError, match="the array 'Y' is damaged and cannot be read"):
         arrays.load(path)
 
 
-def test_members_that_are_no_arrays(tmp_path):
+def test_members_that_are_not_arrays(tmp_path):
     with zipfile.ZipFile(tmp_path / "raw.npz", "w") as file:
         file.writestr("Y", b"not an array")
     with pytest.raises(InputError, match="'Y' is not an array"):
@@ -188,7 +200,7 @@ def test_file_names_are_paths_below_a_folder(write, tmp_path):
 @pytest.mark.parametrize(
     ("names", "text"),
     [
-        (None, "there are no 'file_names', which images="),
+        (None, "there are no 'file_names'; images="),
         (np.array(["a.jpg"]), r"'file_names' must be text of shape \(2,\)"),
         (np.array([1, 2]), r"'file_names' must be text of shape \(2,\)"),
         (np.array(["a.jpg", "/b.jpg"]), r"'file_names' is '/b.jpg' in row 1"),
@@ -202,12 +214,12 @@ def test_wrong_file_names(write, tmp_path, names, text):
         arrays.load(path, images=str(tmp_path))
 
 
-def test_sentences_name_the_path(write):
+def test_messages_name_the_path(write):
     path = write(**DENSE, image_ids=np.array(["a", "a"]))
     with pytest.raises(InputError) as error:
         arrays.load(path)
-    assert str(error.value).startswith(f"{path}: image id 'a' comes twice")
+    assert str(error.value).startswith(f"{path}: image id 'a' occurs twice")
     path = write(**DENSE, X=np.full((2, 2), np.nan))
     with pytest.raises(InputError) as error:
         arrays.load(path, name="mine")
-    assert str(error.value).startswith(f"{path}: the features of image 0 (row 0) hold a number")
+    assert str(error.value).startswith(f"{path}: the features of image 0 (row 0) contain a number")

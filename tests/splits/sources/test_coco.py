@@ -71,24 +71,24 @@ def test_one_file(write, capsys):
 @pytest.mark.parametrize(
     ("options", "ids"),
     [
-        (dict(keep_empty_train=True), ["40", "30", "20", "10"]),
+        (dict(keep_empty="both"), ["40", "30", "20", "10"]),
         (dict(crowd=False), ["40", "20"]),
         (dict(min_size=True), ["40", "30"]),
         (dict(crowd=False, min_size=True), ["40"]),
     ],
 )
-def test_what_counts(write, options, ids):
+def test_annotations_that_count(write, options, ids):
     assert coco.load(write(TOY), **options).image_ids.tolist() == ids
 
 
 @pytest.mark.parametrize(("value", "counts"), [("0", True), (None, True), ("1", False)])
-def test_crowds_that_are_no_numbers(write, value, counts):
+def test_crowd_flags_that_are_not_numbers(write, value, counts):
     content = changed("annotations", 0, iscrowd=value)
     image, category = (content["annotations"][0][key] for key in ("image_id", "category_id"))
     content["annotations"] = content["annotations"][:1]
     content["annotations"].append({"id": 99, "image_id": 20, "category_id": category})
-    found = coco.load(write(content), crowd=False).image_ids.tolist()
-    assert (str(image) in found) is counts
+    ids = coco.load(write(content), crowd=False).image_ids.tolist()
+    assert (str(image) in ids) is counts
 
 
 def test_two_parts(write, tmp_path):
@@ -96,10 +96,10 @@ def test_two_parts(write, tmp_path):
         (tmp_path / folder).mkdir()
     source = coco.load(
         write(TOY),
-        train_images=tmp_path / "one",
-        test_json=write(other(), "test.json"),
+        images=tmp_path / "one",
+        test=write(other(), "test.json"),
         test_images=tmp_path / "two",
-        keep_empty_test=True,
+        keep_empty="test",
         name="mine",
     )
     assert source.part.tolist() == [0, 0, 0, 1, 1, 1, 1]
@@ -109,9 +109,9 @@ def test_two_parts(write, tmp_path):
     assert sorted(source.digests) == ["test.json", "train.json"]
 
 
-def test_two_files_of_one_name_keep_two_digests(write, tmp_path):
+def test_two_files_of_one_name_have_two_digests(write, tmp_path):
     (tmp_path / "val").mkdir()
-    source = coco.load(write(TOY), test_json=write(other(), "val/train.json"))
+    source = coco.load(write(TOY), test=write(other(), "val/train.json"))
     assert sorted(source.digests) == ["test/train.json", "train/train.json"]
 
 
@@ -130,10 +130,10 @@ def without(key, position, field):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", r"not JSON, or it was cut off: .* line 1, column 1 \(character 0\)"),
-        (json.dumps(TOY)[:200], r"it was cut off: .* line 1, column \d+ \(character \d+\)"),
-        ("[" * 100_000, "cannot be read as JSON|cut off"),
-        ("1" * 5000, "cannot be read as JSON text"),
+        ("", r"not JSON, or it is truncated: .* line 1, column 1 \(character 0\)"),
+        (json.dumps(TOY)[:200], r"it is truncated: .* line 1, column \d+ \(character \d+\)"),
+        ("[" * 100_000, "cannot be read as JSON|truncated"),
+        ("1" * 5000, r"cannot be read as JSON \("),
         ("[1, 2]", "not a COCO annotation file, because it has no list 'images'"),
         ({"images": [], "annotations": {}}, "it has no list 'annotations'"),
         ({"images": [], "annotations": []}, "it has no list 'categories'"),
@@ -143,12 +143,12 @@ def without(key, position, field):
         (without("annotations", 2, "id"), r"annotations\[2\] is not an object with a whole"),
         (changed("categories", 0, id=True), r"categories\[0\] is not an object"),
         (without("categories", 1, "name"), "category 3 has no 'name'"),
-        (changed("categories", 1, name="zebra"), "category name 'zebra' comes twice"),
-        (changed("categories", 1, id=90), "category id 90 comes twice, at positions 0 and 1"),
-        (changed("images", 2, id=40), "image id 40 comes twice, at positions 0 and 2"),
+        (changed("categories", 1, name="zebra"), "category name 'zebra' occurs twice"),
+        (changed("categories", 1, id=90), "category id 90 occurs twice, at positions 0 and 1"),
+        (changed("images", 2, id=40), "image id 40 occurs twice, at positions 0 and 2"),
         (without("images", 2, "file_name"), "image 20 has no 'file_name'"),
-        (changed("images", 2, file_name="../b.jpg"), r"image 20 lies outside .* '\.\./b\.jpg'"),
-        (changed("images", 2, file_name="/b.jpg"), "image 20 lies outside its folder"),
+        (changed("images", 2, file_name="../b.jpg"), r"image 20 is outside .* '\.\./b\.jpg'"),
+        (changed("images", 2, file_name="/b.jpg"), "image 20 is outside its folder"),
         (changed("annotations", 1, image_id=7), "annotation 2 has the image_id 7, which is not in"),
         (changed("annotations", 1, category_id=4), "annotation 2 has the category_id 4, which is"),
         (without("annotations", 1, "image_id"), "annotation 2 has the image_id None"),
@@ -163,7 +163,7 @@ def test_bad_files(write, content, message):
     assert "train.json" in str(error.value)
 
 
-def test_not_text(tmp_path):
+def test_binary_files(tmp_path):
     (tmp_path / "train.json").write_bytes(b"\xff\xfe\xff\x81")
     with pytest.raises(InputError, match=r"train\.json:1: this is not UTF-8 text"):
         coco.load(tmp_path / "train.json")
@@ -182,35 +182,39 @@ def test_the_size_limit(write, area, box, counts):
     "content",
     [without("annotations", 1, "bbox"), changed("annotations", 1, bbox=[1, 2], area=1)],
 )
-def test_sizes_are_needed_only_for_the_size_limit(write, content):
+def test_only_the_size_limit_needs_sizes(write, content):
     assert len(coco.load(write(content)).labels) == 3
     with pytest.raises(InputError, match=r"annotation 2 of image 40 has no 'area' number or no"):
         coco.load(write(content), min_size=True)
 
 
-def test_files_and_folders_must_be_there(write, tmp_path):
+def test_missing_files_and_options_that_cannot_be_combined(write, tmp_path):
     with pytest.raises(InputError, match=r"none.json: there is no such file"):
         coco.load(tmp_path / "none.json")
     with pytest.raises(InputError, match="no such folder of images"):
-        coco.load(write(TOY), train_images=tmp_path / "none")
-    with pytest.raises(InputError, match="test images need a file of test annotations"):
+        coco.load(write(TOY), images=tmp_path / "none")
+    with pytest.raises(InputError, match="test_images can only be used with test=FILE"):
         coco.load(write(TOY), test_images=tmp_path)
-    with pytest.raises(InputError, match=r"for one of train.json and test.json; give a folder"):
-        coco.load(write(TOY), train_images=tmp_path, test_json=write(other(), "test.json"))
+    with pytest.raises(InputError, match="give both images and test_images, or neither"):
+        coco.load(write(TOY), images=tmp_path, test=write(other(), "test.json"))
+    with pytest.raises(InputError, match="there is no test part; name its annotations"):
+        coco.load(write(TOY), keep_empty="test")
+    with pytest.raises(InputError, match="can only be used with an annotation file"):
+        coco.load(tmp_path, test=write(TOY))
 
 
-def test_the_parts_must_fit(write):
+def test_parts_must_have_the_same_classes_and_different_images(write):
     train = write(TOY)
     with pytest.raises(InputError, match=r"test.json: image id 40 is also in .*train.json"):
-        coco.load(train, test_json=write(TOY, "test.json"))
+        coco.load(train, test=write(TOY, "test.json"))
     renamed = other()
     renamed["categories"][0]["name"] = "horse"
     with pytest.raises(InputError, match=r"class 1 \(by category id\) is 'horse', but 'zebra' in"):
-        coco.load(train, test_json=write(renamed, "test.json"))
+        coco.load(train, test=write(renamed, "test.json"))
     more = other()
     more["categories"].append({"id": 91, "name": "horse"})
     with pytest.raises(InputError, match="there are 3 categories, but 2 in"):
-        coco.load(train, test_json=write(more, "test.json"))
+        coco.load(train, test=write(more, "test.json"))
 
 
 @pytest.mark.parametrize("crowd", [True, False])
@@ -225,19 +229,18 @@ def test_real_files_agree_with_the_label_matrix(data, name, images, shared, crow
     assert len(source.labels) == images
     rows = {image: row for row, image in enumerate(matrix.image_ids)}
     both = [i for i, image in enumerate(source.image_ids) if image in rows]
-    theirs = matrix.labels[[rows[source.image_ids[i]] for i in both]]
+    expected = matrix.labels[[rows[source.image_ids[i]] for i in both]]
     assert len(both) == shared
-    assert (source.labels[both] == theirs).all()
+    assert (source.labels[both] == expected).all()
 
 
 def test_real_test_images_without_annotations(data):
     train = data("fixtures/tiny_coco_instances_val2017.json")
     test = data("fixtures/tiny_coco_instances_train2017.json")
-    assert np.bincount(coco.load(train, test_json=test).part).tolist() == [6, 30]
-    source = coco.load(train, test_json=test, keep_empty_test=True, min_size=True)
+    assert np.bincount(coco.load(train, test=test).part).tolist() == [6, 30]
+    source = coco.load(train, test=test, keep_empty="test", min_size=True)
     assert np.bincount(source.part).tolist() == [6, 32]
     published = arrays.load(data("labels/coco_lt.npz"))
     rows = {image: row for row, image in enumerate(published.image_ids)}
-    mine = source.labels[source.part == 1]
-    theirs = published.labels[[rows[image] for image in source.image_ids[source.part == 1]]]
-    assert (mine == theirs).all()
+    test_rows = [rows[image] for image in source.image_ids[source.part == 1]]
+    assert (source.labels[source.part == 1] == published.labels[test_rows]).all()

@@ -2,7 +2,7 @@ import pytest
 
 from splits.sources import cub
 
-# The last column is seconds; the third line has columns too many, as a few official ones do.
+# The last column is seconds; like a few official lines, the third has additional columns.
 LABELS = "1 1 1 4 2.5\n1 2 0 1 2.5\n2 1 0 3 0 1.1\n2 2 1 2 1.1\n"
 
 
@@ -44,7 +44,11 @@ def test_certainty(root, least, labels):
 
 @pytest.mark.parametrize("certainty", ["unknown-below=5", "unknown-below=", "3", ""])
 def test_wrong_certainty(root, refused, certainty):
-    refused("certainty", "ignore or unknown-below=N", lambda: cub.load(root, certainty=certainty))
+    refused(
+        "certainty",
+        "ignore or unknown-below=N with N from 1 to 4",
+        lambda: cub.load(root, certainty=certainty),
+    )
 
 
 def test_order_of_lines_crlf_bom_and_blank_ends(root, put):
@@ -68,8 +72,8 @@ def test_order_of_lines_crlf_bom_and_blank_ends(root, put):
         ("attributes/image_attribute_labels", "2 1 0", "2 1 4", "labels.txt:3", "0 or 1, not 4"),
         ("attributes/image_attribute_labels", "2 1 0", "1 1 0", "labels.txt:3", "first in line 1"),
         ("attributes/image_attribute_labels", "1 2 0", "\n1 2 0", "labels.txt:2", "not ''"),
-        ("images", "2 002", "1 002", "images.txt:2", "image '1' comes twice"),
-        ("images", "002.B/B_2.jpg", "001.A/A_1.jpg", "images.txt:2", "path '001.A/A_1.jpg' comes"),
+        ("images", "2 002", "1 002", "images.txt:2", "image '1' occurs twice"),
+        ("images", "002.B/B_2.jpg", "001.A/A_1.jpg", "images.txt:2", "path '001.A/A_1.jpg' occurs"),
         ("images", "2 002.B/B_2.jpg", "2", "images.txt:2", "not '2'"),
         ("images", "2 002", f"{'9' * 5000} 002", "images.txt:2", "of at most 18 digits"),
         ("attributes/image_attribute_labels", "2 1 0", f"{'9' * 5000} 1 0", "txt:3", "is not in"),
@@ -78,7 +82,7 @@ def test_order_of_lines_crlf_bom_and_blank_ends(root, put):
         ("train_test_split", "2 1\n", "", "split.txt:1", "no line for image '2'"),
         ("train_test_split", "2 1", "3 1", "split.txt:2", "'3' is not in images.txt"),
         ("train_test_split", "2 1", "1 1", "split.txt:2", "first in line 1"),
-        ("../attributes", "2 has", "1 has", "attributes.txt:2", "attribute '1' comes twice"),
+        ("../attributes", "2 has", "1 has", "attributes.txt:2", "attribute '1' occurs twice"),
     ],
 )
 def test_malformed(root, change, refused, file, old, new, place, text):
@@ -92,11 +96,11 @@ def test_empty_files(root, put, refused):
         refused(file, "the file is empty", lambda: cub.load(root))
 
 
-def test_a_certainty_that_is_none(root, change, refused):
+def test_certainties_are_checked_only_if_they_are_used(root, change, refused):
     change("CUB_200_2011/attributes/image_attribute_labels.txt", "1 1 1 4", "1 1 1 9")
     assert cub.load(root).labels.tolist() == [[1, 0], [0, 1]]
     call = lambda: cub.load(root, certainty="unknown-below=2")  # noqa: E731
-    refused("labels.txt:1", "certainty is 1 to 4, not 9", call)
+    refused("labels.txt:1", "certainty must be 1 to 4, not 9", call)
 
 
 def test_missing_files(root, refused, tmp_path):
@@ -113,10 +117,10 @@ def test_official_lines(data, put, tmp_path):
     put("attributes.txt", "".join(f"{k} a{k}\n" for k in range(1, 6)))
     put("attributes/image_attribute_labels.txt", text)
     lines = [line.split() for line in text.decode().splitlines()]
-    present = [int(words[2]) for words in lines]
+    present = [int(fields[2]) for fields in lines]
     assert cub.load(tmp_path).labels.tolist() == [present]
-    sure = [-1 if int(words[3]) < 4 else int(words[2]) for words in lines]
-    assert cub.load(tmp_path, certainty="unknown-below=4").labels.tolist() == [sure]
+    certain = [-1 if int(fields[3]) < 4 else int(fields[2]) for fields in lines]
+    assert cub.load(tmp_path, certainty="unknown-below=4").labels.tolist() == [certain]
 
 
 def test_official_size(data, put, tmp_path):

@@ -1,4 +1,4 @@
-"""Whatever happens to a file, a source raises a sentence or reads it; no other error gets out."""
+"""A damaged file is read, or refused with one sentence; sources raise no other error."""
 
 from pathlib import Path
 
@@ -72,9 +72,9 @@ def written(tmp_path, put):
 
 
 def attempt(kind: str, start: Path, damaged: Path) -> bool:
-    """Whether the source was read; a refusal is one sentence."""
+    """Whether the source was read; an error message must be one sentence."""
     try:
-        registry.get(kind).load(start, **registry.parse_options(kind, []))
+        registry.get(kind).load(start, **registry.complete(kind, {}))
     except InputError as error:
         assert "\n" not in str(error), (damaged, str(error))
         return False
@@ -83,36 +83,36 @@ def attempt(kind: str, start: Path, damaged: Path) -> bool:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", FILES)
-def test_files_cut_and_overwritten(kind, written):
+def test_truncated_and_overwritten_files(kind, written):
     start, files = written(kind)
     assert attempt(kind, start, start)
     for file in files:
-        whole = file.read_bytes()
-        step = 1 if len(whole) < 100 else len(whole) // 60
-        for length in range(0, len(whole), step):
-            file.write_bytes(whole[:length])
+        content = file.read_bytes()
+        step = 1 if len(content) < 100 else len(content) // 60
+        for length in range(0, len(content), step):
+            file.write_bytes(content[:length])
             attempt(kind, start, file)
         count = 40
-        places = random.uniform(0, "places", np.arange(count)) * len(whole)
+        positions = random.uniform(0, "places", np.arange(count)) * len(content)
         values = random.uniform(0, "values", np.arange(count)) * 256
-        for place, value in zip(places.astype(int), values.astype(int), strict=True):
-            file.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+        for position, value in zip(positions.astype(int), values.astype(int), strict=True):
+            file.write_bytes(content[:position] + bytes([value]) + content[position + 1 :])
             attempt(kind, start, file)
         file.unlink()
         assert not attempt(kind, start, file)
-        file.write_bytes(whole)
+        file.write_bytes(content)
     assert attempt(kind, start, start)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "mat"])
-def test_marks_and_line_ends_change_nothing(kind, written):
+def test_byte_order_marks_and_line_ends_change_nothing(kind, written):
     start, files = written(kind)
-    load, words = registry.get(kind).load, registry.parse_options(kind, [])
-    before = load(start, **words)
+    load, options = registry.get(kind).load, registry.complete(kind, {})
+    before = load(start, **options)
     for file in files:
         text = file.read_bytes()
         file.write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
-    after = load(start, **words)
+    after = load(start, **options)
     assert after.class_names == before.class_names
     assert (after.image_ids == before.image_ids).all()
     dense = [

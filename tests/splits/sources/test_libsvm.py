@@ -34,22 +34,22 @@ def test_options(put):
 @pytest.mark.parametrize(
     ("content", "options", "place", "text"),
     [
-        ("1 1:2\n1 2", {}, "a.svm:2", "NUMBER:VALUE, not '2'"),
+        ("1 1:2\n1 2", {}, "a.svm:2", "must be NUMBER:VALUE, not '2'"),
         ("1 1:2\n1 2:", {}, "a.svm:2", "NUMBER:VALUE, not '2:'"),
         ("1 1:x\n", {}, "a.svm:1", "not '1:x'"),
         ("1 y:1\n", {}, "a.svm:1", "whole number, not 'y'"),
         ("1,x 1:1\n", {}, "a.svm:1", "whole number, not 'x'"),
         ("-1 1:1\n", {}, "a.svm:1", "whole number, not '-1'"),
-        ("1,1 1:1\n", {}, "a.svm:1", "a class comes twice in '1,1'"),
-        ("1 1:1 1:2\n", {}, "a.svm:1", "feature 1 comes twice"),
-        ("1 0:1\n", {}, "a.svm:1", "numbered 0, but features_from is 1"),
-        ("0 1:1\n", {"labels_from": 1}, "a.svm:1", "numbered 0, but labels_from is 1"),
+        ("1,1 1:1\n", {}, "a.svm:1", "a class occurs twice in '1,1'"),
+        ("1 1:1 1:2\n", {}, "a.svm:1", "feature 1 occurs twice"),
+        ("1 0:1\n", {}, "a.svm:1", "has the number 0, but features_from is 1"),
+        ("0 1:1\n", {"labels_from": 1}, "a.svm:1", "has the number 0, but labels_from is 1"),
         ("1 1:1\n5 1:1\n", {"classes": "c"}, "a.svm:2", "class 5 is not in the list of 2"),
         ("1:1\n2:1\n", {}, "a.svm", "no line has a label"),
-        ("1\n", {}, "a.svm", "no line has a feature; give features=none"),
+        ("1\n", {}, "a.svm", "no line has a feature; features=none reads"),
         ("1 1:1\n99999999999 1:1\n", {}, "a.svm:2", "99999999999 is not a class of any set (0 to"),
         (f"{'9' * 5000} 1:1\n", {}, "a.svm:1", "a whole number of at most 18 digits, not '9999"),
-        (f"1 {10**17}:1\n", {}, "a.svm", f"no room for 1 images with {10**17} features"),
+        (f"1 {10**17}:1\n", {}, "a.svm", f"memory for 1 images with {10**17} features"),
         ("\n\n", {}, "a.svm", "is empty"),
         ("1 1:nan\n", {}, "a", "NaN"),
         ("1 1:1e99\n", {}, "a", "too large"),
@@ -64,16 +64,16 @@ def test_malformed(put, refused, content, options, place, text):
 
 @settings(max_examples=40, deadline=None)
 @given(st.data(), st.sampled_from([0, 1]), st.sampled_from([0, 1]))
-def test_what_is_written_is_read(tmp_path_factory, data, labels_from, features_from):
+def test_round_trip(tmp_path_factory, data, labels_from, features_from):
     rows = data.draw(st.integers(1, 6))
     shape = st.tuples(st.just(rows), st.integers(1, 5))
     labels = np.zeros(data.draw(shape), np.int8)
     features = np.zeros(data.draw(shape), np.float32)
     numbers = st.floats(-1e3, 1e3, width=32)
     for matrix, values in ((labels, st.sampled_from([0, 1])), (features, numbers)):
-        for place in np.ndindex(*matrix.shape):
-            matrix[place] = data.draw(values)
-    labels[0, -1] = features[0, -1] = 1  # the last column is there
+        for index in np.ndindex(*matrix.shape):
+            matrix[index] = data.draw(values)
+    labels[0, -1] = features[0, -1] = 1  # the last column must not be empty
     lines = [
         ",".join(str(c + labels_from) for c in np.flatnonzero(labels[i]))
         + "".join(f" {d + features_from}:{features[i, d]!r}" for d in range(features.shape[1]))

@@ -33,10 +33,10 @@ def test_flags_and_names(put):
     ("content", "options", "place", "text"),
     [
         ("a 0\nb x\n", {}, "list.txt:2", "whole number, not 'x'"),
-        ("a 0\na 1\n", {}, "list.txt:2", "'a' comes twice, first in line 1"),
-        ("a 0 0\n", {}, "list.txt:1", "class 0 comes twice"),
-        ("a 0\n", {"labels_from": 1}, "list.txt:1", "numbered 1 to 4194304."),
-        ("a 0\nb 9\n", {"classes": "classes.txt"}, "list.txt:2", "numbered 0 to 1"),
+        ("a 0\na 1\n", {}, "list.txt:2", "'a' occurs twice, first in line 1"),
+        ("a 0 0\n", {}, "list.txt:1", "class 0 occurs twice"),
+        ("a 0\n", {"labels_from": 1}, "list.txt:1", "classes have the numbers 1 to 4194304."),
+        ("a 0\nb 9\n", {"classes": "classes.txt"}, "list.txt:2", "classes have the numbers 0 to 1"),
         ("a 0 1\nb 0\n", {"labels": "flags"}, "list.txt:2", "has 1 labels; there are 2"),
         ("a 0 1\nb 0 2\n", {"labels": "flags"}, "list.txt:2", "0 or 1, not '2'"),
         ("a\nb\n", {}, "list.txt", "no line has a label"),
@@ -51,12 +51,12 @@ def test_malformed(put, tmp_path, refused, content, options, place, text):
     path = put("list.txt", content)
     put("classes.txt", "cat\ndog\n")
     put("other.txt", "b 0\na 0\n")
-    words = {k: str(tmp_path / v) if str(v).endswith("txt") else v for k, v in options.items()}
-    refused(place, text, lambda: lists.load(path, **words))
+    options = {k: str(tmp_path / v) if str(v).endswith("txt") else v for k, v in options.items()}
+    refused(place, text, lambda: lists.load(path, **options))
 
 
 def test_a_published_matrix_of_the_robust_losses(data, put):
-    """README: 82081 images, 96251 positives left by the "40 %" list, in its own text format."""
+    """The "40 %" list of the robust losses: 82081 images, 96251 positives."""
     matrix = arrays.load(data("labels/coco2014_train_partial.npz"), labels="p40").labels
     rows = [" ".join(map(str, np.flatnonzero(row))) for row in matrix]
     path = put("list.txt", "".join(f"{i}.jpg, {row}\n" for i, row in enumerate(rows)))
@@ -65,7 +65,7 @@ def test_a_published_matrix_of_the_robust_losses(data, put):
     assert source.labels.sum() == 96251
 
 
-def test_digests_hold_no_folder_of_the_machine(put):
+def test_digests_do_not_name_absolute_paths(put):
     train = put("a/list.txt", "a.jpg 0\n")
     test, names = put("b/list.txt", "b.jpg 0\n"), put("c/names.txt", "cat\n")
     source = lists.load(train, test=str(test), classes=str(names))

@@ -71,15 +71,15 @@ def test_malformed(write, put, refused, tmp_path):
     refused(
         "a.mat", "'s' is 5 for image 1", lambda: mat.load(write(Y=LABELS, s=[[0, 5]]), split="s")
     )
-    whole = write(X=np.arange(5000.0)[None], Y=LABELS).read_bytes()
-    for size in (0, 60, 200, len(whole) // 2, len(whole) - 40):
-        path = put("cut.mat", whole[:size])
+    content = write(X=np.arange(5000.0)[None], Y=LABELS).read_bytes()
+    for size in (0, 60, 200, len(content) // 2, len(content) - 40):
+        path = put("cut.mat", content[:size])
         refused("cut.mat", "", lambda path=path: mat.load(path))
 
 
 @pytest.fixture
 def new_mat(tmp_path):
-    """A file laid out as MATLAB 7.3 does: axes reversed, sparse matrices by columns."""
+    """A file in the layout of MATLAB 7.3: reversed axes, sparse matrices by column."""
     path = tmp_path / "new.mat"
     with h5py.File(path, "w", userblock_size=512) as file:
         file["X"] = FEATURES.T
@@ -94,11 +94,11 @@ def new_mat(tmp_path):
 
 
 def test_matlab_7_3(new_mat, refused):
-    source = mat.load(new_mat, read=read_arrays)
+    source = mat.load(new_mat, read_hdf5=read_arrays)
     assert source.labels.tolist() == LABELS.tolist()
     assert source.features[:, 0].tolist() == FEATURES.tolist()
-    turned = mat.load(new_mat, labels="T", read=read_arrays)
-    assert turned.labels.tolist() == LABELS.tolist()
+    transposed = mat.load(new_mat, labels="T", read_hdf5=read_arrays)
+    assert transposed.labels.tolist() == LABELS.tolist()
     refused("new.mat", "save -v7", lambda: mat.load(new_mat))
 
 
@@ -123,7 +123,7 @@ def test_damaged_sparse_matrices(new_mat, refused, part, content):
             group.attrs["MATLAB_sparse"] = np.uint64(rows)
         for name, values in arrays.items():
             group[name] = values
-    call = lambda: mat.load(new_mat, labels="S", features="none", read=read_arrays)  # noqa: E731
+    call = lambda: mat.load(new_mat, labels="S", features="none", read_hdf5=read_arrays)  # noqa: E731
     refused("new.mat", "variable 'S' is damaged", call)
 
 
@@ -151,7 +151,7 @@ def h5(tmp_path):
 
 
 def test_hdf5(h5):
-    source = hdf5.load(h5, read=read_arrays)
+    source = hdf5.load(h5, read_hdf5=read_arrays)
     assert source.labels.tolist() == LABELS.tolist()
     assert source.features[:, 0].tolist() == FEATURES.tolist()
     assert source.class_names == ("cat", "dog", "ünï")
@@ -161,16 +161,19 @@ def test_hdf5(h5):
     with h5py.File(h5, "a") as file:
         del file["label_names"]
         file["label_names"] = np.array([name.encode() for name in source.class_names])
-    assert hdf5.load(h5, read=read_arrays).class_names == source.class_names
-    other = hdf5.load(h5, read=read_arrays, labels="more/truth", features="none")
+    assert hdf5.load(h5, read_hdf5=read_arrays).class_names == source.class_names
+    other = hdf5.load(h5, read_hdf5=read_arrays, labels="more/truth", features="none")
     assert other.labels.tolist() == (-LABELS).tolist() and other.features is None
     with h5py.File(h5, "a") as file:
         file["p_indptr"], file["p_indices"], file["shape"] = [0, 1, 1], [2], [2, 3]
-    assert hdf5.load(h5, read=read_arrays, labels="p").labels.tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert hdf5.load(h5, read_hdf5=read_arrays, labels="p").labels.tolist() == [
+        [0, 0, 1],
+        [0, 0, 0],
+    ]
 
 
 def test_malformed_hdf5(h5, refused, tmp_path):
-    read = dict(read=read_arrays)
+    read = dict(read_hdf5=read_arrays)
     refused("a.h5", "no labels 'Z'", lambda: hdf5.load(h5, labels="Z", **read))
     refused("a.h5", "no features 'Z'", lambda: hdf5.load(h5, features="Z", **read))
     refused("a.h5", "'Y' must be", lambda: hdf5.load(h5, labels="label_names", **read))
@@ -187,7 +190,7 @@ def test_malformed_hdf5(h5, refused, tmp_path):
 
 
 def test_a_real_set_in_both_formats(data, write, tmp_path):
-    """README: scene has 2407 x 6 labels, 1.074 per row, counts 533 to 364, 1211 training rows."""
+    """Scene has 2407 x 6 labels, 1.074 per row, counts from 533 to 364, 1211 training rows."""
     published = arrays.load(data("features/scene.npz"))
     path = write(
         data=published.features[:, 0], target=published.labels.T, part=published.part[None]
@@ -196,7 +199,7 @@ def test_a_real_set_in_both_formats(data, write, tmp_path):
         file["X"], file["Y"], file["split"] = published.features, published.labels, published.part
     for source in (
         mat.load(path, labels="target", features="data", split="part"),
-        hdf5.load(tmp_path / "scene.h5", read=read_arrays),
+        hdf5.load(tmp_path / "scene.h5", read_hdf5=read_arrays),
     ):
         counts = source.labels.sum(0)
         assert (source.labels == published.labels).all()

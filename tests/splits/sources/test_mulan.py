@@ -59,7 +59,7 @@ def test_two_files_crlf_and_bom(arff, put, refused):
     refused("other.arff", "are not those of", lambda: mulan.load(train, test=str(other)))
 
 
-def test_labels_alone(put):
+def test_labels_without_features(put):
     put("a.xml", "<labels><label name='x'/></labels>")
     source = mulan.load(put("a.arff", "@relation a\n@attribute x {0,1}\n@data\n1\n0\n"))
     assert source.labels.tolist() == [[1], [0]] and source.features is None
@@ -70,24 +70,29 @@ def test_labels_alone(put):
     [
         ("0,?,-1e2,'a major',4\n", "0,?,-1e2", "toy.arff:12", "3 values; there are 5 attributes"),
         ("1,0,0.5,minor,2", "1,0,0.5,minor,2,7", "toy.arff:10", "6 values"),
-        ("'a major',4", "'a major,4", "toy.arff:12", "unreadable quotes"),
-        ("-1e2", "fast", "toy.arff:12", "'tempo' is 'fast'; it is a number"),
+        ("'a major',4", "'a major,4", "toy.arff:12", "unbalanced quotes"),
+        ("-1e2", "fast", "toy.arff:12", "'tempo' is 'fast'; it must be a number"),
         ("-1e2", "?", "toy.arff:12", "feature 'tempo' is missing"),
-        ("minor,2", "minor,3", "toy.arff:10", "'size' is '3'; it is one of ['2', '4']"),
-        ("minor,2", "0,2", "toy.arff:10", "it is one of ['minor', 'a major']"),
+        ("minor,2", "minor,3", "toy.arff:10", "'size' is '3'; it must be one of ['2', '4']"),
+        ("minor,2", "0,2", "toy.arff:10", "it must be one of ['minor', 'a major']"),
         ("1,0,0.5", "2,0,0.5", "toy.arff:10", "'happy' is '2'"),
-        ("{minor, 'a major'}", "string", "toy.arff:7", "of type 'string'"),
-        ("{minor, 'a major'}", "{minor", "toy.arff:7", "needs different values in {}"),
-        ("{2,4}", "{2,2}", "toy.arff:8", "needs different values"),
+        ("{minor, 'a major'}", "string", "toy.arff:7", "has type 'string'"),
+        ("{minor, 'a major'}", "{minor", "toy.arff:7", "needs unique values in {}"),
+        ("{2,4}", "{2,2}", "toy.arff:8", "needs unique values"),
         ("@attribute tempo numeric", "@attribute tempo", "toy.arff:6", "a name and a type"),
-        ("@attribute tempo", "@attribute happy", "toy.arff:6", "'happy' comes twice"),
-        ("@attribute tempo", "tempo", "toy.arff:6", "a header has"),
+        ("@attribute tempo", "@attribute happy", "toy.arff:6", "'happy' occurs twice"),
+        ("@attribute tempo", "tempo", "toy.arff:6", "a header line must be"),
         (ARFF[ARFF.index("@data") :], "", "toy.arff:8", "ends without @data"),
         (ARFF[ARFF.index("1,0,0.5") :], "", "toy.arff:9", "without a row of data"),
-        (ARFF[ARFF.index("@attr") : ARFF.index("@data")], "", "toy.arff:4", "without any @attr"),
-        ("@attribute happy", "@attribute sad", "toy.xml:3", "label 'happy' is no attribute"),
+        (
+            ARFF[ARFF.index("@attr") : ARFF.index("@data")],
+            "",
+            "toy.arff:4",
+            "there is no @attribute before @data",
+        ),
+        ("@attribute happy", "@attribute sad", "toy.xml:3", "label 'happy' is not an attribute"),
         ("happy {0,1}", "happy {1,2}", "toy.arff:12", "'happy' is '0'"),
-        ("happy {0,1}", "happy numeric", "toy.arff:10", "label 'happy' is 5; it is 0, 1 or ?"),
+        ("happy {0,1}", "happy numeric", "toy.arff:10", "label 'happy' is 5; it must be 0, 1 or ?"),
     ],
 )
 def test_malformed_arff(arff, change, refused, old, new, place, text):
@@ -104,7 +109,7 @@ def test_malformed_arff(arff, change, refused, old, new, place, text):
         ("{0 1,2 0.5}", "{0 1,2}", 10, "'NUMBER VALUE', not '2'"),
         ("{0 1,2 0.5}", "{0 1,9 0.5}", 10, "attribute 9 is unknown; there are 0 to 4"),
         ("{0 1,2 0.5}", f"{{{'9' * 5000} 1}}", 10, "is unknown; there are 0 to 4"),
-        ("{0 1,2 0.5}", "{2 1,2 0.5}", 10, "attribute 2 comes twice"),
+        ("{0 1,2 0.5}", "{2 1,2 0.5}", 10, "attribute 2 occurs twice"),
         ("{0 1,2 0.5}", "{0 1,2 x}", 10, "'tempo' is 'x'"),
     ],
 )
@@ -118,9 +123,9 @@ def test_malformed_sparse_rows(put, change, refused, old, new, line, text):
 @pytest.mark.parametrize(
     ("old", "new", "place", "text"),
     [
-        ("</labels>\n", "", "toy.xml:4", "not XML, or it was cut off"),
+        ("</labels>\n", "", "toy.xml:4", "not XML, or it is truncated"),
         (' name="happy"', "", "toy.xml:3", "has no name"),
-        ("happy", "loud and fast", "toy.xml:3", "comes twice"),
+        ("happy", "loud and fast", "toy.xml:3", "occurs twice"),
         ("<label ", "<tag ", "toy.xml", ""),
     ],
 )
@@ -130,7 +135,7 @@ def test_malformed_xml(arff, change, refused, old, new, place, text):
 
 
 @pytest.mark.parametrize("encoding", ["gb2312", "odd"])
-def test_an_encoding_that_is_not_read(arff, change, refused, encoding):
+def test_an_unsupported_encoding(arff, change, refused, encoding):
     change("toy.xml", "utf-8", encoding)
     refused("toy.xml:1", "save it as UTF-8", lambda: mulan.load(arff))
 
@@ -141,7 +146,7 @@ def test_missing_files(put, refused, tmp_path):
     put("none.xml", XML)
     refused("none.arff", "no such file", lambda: mulan.load(tmp_path / "none.arff"))
     put("toy.xml", "<labels/>")
-    refused("toy.xml:1", "holds no <label>", lambda: mulan.load(path))
+    refused("toy.xml:1", "contains no <label>", lambda: mulan.load(path))
 
 
 def quoted(name):
@@ -155,7 +160,7 @@ names = st.text(
 
 @settings(max_examples=40, deadline=None)
 @given(st.data(), st.booleans())
-def test_what_is_written_is_read(tmp_path_factory, data, sparse):
+def test_round_trip(tmp_path_factory, data, sparse):
     attributes = data.draw(
         st.lists(names.filter(lambda n: n.strip() == n), min_size=2, max_size=5, unique=True)
     )
@@ -173,7 +178,7 @@ def test_what_is_written_is_read(tmp_path_factory, data, sparse):
     lines.append("@data")
     for i in range(rows):
         row = [values[name][i] for name in order]
-        entries = ", ".join(f"{at} {value}" for at, value in enumerate(row) if value)
+        entries = ", ".join(f"{index} {value}" for index, value in enumerate(row) if value)
         lines.append("{" + entries + "}" if sparse else ",".join(map(str, row)))
     folder = tmp_path_factory.mktemp("arff")
     (folder / "a.arff").write_text("\n".join(lines), encoding="utf-8")
@@ -192,7 +197,7 @@ def _attribute(text):
 
 
 def test_a_real_set_as_arff(data, put):
-    """README: yeast has 2417 x 14 labels, 4.237 per row, 103 features, 1500 training rows."""
+    """Yeast has 2417 x 14 labels, 4.237 per row, 103 features, 1500 training rows."""
     published = arrays.load(data("features/yeast.npz"))
     header = "@relation yeast\n" + "".join(f"@attribute f{d} numeric\n" for d in range(103))
     header += "".join(f"@attribute {name} {{0,1}}\n" for name in published.class_names)

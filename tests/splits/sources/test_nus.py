@@ -55,7 +55,7 @@ def test_crlf_bom_spaces_and_an_empty_class(root, put):
     assert source.image_ids[3] == "a/1.jpg"
 
 
-def test_other_places(root):
+def test_alternative_paths(root):
     (root / "Flickr").mkdir()
     (root / "Groundtruth" / "TrainTestLabels").rename(root / "TrainTestLabels")
     (root / "ConceptsList" / "Concepts81.txt").rename(root / "Concepts81.txt")
@@ -85,9 +85,9 @@ def test_malformed_lists(root, put, change, refused):
     change("ImageList/TestImagelist.txt", "zoo\\5", "zoo\\3")
     refused("TestImagelist.txt:2", "also in", lambda: nus.load(root))
     change("ImageList/TrainImagelist.txt", "zoo\\3", "actor\\0001_21")
-    refused("TrainImagelist.txt:3", "comes twice, first in line 1", lambda: nus.load(root))
+    refused("TrainImagelist.txt:3", "occurs twice, first in line 1", lambda: nus.load(root))
     put("ConceptsList/Concepts81.txt", "sky\nsea\nsky\n")
-    refused("Concepts81.txt:3", "'sky' comes twice", lambda: nus.load(root))
+    refused("Concepts81.txt:3", "'sky' occurs twice", lambda: nus.load(root))
     put("ConceptsList/Concepts81.txt", "sky\nsun\n")
     put("ImageList/TrainImagelist.txt", "1\n2\n3\n")
     refused("Labels_sun_Train.txt", "there is no such file", lambda: nus.load(root))
@@ -123,7 +123,7 @@ def test_formatted_arrays(spml, put, refused):
         ("formatted_val_labels", np.array([[0, 1], [0, 0]]), "must be numbers [1, C]"),
         ("formatted_val_labels", np.array([[0, 1, 0]]), "there are 3 columns, but 2"),
         ("formatted_val_images", np.array([7]), "must be a list of texts"),
-        ("formatted_train_images", np.array(["a.jpg", "a.jpg"]), "comes twice"),
+        ("formatted_train_images", np.array(["a.jpg", "a.jpg"]), "occurs twice"),
         ("formatted_val_images", np.array(["a.jpg"]), "also in"),
         ("formatted_val_images", np.array([None]), "Python objects"),
         ("formatted_val_images", np.array([b"\xff"]), "row 0 is not UTF-8 text"),
@@ -136,26 +136,26 @@ def test_malformed_arrays(spml, refused, name, array, text):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_damaged_header(spml, refused):
-    whole = (spml / "formatted_val_labels.npy").read_bytes()
-    (spml / "formatted_val_labels.npy").write_bytes(whole.replace(b"}", b"%"))
+    content = (spml / "formatted_val_labels.npy").read_bytes()
+    (spml / "formatted_val_labels.npy").write_bytes(content.replace(b"}", b"%"))
     refused("formatted_val_labels.npy", "not an .npy", lambda: nus.load(spml, layout="spml"))
 
 
-def test_a_cut_array(spml, refused):
-    whole = (spml / "formatted_val_labels.npy").read_bytes()
-    (spml / "formatted_val_labels.npy").write_bytes(whole[:-5])
-    refused("formatted_val_labels.npy", "cut off", lambda: nus.load(spml, layout="spml"))
+def test_a_truncated_array(spml, refused):
+    content = (spml / "formatted_val_labels.npy").read_bytes()
+    (spml / "formatted_val_labels.npy").write_bytes(content[:-5])
+    refused("formatted_val_labels.npy", "truncated", lambda: nus.load(spml, layout="spml"))
 
 
 def test_published_rows_in_the_official_layout(data, put, tmp_path):
-    """README: nuswide_sample has 10536 x 81 labels, 2.436 per image, counts 3875 to 2."""
+    """A sample of 10536 x 81 labels, 2.436 per image, counts from 3875 to 2."""
     published = arrays.load(data("labels/nuswide_sample.npz"))
     put("ConceptsList/Concepts81.txt", column(published.class_names))
-    for which, rows in (("Train", slice(0, 8000)), ("Test", slice(8000, None))):
-        put(f"ImageList/{which}Imagelist.txt", column(published.image_ids[rows]))
+    for part, rows in (("Train", slice(0, 8000)), ("Test", slice(8000, None))):
+        put(f"ImageList/{part}Imagelist.txt", column(published.image_ids[rows]))
         for position, concept in enumerate(published.class_names):
             text = column(published.labels[rows, position])
-            put(f"TrainTestLabels/Labels_{concept}_{which}.txt", text)
+            put(f"TrainTestLabels/Labels_{concept}_{part}.txt", text)
     source = nus.load(tmp_path)
     counts = source.labels.sum(0)
     assert (source.labels == published.labels).all()

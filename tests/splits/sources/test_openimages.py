@@ -51,7 +51,7 @@ def test_crlf_bom_order_of_columns_and_blank_ends(root, put):
     assert source.class_names == ("Cat", "Dog", "Cow")
 
 
-def test_a_class_list_that_selects(root, put, refused):
+def test_a_shorter_class_list(root, put, refused):
     put("few.csv", "/m/1,Cat\n/m/9,Owl\n")
     refused("boxable.csv:2", "'/m/2' is not in", lambda: openimages.load(root, classes="few.csv"))
     source = openimages.load(root, classes="few.csv", other_classes="drop")
@@ -61,20 +61,22 @@ def test_a_class_list_that_selects(root, put, refused):
 
 def test_repeated_rows(root, put, refused):
     put(NAMES["train"], HEADER + TRAIN + "b1,x,/m/2,1\n")
-    refused("boxable.csv:5", "line 2 says the same (repeated=merge", lambda: openimages.load(root))
+    refused(
+        "boxable.csv:5", "line 2 has the same label (repeated=merge", lambda: openimages.load(root)
+    )
     source = openimages.load(root, repeated="merge")
     assert source.labels.to_dense().tolist() == [[0, 1, -1], [-1, -1, 1], [0, -1, -1]]
     put(NAMES["train"], HEADER + TRAIN + "b1,x,/m/2,0\n")
     refused(
         "boxable.csv:5",
-        "line 2 says the contrary",
+        "line 2 has the opposite label",
         lambda: openimages.load(root, repeated="merge"),
     )
 
 
 def test_fractions(root, put, refused):
     put(NAMES["train"], HEADER + "b,machine,/m/1,0.7\nb,machine,/m/2,0.4\nb,machine,/m/3,0\n")
-    refused("boxable.csv:2", "read with threshold=T", lambda: openimages.load(root))
+    refused("boxable.csv:2", "threshold=T accepts the fractions", lambda: openimages.load(root))
     source = openimages.load(root, threshold=0.5)
     assert source.labels.to_dense()[0].tolist() == [1, -1, 0]
 
@@ -89,13 +91,13 @@ def test_fractions(root, put, refused):
         ("a0,", ",", "boxable.csv:4", "image id is empty"),
         ("/m/3,1\n", "/m/3,1,0\n", "boxable.csv:4", "more columns than the header"),
         (TRAIN, "a,x,/m/1,1,0\nb,x,/m/1,1,0\n", "boxable.csv:2", "more columns than the header"),
-        ("LabelName", "Label", "boxable.csv:1", "no one column 'LabelName'"),
-        ("Confidence", "Confidence ", "boxable.csv:1", "no one column 'Confidence'"),
-        ("Source", "ImageID", "boxable.csv:1", "no one column 'ImageID'"),
-        (HEADER + TRAIN, "", "boxable.csv:1", "no one column 'ImageID'"),
+        ("LabelName", "Label", "boxable.csv:1", "must have one column 'LabelName'"),
+        ("Confidence", "Confidence ", "boxable.csv:1", "must have one column 'Confidence'"),
+        ("Source", "ImageID", "boxable.csv:1", "must have one column 'ImageID'"),
+        (HEADER + TRAIN, "", "boxable.csv:1", "must have one column 'ImageID'"),
         (TRAIN, "", "boxable.csv", "has no label of a listed class"),
-        ("a0,crowd", 'a0,"crowd', "boxable.csv", "cut off"),
-        ("a0", "c2", "boxable.csv:2", "image 'c2' is also in a file before this"),
+        ("a0,crowd", 'a0,"crowd', "boxable.csv", "truncated"),
+        ("a0", "c2", "boxable.csv:2", "image 'c2' is also in an earlier file"),
     ],
 )
 def test_malformed_labels(root, change, refused, old, new, place, text):
@@ -103,19 +105,19 @@ def test_malformed_labels(root, change, refused, old, new, place, text):
     refused(place, text, lambda: openimages.load(root))
 
 
-def test_other_line_ends_and_a_comma_at_each(root, put):
-    whole = openimages.load(root)
+def test_trailing_commas_and_other_line_ends(root, put):
+    expected = openimages.load(root).labels.to_dense()
     for text in (TRAIN.replace("\n", ",\n"), (HEADER + TRAIN).replace("\n", "\r")):
         put(NAMES["train"], text if text.startswith("Image") else HEADER + text)
-        assert (openimages.load(root).labels.to_dense() == whole.labels.to_dense()).all()
+        assert (openimages.load(root).labels.to_dense() == expected).all()
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
-def test_a_threshold_that_is_no_confidence(root, refused, threshold):
-    refused("threshold", "from 0 to 1", lambda: openimages.load(root, threshold=threshold))
+def test_the_threshold_is_checked(root, refused, threshold):
+    refused("threshold", "must be in [0, 1]", lambda: openimages.load(root, threshold=threshold))
 
 
-def test_bad_bytes(root, put, refused):
+def test_invalid_utf_8(root, put, refused):
     put(NAMES["train"], (HEADER + TRAIN).encode() + b"\xff\xff,x,/m/1,1\n")
     refused("boxable.csv:5", "not UTF-8", lambda: openimages.load(root))
 
@@ -123,7 +125,7 @@ def test_bad_bytes(root, put, refused):
 @pytest.mark.parametrize(
     ("content", "place", "text"),
     [
-        ("/m/1,Cat\n/m/1,Dog\n", "boxable.csv:2", "class '/m/1' comes twice, first in line 1"),
+        ("/m/1,Cat\n/m/1,Dog\n", "boxable.csv:2", "class '/m/1' occurs twice, first in line 1"),
         ("/m/1,Cat\n/m/2\n", "boxable.csv:2", "a class id and a name"),
         ("LabelName,DisplayName\n", "boxable.csv", "is empty"),
     ],
@@ -136,16 +138,16 @@ def test_malformed_classes(root, put, refused, content, place, text):
 def test_many_chunks_equal_one(root, put, monkeypatch):
     rows = [(i, c, (i * c) % 2) for i in range(40) for c in (1, 2, 3) if (i + c) % 3]
     put(NAMES["train"], HEADER + "".join(f"i{i},x,/m/{c},{v}\n" for i, c, v in rows))
-    whole = openimages.load(root)
+    one_chunk = openimages.load(root)
     monkeypatch.setattr(openimages, "_CHUNK", 7)
-    pieces = openimages.load(root)
-    assert (whole.labels.to_dense() == pieces.labels.to_dense()).all()
-    assert whole.image_ids.tolist() == pieces.image_ids.tolist()
+    many_chunks = openimages.load(root)
+    assert (one_chunk.labels.to_dense() == many_chunks.labels.to_dense()).all()
+    assert one_chunk.image_ids.tolist() == many_chunks.image_ids.tolist()
     dense = np.full((41, 3), -1)
     dense[-1, 0] = 0
     for i, c, v in rows:
         dense[i, c - 1] = v
-    assert (whole.labels.to_dense() == dense).all()
+    assert (one_chunk.labels.to_dense() == dense).all()
 
 
 def test_a_late_error_names_its_line(root, put, monkeypatch, refused):
@@ -154,11 +156,11 @@ def test_a_late_error_names_its_line(root, put, monkeypatch, refused):
     put(NAMES["train"], HEADER + rows + "j,x,/m/8,1\n")
     refused("boxable.csv:32", "'/m/8'", lambda: openimages.load(root))
     put(NAMES["train"], HEADER + rows + "i3,x,/m/1,1\n")
-    refused("boxable.csv:32", "line 5 says the same", lambda: openimages.load(root))
+    refused("boxable.csv:32", "line 5 has the same label", lambda: openimages.load(root))
 
 
 def test_official_files(data):
-    """README: 19,994 classes; the first four rows are one image, verified 0, 1, 0, 0."""
+    """There are 19,994 classes; the first four rows are one image, verified 0, 1, 0, 0."""
     rows = data("fixtures/oidv6-human-imagelabels_first4.csv")
     source = openimages.load(
         rows.parent, train=rows.name, test="none", classes="oidv6-class-descriptions.csv"

@@ -1,11 +1,11 @@
-"""Every matrix of the shared data goes through its loader and has the numbers of its README."""
+"""Every matrix of the real data is read with the numbers that are known of it."""
 
 import numpy as np
 import pytest
 
 from splits.sources import arrays, coco, registry
 
-# File, options, rows, classes, positives per image, greatest and least count (where stated).
+# File, options, rows, classes, positives per image, largest and smallest count (if known).
 MATRICES = [
     ("features/corel5k", {}, 5000, 374, 3.522, 1120, 1),
     ("features/scene", {}, 2407, 6, 1.074, 533, 364),
@@ -43,7 +43,9 @@ def test_numbers(data, name, options, rows, classes, mean, most, least):
     counts = (source.labels == 1).sum(0)
     assert source.labels.shape == (rows, classes)
     digits = len(str(mean).partition(".")[2])
-    assert abs(counts.sum() / rows - mean) < 10**-digits  # it rounds 1.8685 up
+    assert (
+        abs(counts.sum() / rows - mean) < 10**-digits
+    )  # the published mean of 1.8685 is rounded up
     if most is not None:
         assert (counts.max(), counts.min()) == (most, least)
 
@@ -67,15 +69,15 @@ def test_published_long_tails(data, name, sizes, means, most, least):
 def test_published_subsets(data):
     """75.27 %, 39.93 % and 34.05 % of the labels are kept; each is a subset of the full matrix."""
     path = data("labels/coco2014_train_partial.npz")
-    whole = arrays.load(data("labels/coco2014_train.npz")).labels
+    complete = arrays.load(data("labels/coco2014_train.npz")).labels
     for labels, share in (("p75", 75.27), ("p40", 39.93), ("single", 34.05)):
         kept = arrays.load(path, labels=labels).labels
-        assert (kept <= whole).all() and kept.any(1).all()
-        assert round(100 * kept.sum() / whole.sum(), 2) == share
+        assert (kept <= complete).all() and kept.any(1).all()
+        assert round(100 * kept.sum() / complete.sum(), 2) == share
 
 
 @pytest.mark.parametrize("kind", ["features/corel5k", "features/delicious"])
-def test_traps(data, kind):
+def test_classes_without_positives_and_images_without_labels(data, kind):
     source = arrays.load(data(f"{kind}.npz"))
     train = source.labels[source.part == 0].sum(0)
     test = source.labels[source.part == 1].sum(0)
@@ -103,7 +105,7 @@ def test_options_of_arrays(tmp_path, refused):
 
 @pytest.fixture
 def root(data, put, tmp_path):
-    """COCO's own layout, of two real pieces (which hold each other's part)."""
+    """COCO's own layout with two small real files, one for each part."""
     for part, other in (("train", "val"), ("val", "train")):
         text = data(f"fixtures/tiny_coco_instances_{other}2017.json").read_bytes()
         put(f"annotations/instances_{part}2014.json", text)
@@ -111,24 +113,24 @@ def root(data, put, tmp_path):
 
 
 def test_official_folders(root, refused):
-    load, parse = registry.get("coco").load, registry.parse_options
-    source = load(root, **parse("coco", ["year=2014", "keep_empty=test"]))
+    load, complete = registry.get("coco").load, registry.complete
+    source = load(root, **complete("coco", {"year": 2014, "keep_empty": "test"}))
     assert np.bincount(source.part).tolist() == [6, 32]
     assert source.roots == ()
     for part in ("train", "val"):
         (root / f"{part}2014").mkdir()
-    source = load(root, **parse("coco", ["year=2014"]))
+    source = load(root, **complete("coco", {"year": 2014}))
     assert np.bincount(source.part).tolist() == [6, 30]
     assert source.roots == (root / "train2014", root / "val2014")
-    refused("instances_train2017.json", "no such file", lambda: load(root, **parse("coco", [])))
+    refused("instances_train2017.json", "no such file", lambda: load(root, **complete("coco", {})))
 
 
 def test_one_annotation_file(root):
-    load, parse = registry.get("coco").load, registry.parse_options
+    load, complete = registry.get("coco").load, registry.complete
     path = root / "annotations" / "instances_val2014.json"
-    assert len(load(path, **parse("coco", [])).labels) == 30
-    assert len(load(path, **parse("coco", ["keep_empty=both"])).labels) == 32
-    same = coco.load(path, keep_empty_train=True)
+    assert len(load(path, **complete("coco", {})).labels) == 30
+    assert len(load(path, **complete("coco", {"keep_empty": "both"})).labels) == 32
+    same = coco.load(path, keep_empty="both")
     assert (same.labels == load(path, keep_empty="both").labels).all()
 
 

@@ -1,4 +1,4 @@
-"""CSV and Parquet: one set of rules for tables."""
+"""CSV and Parquet are read by the same rules."""
 
 import csv as plain
 import io
@@ -28,7 +28,7 @@ def test_wide(put):
     assert list(source.digests) == ["wide.csv"]
 
 
-def test_wide_with_chosen_classes_and_no_ids(put, tmp_path):
+def test_wide_with_a_class_list_and_other_ids(put, tmp_path):
     path = put("wide.csv", "dog,junk,cat\n0,x,1\n1,y,0\n")
     classes = put("classes.txt", "cat\ndog\n")
     source = csv.load(path, id="none", classes=str(classes))
@@ -78,16 +78,16 @@ def test_lists_as_in_the_chest_x_ray_table(put):
     assert source.features is None
 
 
-def test_numbers_and_words_that_are_labels(put):
+def test_spellings_of_labels(put):
     text = "image,cat,dog,owl\na,.0,1.,-1.0\nb,True,false,\nc,1e0,-0.0,TRUE\n"
     source = csv.load(put("t.csv", text))
     assert source.labels.tolist() == [[0, 1, -1], [1, 0, -1], [1, 0, 1]]
 
 
-@pytest.mark.parametrize(("word", "between"), [("space", " "), ("tab", "\t"), (";", ";")])
-def test_lists_between_blanks(word, between, put):
-    path = put("t.csv", f"image,label\na,mass{between}edema\nb,mass\n")
-    source = csv.load(path, layout="lists", separator=word)
+@pytest.mark.parametrize(("option", "separator"), [("space", " "), ("tab", "\t"), (";", ";")])
+def test_separators_of_lists(option, separator, put):
+    path = put("t.csv", f"image,label\na,mass{separator}edema\nb,mass\n")
+    source = csv.load(path, layout="lists", separator=option)
     assert source.class_names == ("edema", "mass")
     assert source.labels.tolist() == [[1, 1], [0, 1]]
 
@@ -97,28 +97,28 @@ def test_lists_between_blanks(word, between, put):
     [
         ("", {}, "t.csv:1", "no header"),
         ("image,cat\n", {}, "t.csv:1", "no row"),
-        ("image\na\n", {}, "t.csv:1", "no column of labels"),
-        ("image;cat\na;1\n", {}, "t.csv:1", "no column of labels; its columns are ['image;cat']"),
+        ("image\na\n", {}, "t.csv:1", "no label column"),
+        ("image;cat\na;1\n", {}, "t.csv:1", "no label column; its columns are ['image;cat']"),
         ("image,cat,\na,1,\n", {}, "t.csv:1", "column 3 of the header has no name"),
         ("image,label\na,b\n", {"layout": "lists", "separator": ""}, "t.csv", "separator"),
-        ("image,cat,cat\na,1,1\n", {}, "t.csv:1", "'cat' comes twice"),
+        ("image,cat,cat\na,1,1\n", {}, "t.csv:1", "'cat' occurs twice"),
         ("image,cat\na,1\nb\n", {}, "t.csv:3", "has 1 columns, the header has 2"),
         ("image,cat\na,1,0\n", {}, "t.csv:2", "has 3 columns"),
-        ("image,cat\na,1\nb,2\n", {}, "t.csv:3", "'cat' is '2'; a label is"),
-        ("image,cat\na,1\n\na,0\n", {}, "t.csv:4", "'a' comes twice, first in line 2"),
+        ("image,cat\na,1\nb,2\n", {}, "t.csv:3", "'cat' is '2'; a label must"),
+        ("image,cat\na,1\n\na,0\n", {}, "t.csv:4", "'a' occurs twice, first in line 2"),
         ("image,cat\n,1\n", {}, "t.csv:2", "image id is empty"),
-        ('image,cat\n"a,1\nb,0\n', {}, "t.csv:2", "cut off"),
+        ('image,cat\n"a,1\nb,0\n', {}, "t.csv:2", "truncated"),
         ("image,cat\na,1\n", {"id": "name"}, "t.csv:1", "no column 'name'"),
         ("image,cat\na,1\n", {"split": "part"}, "t.csv:1", "no column 'part'"),
-        ("image,cat\na,1\n", {"features": "f"}, "t.csv:1", "no column begins with 'f'"),
-        ("image,cat,f\na,1,x\n", {"features": "f"}, "t.csv:2", "'f' is a number, not 'x'"),
+        ("image,cat\na,1\n", {"features": "f"}, "t.csv:1", "no feature column begins with 'f'"),
+        ("image,cat,f\na,1,x\n", {"features": "f"}, "t.csv:2", "'f' must be a number, not 'x'"),
         ("image,cat,p\na,1,dev\n", {"split": "p"}, "t.csv:2", "train or test, not 'dev'"),
         ("image,cat\na,1\n", {"layout": "long"}, "t.csv:1", "no column 'label'"),
-        ("i,label\na,x\na,x\n", {"layout": "long"}, "t.csv:3", "'x' comes twice for an image"),
+        ("i,label\na,x\na,x\n", {"layout": "long"}, "t.csv:3", "'x' occurs twice for an image"),
         ("i,label\na,\n", {"layout": "long"}, "t.csv", "no row names a class"),
         ("i,label,p\na,x,0\na,y,1\n", {"layout": "long", "split": "p"}, "t.csv:3", "another part"),
-        ("i,label\na,x\na,y\n", {"layout": "lists"}, "t.csv:3", "'a' comes twice"),
-        ("i,label\na,x|x\n", {"layout": "lists"}, "t.csv:2", "'x' comes twice"),
+        ("i,label\na,x\na,y\n", {"layout": "lists"}, "t.csv:3", "'a' occurs twice"),
+        ("i,label\na,x|x\n", {"layout": "lists"}, "t.csv:2", "'x' occurs twice"),
         ("image,cat\na,1\n", {"delimiter": ";;"}, "delimiter", "one character or tab"),
         ("image,cat\na,1\n", {"images": "nowhere"}, "nowhere", "no such folder"),
         (b"image,cat\na,1\n\xff,1\n", {}, "t.csv:3", "not UTF-8"),
@@ -148,7 +148,7 @@ stripped = names.filter(lambda name: name.strip() == name != "none")
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_what_is_written_is_read(tmp_path_factory, data):
+def test_round_trip(tmp_path_factory, data):
     classes = data.draw(st.lists(stripped, min_size=2, max_size=5, unique=True))
     ids = data.draw(st.lists(stripped, min_size=1, max_size=6, unique=True))
     codes = st.lists(st.sampled_from([1, 0, -1]), min_size=len(classes), max_size=len(classes))
@@ -167,7 +167,7 @@ def test_what_is_written_is_read(tmp_path_factory, data):
     assert source.class_names == tuple(classes)
 
 
-def test_a_set_of_112120_images(put):
+def test_112120_images(put):
     rows = [
         f"{i}.png,{'|'.join(f'c{c}' for c in range(14) if i % (c + 2) == 0)}\n"
         for i in range(112120)
@@ -192,7 +192,7 @@ def test_parquet_needs_pyarrow(put, refused, monkeypatch, tmp_path):
     refused("none.parquet", "no such file", lambda: parquet.load(tmp_path / "none.parquet"))
 
 
-def test_parquet_reads_as_csv_does(put, monkeypatch):
+def test_parquet_is_read_like_csv(put, monkeypatch):
     frame = pd.DataFrame(
         {"image": ["a", "b"], "cat": [1.0, np.nan], "dog": [True, False], "f0": [0.25, 2]}
     )
@@ -202,12 +202,12 @@ def test_parquet_reads_as_csv_does(put, monkeypatch):
     assert source.features.tolist() == [[[0.25]], [[2]]]
 
 
-def test_what_parquet_has_and_csv_has_not(put, monkeypatch):
+def test_parquet_indexes_types_and_lists(put, monkeypatch):
     path = put("t.parquet", "PAR1")
 
-    def load(frame, **words):
+    def load(frame, **options):
         monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
-        return parquet.load(path, **words)
+        return parquet.load(path, **options)
 
     labels = {"cat": [True, False], "dog": pd.array([None, True], dtype="boolean")}
     for index in (pd.Index(["a", "b"], name="image"), pd.Index(["a", "b"])):
@@ -215,7 +215,7 @@ def test_what_parquet_has_and_csv_has_not(put, monkeypatch):
         assert source.image_ids.tolist() == ["a", "b"]
         assert source.class_names == ("cat", "dog")
         assert source.labels.tolist() == [[1, -1], [0, 1]]
-    # What is left of a larger frame's rows says nothing of the images.
+    # An unnamed index of numbers is the row number of another frame.
     source = load(pd.DataFrame({"image": [b"a", b"\xff"], **labels}, index=[7, 3]))
     assert source.image_ids.tolist() == ["a", "\\xff"]
     lists = [np.array(["Mass|Edema", "Mass"]), np.array([]), None]
@@ -230,42 +230,42 @@ def test_a_broken_parquet_file(put, refused, monkeypatch):
 
     monkeypatch.setattr(pd, "read_parquet", broken)
     path = put("t.parquet", "PAR")
-    refused("t.parquet", "cut off (no magic bytes)", lambda: parquet.load(path))
+    refused("t.parquet", "truncated (no magic bytes)", lambda: parquet.load(path))
 
 
 def test_the_table_of_chest_x_ray_14(put):
-    """Its header has commas in brackets and one at the end, so that columns are cut and empty."""
+    """Its header has commas inside brackets and at the end, which give odd and empty columns."""
     text = (
         "Image Index,Finding Labels,Follow-up #,Patient ID,OriginalImage[Width,Height],\n"
         "00000001_000.png,Cardiomegaly|Emphysema,0,1,2682,2749,\n"
         "00000002_000.png,No Finding,0,2,2500,2048,\n"
         "00000003_000.png,Hernia,0,3,2500,2048,\n"
     )
-    words = dict(layout="lists", label="Finding Labels", no_label="No Finding")
-    source = csv.load(put("Data_Entry_2017.csv", text), **words)
+    options = dict(layout="lists", label="Finding Labels", no_label="No Finding")
+    source = csv.load(put("Data_Entry_2017.csv", text), **options)
     assert source.class_names == ("Cardiomegaly", "Emphysema", "Hernia")
     assert source.image_ids.tolist() == [f"0000000{i}_000.png" for i in (1, 2, 3)]
     assert source.labels.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
     listed = put("test_list.txt", "00000003_000.png\r\n00000001_000.png")
-    source = csv.load(source.path, **words, test_ids=str(listed))
+    source = csv.load(source.path, **options, test_ids=str(listed))
     assert source.part.tolist() == [1, 0, 1]
     assert list(source.digests) == ["Data_Entry_2017.csv", "test_list.txt"]
     path = put("Data_Entry_2017.csv", text.replace(",Hernia", ",No Finding|Hernia"))
-    with pytest.raises(InputError, match=r"2017.csv:4: 'No Finding' stands for no class, beside"):
-        csv.load(path, **words)
+    with pytest.raises(InputError, match=r"2017.csv:4: 'No Finding' means no class, but"):
+        csv.load(path, **options)
 
 
-def test_a_list_of_test_ids_that_does_not_fit(put, refused, tmp_path):
+def test_malformed_lists_of_test_ids(put, refused, tmp_path):
     path, parts = put("t.csv", "id,cat\na,1\nb,0\n"), put("p.csv", "id,cat,part\na,1,train\n")
 
-    def load(text, file=path, **words):
-        return lambda: csv.load(file, **words, test_ids=str(put("test.txt", text)))
+    def load(text, file=path, **options):
+        return lambda: csv.load(file, **options, test_ids=str(put("test.txt", text)))
 
     refused("test.txt:2: image 'c' is not in", "t.csv.", load("a\nc\n"))
-    refused("test.txt:3: test image 'a' comes twice, first in line 1.", "", load("a\nb\na\n"))
+    refused("test.txt:3: test image 'a' occurs twice, first in line 1.", "", load("a\nb\na\n"))
     refused("test.txt: the file is empty", "it must list each test image.", load("\n"))
     refused(
-        "p.csv: the parts are given twice, by the column 'part'",
+        "p.csv: the column 'part' and test_ids both define the test part",
         "",
         load("a\n", parts, split="part"),
     )

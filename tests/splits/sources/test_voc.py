@@ -51,7 +51,7 @@ def test_difficult(root, labels, difficult, code):
     assert source.roots == ()
 
 
-def test_what_macos_leaves_in_an_archive(root, put):
+def test_files_that_macos_adds_are_ignored(root, put):
     put("ImageSets/Main/._cat_trainval.txt", b"\x00\x05\x16\x07\xff")
     assert voc.load(root).class_names == ("cat", "dog")
 
@@ -85,11 +85,11 @@ def test_crlf_bom_and_an_empty_class(root, put):
     [
         ("000002  1\n000003  0\n", "000002  1\n000003 ", "dog_trainval.txt:3", "not '000003'"),
         ("000002  1", "000002  2", "dog_trainval.txt:2", "1, 0 (difficult) or -1"),
-        ("000002  1", "000001  1", "dog_trainval.txt:2", "'000001' comes twice, first in line 1"),
-        ("000002  1", "000007  1", "dog_trainval.txt:2", "cat_trainval.txt, line 2, has '000002'"),
+        ("000002  1", "000001  1", "dog_trainval.txt:2", "'000001' occurs twice, first in line 1"),
+        ("000002  1", "000007  1", "dog_trainval.txt:2", "'000007', but '000002' in"),
         ("000003  0\n", "", "dog_trainval.txt:2", "ends after 2 images"),
         ("000003  0\n", "000003  0\n4 1\n", "cat_trainval.txt:3", "ends after 3 images"),
-        ("000002  1", "000002  1 7", "dog_trainval.txt:2", "a line is an image id and"),
+        ("000002  1", "000002  1 7", "dog_trainval.txt:2", "a line must be an image id and"),
     ],
 )
 def test_malformed_lists(root, change, refused, old, new, place, text):
@@ -116,9 +116,9 @@ def test_missing_and_wrong_files(root, put, refused, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "place", "text"),
     [
-        ("<name>dog", "<name>cow", "000002.xml:4", "'cow' is none of the 2 classes"),
+        ("<name>dog", "<name>cow", "000002.xml:4", "'cow' is not one of the 2 classes"),
         ("<difficult>0", "<difficult>2", "000002.xml:4", "0 or 1, not '2'"),
-        ("</annotation>\n", "", "000002.xml:5", "not XML, or it was cut off"),
+        ("</annotation>\n", "", "000002.xml:5", "not XML, or it is truncated"),
         ("<name>dog</name>", "", "000002.xml:4", "needs one <name>"),
         ("<annotation>", "<!DOCTYPE a><annotation>", "000002.xml:1", "document type"),
         ("annotation>", "annotatio>", "000002.xml:5", "not XML"),
@@ -152,7 +152,7 @@ def official(data, tmp_path):
 
 
 def test_the_official_lists(official, data):
-    """README: 5011 x 20, 1.458 labels per image and 2008/96 with only ` 1` as positive."""
+    """5011 x 20, 1.458 labels per image and counts of 2008 to 96 with only ` 1` as positive."""
     source = voc.load(official, test="none", difficult="negative")
     counts = source.labels.sum(0)
     assert source.labels.shape == (5011, 20)
@@ -168,18 +168,17 @@ def test_the_official_lists(official, data):
 
 
 def test_voc_lt_counts_difficult_objects(data, tmp_path):
-    """Lists written from VOC-LT's test rows read as VOC-LT: only with difficult as positive."""
+    """Lists with VOC-LT's test labels give VOC-LT only with difficult=positive."""
     published = arrays.load(data("labels/voc_lt.npz"))
     rows = published.part == 1
     labels, ids = published.labels[rows], published.image_ids[rows]
     folder = tmp_path / "ImageSets" / "Main"
     folder.mkdir(parents=True)
     for column, name in enumerate(published.class_names):
-        # The first positive of each class stands for one that is only difficult.
-        words = np.where(labels[:, column] == 1, " 1", "-1")
-        words[int(labels[:, column].argmax())] = " 0"
-        pairs = zip(ids, words, strict=True)
-        text = "".join(f"{image} {word}\n" for image, word in pairs)
+        # The first positive of each class is written as difficult.
+        flags = np.where(labels[:, column] == 1, " 1", "-1")
+        flags[int(labels[:, column].argmax())] = " 0"
+        text = "".join(f"{image} {flag}\n" for image, flag in zip(ids, flags, strict=True))
         (folder / f"{name}_trainval.txt").write_text(text)
     assert (voc.load(tmp_path, test="none").labels == labels).all()
     strict = voc.load(tmp_path, test="none", difficult="negative").labels
@@ -197,7 +196,7 @@ def test_the_official_annotation(data, put, tmp_path):
     ("folder", "name"),
     [("VOC2007", "voc2007"), ("VOC2012", "voc2012"), ("voc2012", "voc2012"), ("VOC-mine", "voc")],
 )
-def test_the_folder_says_which_voc_it_is(tmp_path, put, monkeypatch, folder, name):
+def test_the_default_name_is_that_of_the_folder(tmp_path, put, monkeypatch, folder, name):
     put(f"{folder}/ImageSets/Main/cat_trainval.txt", "000001 1\n")
     assert voc.load(tmp_path / folder, test="none").name == name
     assert voc.load(tmp_path / folder, test="none", name="mine").name == "mine"

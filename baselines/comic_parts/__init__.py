@@ -1,1 +1,0 @@
-"""What the COMIC methods are made of: losses, the network of a branch, shared hyperparameters."""

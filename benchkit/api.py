@@ -1,0 +1,404 @@
+"""The public API: everything the command line does, as functions.
+
+Each function takes paths as strings or `pathlib.Path`s, writes the same files as the command of
+the same name, and raises `benchkit.BenchkitError` (or a `ValueError` of the package concerned) with
+one sentence where the command would print it. Nothing is printed unless `log` is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchkit.base.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from baselines.core import Method
+    from benchkit.runs.plan import Outcome
+    from benchkit.split.model import Split
+    from leaderboard.table import Table
+
+Log = Callable[[str], None]
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def _silent(_: str) -> None:
+    """A log that discards its messages."""
+
+
+def make_split(
+    source: str,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    published: str | None = None,
+    published_files: Mapping[str, str | Path] | None = None,
+    long_tail: str = "none",
+    pareto_b: float = 6.0,
+    maximum: int = 800,
+    minimum: int = 1,
+    tail_quantile: float = 0.99,
+    imbalance_ratio: float = 100.0,
+    target_counts: str | Path | None = None,
+    generator: str = "benchkit",
+    regime: str = "full",
+    val_fraction: float = 0.0,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    many: int = 100,
+    few: int = 20,
+    shot_reference: str = "true",
+    backbone: str | None = None,
+    weights: str | None = None,
+    image_size: int | None = None,
+    views: int = 1,
+    precision: str = "fp32",
+    feature_type: str = "float32",
+    device: str = "auto",
+    extract_batch: int = 64,
+    cache: str | Path | None = None,
+    log: Log = _silent,
+    bar: Bar | None = None,
+) -> Split:
+    """Build one split file from labels and images.
+
+    Args:
+        source: KIND:PATH, such as `arrays:mine.npz` or `coco:train.json`, or `scenes`.
+            `benchkit make-split --help-source all` lists the kinds.
+        out: the split file to write (.h5).
+        name: the name of the split in tables; derived from the other arguments by default.
+        source_options: option of the source -> value.
+        published: the name of a published split, such as `voc-lt`, that is made from the source.
+        published_files: role -> list file of the published split.
+        long_tail: the long tail of the training images: "none", "pareto", "exponential", or
+            "natural" (keep all images and say that they are long-tailed already).
+        pareto_b: pareto: the exponent b.
+        maximum: pareto, exponential: the training count of the largest class.
+        minimum: pareto: the floor of the curve.
+        tail_quantile: pareto: the quantile at the last class.
+        imbalance_ratio: exponential: the first class's count over the last one's.
+        target_counts: a file of target counts per class, in place of a curve.
+        generator: "benchkit" (keyed by image and class) or "dbl" (the published generator).
+        regime: which training labels are observed: `full`, `pal:R`, `ppl:R`, `spl`, `missing:Q` or
+            `candidates:RHO`, with variants such as `pal:0.5,counts=exact`.
+        val_fraction: the share of the training images held out for validation.
+        test_fraction: the share of the images in the test part, if the source has none.
+        seed: the seed of all random draws.
+        many: the smallest training count of a many-shot class.
+        few: the smallest training count of a medium-shot class.
+        shot_reference: whether shot groups use "true" or "observed" training counts.
+        backbone: a torchvision model, "glyphs" or "none"; by default what suits the source.
+        weights: "imagenet", "random", "shipped" or a file.
+        image_size: the side in pixels to which images are resized.
+        views: views per image: 1, or 2 to add the horizontal flip.
+        precision: "fp32" or "bf16", of the backbone's forward pass.
+        feature_type: "float32" or "float16", of the stored features.
+        device: "auto", "cpu" or "cuda", for the backbone.
+        extract_batch: images per forward pass.
+        cache: the folder of the feature cache; by default `features` beside `out`.
+        log: called with messages.
+        bar: makes a progress bar, as `benchkit.base.terminal.bar`.
+
+    Returns:
+        The split, as `load_split` reads it.
+
+    Raises:
+        UsageError: an argument with a wrong value, or one that has no effect here.
+        BenchkitError: the result cannot be built or written.
+        splits.errors.InputError: the source cannot be read.
+
+    Example:
+        >>> split = benchkit.make_split("arrays:mine.npz", "half.h5", regime="pal:0.5")
+        >>> split.train.features.shape
+        (160, 1, 8)
+        >>> split.class_names
+        ('cat', 'dog', 'moose')
+    """
+    arguments = {name: value for name, value in locals().items() if name not in ("log", "bar")}
+    from benchkit.split.make import make
+    from benchkit.split.request import Request
+
+    defaults = {field.name: field.default for field in dataclasses.fields(Request)}
+    explicit = {
+        name
+        for name, value in arguments.items()
+        if name not in ("source", "out") and value is not None and value != defaults[name]
+    }
+    for name in ("out", "target_counts", "cache"):
+        if arguments[name] is not None:
+            arguments[name] = Path(arguments[name])
+    arguments["source_options"] = dict(source_options or {})
+    files = published_files or {}
+    arguments["published_files"] = {role: Path(path) for role, path in files.items()}
+    return make(Request(**arguments, explicit=frozenset(explicit)), log, bar)
+
+
+def load_split(path: str | Path) -> Split:
+    """Read a split file.
+
+    Args:
+        path: the file that `make_split` or `benchkit make-split` wrote.
+
+    Returns:
+        The split: `split.train`, `split.test` (and `split.val`, or None) hold NumPy arrays;
+        `split.dataset("train")` is a torch `Dataset`, `split.frame("train")` a pandas frame.
+
+    Raises:
+        BenchkitError: the file is missing, damaged or unfinished.
+
+    Example:
+        >>> split = benchkit.load_split("mine.h5")
+        >>> split.train.dense("observed").shape
+        (160, 3)
+        >>> split.frame("test", labels="true").columns.tolist()
+        ['cat', 'dog', 'moose']
+    """
+    from benchkit.split import file
+
+    return file.read(Path(path))
+
+
+def run(
+    split: str | Path,
+    methods: str | type[Method] | Sequence[str | type[Method]],
+    *,
+    out: str | Path,
+    seeds: int | Sequence[int] = 1,
+    hyperparameters: Mapping[str, Mapping[str, Any]] | None = None,
+    papers: Sequence[str] = (),
+    recipe: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = (),
+    select: str = "last",
+    device: str = "auto",
+    stack: int = 16,
+    plugins: Sequence[str | Path] = (),
+    class_embeddings: str | Path | None = None,
+    log: Log = _silent,
+    bar: Bar | None = None,
+) -> Outcome:
+    """Train methods on a split and record their test scores.
+
+    Existing records are kept: the same call again trains only what is missing.
+
+    Args:
+        split: the split file.
+        methods: method keys, `"all"`, or `Method` classes of your own.
+        out: the folder of run records.
+        seeds: the number of seeds (0 to N-1), or the seeds themselves.
+        hyperparameters: method key -> name -> value; other hyperparameters keep their defaults.
+        papers: data sets whose published hyperparameters are used where a method has them.
+        recipe: a recipe's name, a TOML file, fields (`{"epochs": 40}`), or several of these,
+            applied in order.
+        select: the epoch that is scored: "last", "val" (the best on the validation part), or
+            "test-oracle".
+        device: "auto", "cpu" or "cuda".
+        stack: the maximum number of runs that train as one program.
+        plugins: Python files with further methods.
+        class_embeddings: an .npy file with one row per class.
+        log: called with messages.
+        bar: makes a progress bar, as `benchkit.base.terminal.bar`.
+
+    Returns:
+        The run ids by outcome: `done`, `cached` (existed already), `failed` (run id -> reason) and
+        `skipped` (method -> reason).
+
+    Raises:
+        UsageError: an unknown method, hyperparameter, recipe or selection rule.
+        BenchkitError: the split cannot be read or has no features.
+
+    Example:
+        >>> outcome = benchkit.run("mine.h5", ["bce", "asl"], out="new-runs", seeds=3)
+        >>> len(outcome.done)
+        6
+    """
+    from benchkit.base.devices import pick_device
+    from benchkit.base.errors import BenchkitError
+    from benchkit.runs import embeddings, execute
+    from benchkit.runs.options import SELECTIONS
+    from benchkit.runs.plan import Grid
+    from benchkit.runs.specs import specs
+    from benchkit.split import file
+    from benchkit.training import recipe as recipes
+
+    plugin_paths = tuple(Path(path) for path in plugins)
+    rows = specs(
+        methods, settings=hyperparameters, papers=tuple(papers), plugins=plugin_paths, log=log
+    )
+    try:
+        parsed_recipe = recipes.parse([recipe] if isinstance(recipe, str | Mapping) else recipe)
+    except BenchkitError as error:
+        raise UsageError(str(error)) from None
+    if select not in SELECTIONS:
+        raise UsageError(f"select {select!r} is not one of {', '.join(SELECTIONS)}")
+    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
+    path = Path(split)
+    loaded = file.read(path)
+    table, digest = (
+        (None, None)
+        if class_embeddings is None
+        else embeddings.read(Path(class_embeddings), len(loaded.class_names))
+    )
+    grid = Grid(
+        split_path=path,
+        split=loaded,
+        fingerprints=file.stored_fingerprints(path),
+        specs=rows,
+        seeds=seed_list,
+        recipe=parsed_recipe,
+        selection=select,
+        device=pick_device(device),
+        out=Path(out),
+        width=stack,
+        embeddings=table,
+        embeddings_digest=digest,
+        embeddings_path=None if class_embeddings is None else Path(class_embeddings),
+        plugins=plugin_paths,
+    )
+    return execute.execute(grid, log, bar)
+
+
+def evaluate(
+    split: str | Path,
+    scores: str | Path | np.ndarray,
+    *,
+    name: str,
+    out: str | Path,
+    seed: int = 0,
+    select: str = "last",
+    log: Log = _silent,
+) -> str:
+    """Record test scores that were computed elsewhere, for the same leaderboard.
+
+    Args:
+        split: the split file.
+        scores: float [test images, classes] logits in the split's row order; or an .npz file with
+            `scores` and, if the rows are in another order, `ids`.
+        name: the name of the row.
+        out: the folder of run records.
+        seed: the seed of these scores.
+        select: the selection rule that produced them: "last", "val" or "test-oracle".
+        log: called with messages.
+
+    Returns:
+        The run id.
+
+    Raises:
+        BenchkitError: the scores have the wrong shape, are not finite, or their ids are not those
+            of the split's test part.
+
+    Example:
+        >>> run_id = benchkit.evaluate("mine.h5", scores, name="mine", out="runs")
+        >>> len(run_id)
+        16
+    """
+    from benchkit.runs import external
+    from benchkit.runs.options import SELECTIONS
+
+    if not name.strip():
+        raise UsageError("--name is blank; give the name of the row")
+    if select not in SELECTIONS:
+        raise UsageError(f"select {select!r} is not one of {', '.join(SELECTIONS)}")
+    source = Path(scores) if isinstance(scores, str | Path) else scores
+    return external.record(Path(split), source, name.strip(), seed, select, Path(out), log)
+
+
+def report(
+    runs: str | Path,
+    *,
+    format: str = "terminal",
+    out: str | Path | None = None,
+    split: str | None = None,
+    selection: str | None = None,
+    metric_version: str | None = None,
+    log: Log = _silent,
+) -> str:
+    """Render the per-shot leaderboard of a folder of run records.
+
+    Records of different splits, selection rules or metric versions never share a table: each
+    combination gets its own.
+
+    Args:
+        runs: the folder of run records.
+        format: "terminal", "markdown", "csv" or "html".
+        out: a file to write as well.
+        split: only this split: the beginning of its fingerprint.
+        selection: only this selection rule.
+        metric_version: only this metric version.
+        log: called with messages.
+
+    Returns:
+        The text in that format.
+
+    Raises:
+        UsageError: an unknown format.
+        ReportError: no records, or records that cannot be read.
+
+    Example:
+        >>> page = benchkit.report("runs", format="html", out="leaderboard.html")
+        >>> table = benchkit.report("runs", format="markdown")
+    """
+    import io
+
+    from benchkit.base.files import atomic
+    from leaderboard import render
+
+    renderers = {"markdown": render.markdown, "csv": render.csv, "html": render.html}
+    if format != "terminal" and format not in renderers:
+        names = ", ".join(["terminal", *renderers])
+        raise UsageError(f"format {format!r} is not one of {names}")
+    rendered = tables(runs, split, selection, metric_version)
+    if format == "terminal":
+        from rich.console import Console
+
+        buffer = io.StringIO()
+        Console(file=buffer, width=100).print(render.terminal(rendered))
+        text = buffer.getvalue()
+    else:
+        text = renderers[format](rendered)
+    if out is not None:
+        with atomic(Path(out), log) as partial:
+            partial.write_text(text, encoding="utf-8")
+        log(f"wrote {out}")
+    return text
+
+
+def tables(
+    runs: str | Path, split: str | None, selection: str | None, metric_version: str | None
+) -> list[Table]:
+    """The tables of a folder of run records."""
+    from leaderboard import records, table
+
+    return table.build_all(
+        records.load(Path(runs)), split=split, selection=selection, metric_version=metric_version
+    )
+
+
+def read_records(runs: str | Path) -> pd.DataFrame:
+    """The run records of a folder as a pandas frame, one row per run.
+
+    Args:
+        runs: the folder of run records.
+
+    Returns:
+        Columns `run_id`, `split` (its name), `regime`, `method`, `seed`, `selection`, the mAP
+        columns of the leaderboard as fractions (`total`, `many`, `medium`, `few`, `average`,
+        `micro_f1`, `macro_f1`), `oracle`, `wall_seconds`, and `hyperparameters` and `recipe` as
+        dictionaries.
+
+    Raises:
+        ReportError: the folder does not exist, or a record cannot be read.
+
+    Example:
+        >>> frame = benchkit.read_records("runs")
+        >>> frame.groupby("method")["total"].mean().index.tolist()
+        ['bce']
+    """
+    from leaderboard import frames, records
+
+    return frames.runs(records.load(Path(runs)).records)

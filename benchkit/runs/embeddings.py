@@ -1,0 +1,50 @@
+"""Class embeddings from a file: one row of numbers for each class of a split."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from benchkit.base.errors import BenchkitError
+
+
+def read(path: Path, classes: int) -> tuple[np.ndarray, str]:
+    """Read class embeddings.
+
+    Args:
+        path: an .npy file of numbers [C, E], rows in the split's class order.
+        classes: C.
+
+    Returns:
+        float32 [C, E], and the SHA-256 of its bytes.
+
+    Raises:
+        BenchkitError: the file is missing or unreadable, has the wrong shape or type, or holds a
+            value that float32 cannot represent.
+    """
+    if not path.is_file():
+        raise BenchkitError(f"class embeddings {path} do not exist; give an .npy file of numbers")
+    try:
+        with path.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise BenchkitError(
+            f"class embeddings {path} are not a readable .npy file of numbers; write one with "
+            "numpy.save"
+        ) from None
+    if array.dtype.kind not in "biuf" or array.ndim != 2 or len(array) != classes:
+        raise BenchkitError(
+            f"class embeddings {path} are {array.dtype} of shape {list(array.shape)}; one row of "
+            f"numbers for each of the split's {classes} classes is needed"
+        )
+    with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite
+        array = np.array(array, np.float32, order="C")
+    finite = np.isfinite(array).all(1)
+    if not finite.all():
+        raise BenchkitError(
+            f"class embeddings {path}: row {int(finite.argmin())} holds a value that is not a "
+            "finite float32 number"
+        )
+    return array, hashlib.sha256(array.tobytes()).hexdigest()

@@ -1,0 +1,162 @@
+"""From names to methods with hyperparameters: the rows that a grid trains."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from baselines.core import Method, MethodError, hyperparameters, registry
+from benchkit.base import fields
+from benchkit.base.errors import BenchkitError, UsageError
+from benchkit.base.files import Log
+from benchkit.runs.plan import Spec
+
+Methods = str | type[Method] | Sequence[str | type[Method]]
+
+
+def specs(
+    methods: Methods,
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    papers: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+    log: Log = lambda _: None,
+) -> list[Spec]:
+    """The methods of a grid with their hyperparameters.
+
+    Args:
+        methods: keys, separated by commas or as a list; `all` for every method; classes of methods
+            that are not installed.
+        settings: method key -> hyperparameter -> value (text or typed); overrides `papers`.
+        papers: data sets whose published hyperparameters apply where a method has them; if several
+            define one, the first wins.
+        plugins: Python files with further methods.
+        log: called with a message for every method that `papers` changes.
+
+    Raises:
+        UsageError: an unknown method, hyperparameter, value or data set.
+        BenchkitError: two plugins define one key.
+    """
+    plugin_methods, versions = _plugins(plugins)
+    keys = []
+    for entry in [methods] if isinstance(methods, str | type) else methods:
+        if isinstance(entry, type):
+            key = entry.info.key
+            plugin_methods[key], versions[key] = entry, _class_version(entry)
+            keys.append(key)
+        else:
+            keys += [name.strip() for name in entry.split(",")]
+    if "all" in keys:
+        everything = [*registry.builtin(), *plugin_methods]
+        keys = [key for name in keys for key in (everything if name == "all" else [name])]
+    try:
+        classes = {key: registry.get(key, plugin_methods) for key in dict.fromkeys(keys)}
+    except MethodError as error:
+        raise UsageError(str(error)) from None
+    settings = settings or {}
+    for key in settings:
+        if key not in classes:
+            raise UsageError(f"--set {key}: the method '{key}' is not in --method")
+    published = _published(papers, classes, log)
+    return [
+        Spec(
+            method,
+            _hyper(key, method, settings.get(key, {}), published[key]),
+            "plugin" if key in plugin_methods else "builtin",
+            versions.get(key, method.info.version),
+        )
+        for key, method in classes.items()
+    ]
+
+
+def _hyper(
+    key: str, method: type[Method], values: Mapping[str, Any], published: Mapping[str, Any]
+) -> Any:
+    """An instance of the method's `Hyper`, published values overridden by the user's."""
+    try:
+        typed = fields.parse(hyper_fields(method), values, f"method '{key}'")
+    except BenchkitError as error:
+        raise UsageError(str(error)) from None
+    return method.Hyper(**{**published, **typed})
+
+
+def hyper_fields(method: type[Method]) -> list[fields.Field]:
+    """The hyperparameters of a method as typed options."""
+    return [
+        fields.Field(
+            entry["name"],
+            entry["default"],
+            choices=entry.get("choices"),
+            low=entry.get("low"),
+            high=entry.get("high"),
+        )
+        for entry in hyperparameters.describe(method.Hyper)
+    ]
+
+
+def _plugins(paths: Sequence[Path]) -> tuple[dict[str, type[Method]], dict[str, str]]:
+    """The methods of plugin files, and their versions."""
+    methods: dict[str, type[Method]] = {}
+    versions: dict[str, str] = {}
+    for path in paths:
+        loaded = registry.load_plugin(path)
+        twice = sorted(set(loaded) & set(methods))
+        if twice:
+            raise BenchkitError(f"two plugins define the method '{twice[0]}'; rename one")
+        methods |= loaded
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        versions |= {key: _version(method, digest) for key, method in loaded.items()}
+    return methods, versions
+
+
+def _version(method: type[Method], digest: str) -> str:
+    """A plugin's version with a digest of its source, so that an edited plugin is a new run."""
+    return f"{method.info.version}+{digest[:12]}"
+
+
+def _class_version(method: type[Method]) -> str:
+    """The version of a class that was passed directly."""
+    builtin = registry.builtin().get(method.info.key)
+    if builtin is method:
+        return method.info.version
+    if builtin is not None:
+        raise UsageError(f"the method '{method.info.key}' exists already; choose another key")
+    try:
+        source = inspect.getsource(method)
+    except (OSError, TypeError):
+        raise UsageError(
+            f"the source of the method '{method.info.key}' cannot be read, so its version is not "
+            "known; define it in a file"
+        ) from None
+    return _version(method, hashlib.sha256(source.encode()).hexdigest())
+
+
+def _published(
+    papers: Sequence[str], classes: Mapping[str, type[Method]], log: Log
+) -> dict[str, dict[str, Any]]:
+    """Method -> the hyperparameters that its paper used on the data sets."""
+    known = sorted(
+        {
+            name
+            for method in (registry.builtin() | dict(classes)).values()
+            for entry in hyperparameters.describe(method.Hyper)
+            for name in entry.get("paper") or ()
+        }
+    )
+    for name in papers:
+        if name not in known:
+            raise UsageError(
+                f"--paper {name}: no method has values for it; there are {', '.join(known)}"
+            )
+    values = {
+        key: hyperparameters.published(method.Hyper, papers) for key, method in classes.items()
+    }
+    for key, published in values.items():
+        default = classes[key].Hyper()
+        changed = [f"{k}={v}" for k, v in published.items() if v != getattr(default, k)]
+        if changed:
+            log(f"{key} as in its paper: {', '.join(changed)}")
+    return values

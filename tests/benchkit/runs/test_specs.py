@@ -1,0 +1,98 @@
+"""From names to methods with hyperparameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines.asl import ASL
+from baselines.core import MethodInfo, registry
+from benchkit.base.errors import BenchkitError, UsageError
+from benchkit.runs.specs import specs
+
+PLUGIN = """
+from baselines.core import Method, MethodInfo
+
+
+class {name}(Method):
+    info = MethodInfo("{key}", "{name}", "none", 2026, "L", "negative")
+"""
+
+
+def plugin(folder: Path, key: str, name: str = "Mine") -> Path:
+    path = folder / f"{key}_{name}.py"
+    path.write_text(PLUGIN.format(key=key, name=name))
+    return path
+
+
+def test_keys_classes_and_all() -> None:
+    assert [spec.method.info.key for spec in specs("bce, asl")] == ["bce", "asl"]
+    assert [spec.method.info.key for spec in specs(["asl", "bce,asl"])] == ["asl", "bce"]
+    assert [spec.method for spec in specs(ASL)] == [ASL]
+    everything = [spec.method.info.key for spec in specs(["wan", "all"])]
+    assert everything == ["wan", *(key for key in registry.builtin() if key != "wan")]
+
+
+def test_values_as_text_and_typed() -> None:
+    for value in ("0.1", 0.1):
+        (spec,) = specs("asl", settings={"asl": {"clip": value}})
+        assert spec.hyper == ASL.Hyper(clip=0.1)
+    (spec,) = specs("asl", settings={"asl": {"focal_gradient": "yes"}})
+    assert spec.hyper.focal_gradient is True
+    assert specs("asl")[0].hyper == ASL.Hyper()
+
+
+def test_published_values_and_settings() -> None:
+    messages: list[str] = []
+    (em,) = specs("em", papers=["voc", "coco"], log=messages.append)
+    assert em.hyper.alpha == 0.2 and messages == ["em as in its paper: alpha=0.2"]
+    (em,) = specs("em", papers=["voc"], settings={"em": {"alpha": 0.05}})
+    assert em.hyper.alpha == 0.05
+
+
+def test_a_plugin_has_a_version_of_its_own(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "mine")
+    (first,) = specs("mine", plugins=[path])
+    assert (first.kind, first.version[:2], len(first.version)) == ("plugin", "1+", 14)
+    path.write_text(path.read_text() + "# edited\n")
+    (second,) = specs("mine", plugins=[path])
+    assert second.version != first.version
+    assert [(s.kind, s.version) for s in specs("bce")] == [("builtin", "1")]
+
+
+def test_two_plugins_with_one_key(tmp_path: Path) -> None:
+    paths = [plugin(tmp_path, "mine"), plugin(tmp_path, "mine", "Other")]
+    with pytest.raises(BenchkitError, match="two plugins define the method 'mine'"):
+        specs("mine", plugins=paths)
+
+
+def test_a_class_that_takes_the_key_of_a_builtin_method() -> None:
+    class Other(ASL):
+        info = MethodInfo("asl", "Other", "none", 2026, "L", "negative")
+
+    with pytest.raises(UsageError, match="the method 'asl' exists already"):
+        specs(Other)
+
+
+def test_a_class_without_source() -> None:
+    namespace: dict[str, Any] = {}
+    exec(PLUGIN.format(key="typed-in", name="TypedIn"), namespace)
+    with pytest.raises(UsageError, match="the source of the method 'typed-in' cannot be read"):
+        specs(namespace["TypedIn"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"methods": "ASL"}, "there is no method 'ASL'; did you mean 'asl'"),
+        ({"methods": "asl", "settings": {"asl": {"clp": 1}}}, "no option 'clp'; did you mean"),
+        ({"methods": "asl", "settings": {"asl": {"clip": 2}}}, r"outside \[0.0, 1.0\]"),
+        ({"methods": "asl", "settings": {"bce": {}}}, "'bce' is not in --method"),
+        ({"methods": "asl", "papers": ["mnist"]}, "--paper mnist: no method has values"),
+    ],
+)
+def test_wrong_calls(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        specs(**arguments)

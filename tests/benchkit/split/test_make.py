@@ -1,0 +1,107 @@
+"""`make` without the command line: values of arguments, messages, and paths as objects."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchkit.base.errors import UsageError
+from benchkit.split import file as split_file
+from benchkit.split.make import make
+from benchkit.split.request import CHOICES, Request
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    """Twenty images of three classes, of which the last has no positive image."""
+    labels = np.zeros((20, 3), np.int8)
+    labels[::2, 0] = labels[1::4, 1] = 1
+    features = np.arange(40, dtype=np.float32).reshape(20, 2)
+    np.savez(tmp_path / "a.npz", Y=labels, X=features, split=np.arange(20) > 14)
+    return f"arrays:{tmp_path / 'a.npz'}"
+
+
+def test_the_result_is_the_split_in_the_file(source: str, tmp_path: Path) -> None:
+    messages: list[str] = []
+    out = tmp_path / "new" / "a.h5"
+    split = make(Request(source, out, regime="spl", name="mine"), messages.append)
+    assert split.name == "mine"
+    assert split_file.read(out).fingerprints() == split.fingerprints()
+    assert messages == [
+        f"{source}: 1 of 3 classes have no positive image",
+        f"{out}: 15 train, 5 test images, 3 classes, spl labels",
+    ]
+
+
+@pytest.mark.parametrize("argument", CHOICES)
+def test_a_value_that_is_not_a_choice(source: str, tmp_path: Path, argument: str) -> None:
+    with pytest.raises(
+        UsageError, match=f"{argument}='other' is not one of {CHOICES[argument][0]}"
+    ):
+        Request(source, tmp_path / "a.h5", **{argument: "other"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"regime": "pal:2"}, r"pal needs a level R in \(0, 1\]"),
+        ({"val_fraction": 1.5}, r"1\.5"),
+        ({"many": 5, "few": 10}, "few = 10 and many = 5"),
+        ({"source_options": {"featurs": "X"}}, "did you mean 'features'"),
+        ({"source_options": {"zero": 3}}, "zero=3 is not text"),
+        ({"published_files": {"train": Path("x")}}, "--published-file must be used with"),
+        ({"maximum": 9, "explicit": frozenset({"maximum"})}, "--max has no effect"),
+        ({"backbone": "resnet18", "source_options": {"features": "none"}}, "names no images"),
+    ],
+)
+def test_a_wrong_call_writes_nothing(
+    source: str, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(Request(source, tmp_path / "a.h5", **arguments))
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_a_default_without_effect_is_no_error(source: str, tmp_path: Path) -> None:
+    split = make(Request(source, tmp_path / "a.h5", maximum=9))
+    assert split.recipe["labels"]["long_tail"] == {"kind": "none"}
+
+
+def test_source_options_may_be_typed(tmp_path: Path) -> None:
+    bars: list[tuple[str, int]] = []
+
+    @contextlib.contextmanager
+    def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+        bars.append((title, total))
+        yield lambda steps: None
+
+    request = Request(
+        "scenes",
+        tmp_path / "s.h5",
+        source_options={"train": 5, "test": "3"},
+        backbone="none",
+        explicit=frozenset({"backbone", "source_options"}),
+    )
+    split = make(request, bar=bar)
+    assert bars == [("drawing scenes", 8)]
+    assert (len(split.train.ids), len(split.test.ids)) == (5, 3)
+    assert split.train.features is None
+    assert split.provenance["source_options"] == {
+        "kind": "scenes",
+        "scenes_train": 5,
+        "scenes_test": 3,
+    }
+    annotations = tmp_path / "scenes" / "annotations"
+    request = Request(
+        f"coco:{annotations / 'instances_train.json'}",
+        tmp_path / "c.h5",
+        source_options={"test": annotations / "instances_test.json", "crowd": False},
+    )
+    other = make(request)
+    assert other.test.ids.tolist() == split.test.ids.tolist()
+    assert other.provenance["source_options"]["crowd"] is False
