@@ -10,8 +10,9 @@ BIN    := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/benchkit demo --out demo-out
 
+# One worker per core; one thread per worker, because the tests do small sums.
 test: $(VENV)/.installed-dev lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
 # The tests on the lower bounds of the dependencies, in an environment of their own.
 test-lowest:

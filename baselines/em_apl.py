@@ -95,7 +95,7 @@ class EMAPL(Method):
         equation="L = mean_{b,c} of  nl(p), s=1;  nl(1-p), s=0;  -alpha (p nl(p) + (1-p) nl(1-p)), "
         "unknown;  beta (t nl(p) + (1-t) nl(1-p)), marked;\n"
         "at the end of each epoch e >= w every class marks int(0.9 U_c/(E-w)) unknown labels of "
-        "lowest p, t = p for good",
+        "lowest p, t = p permanently",
         unknown="estimated",
         regimes=("pal", "ppl", "spl", "missing"),
         needs=("memory per image", "a pass over the training set per epoch"),

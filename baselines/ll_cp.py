@@ -65,7 +65,7 @@ class LLCp(Method):
         paper=PAPER,
         year=2022,
         equation="L = mean_{b,c} H(y, p),  unknown -> y = 1 where -log(1-p) >= T, else 0;  "
-        "y = 1 for good where -log(1-p) > T,\n"
+        "y = 1 permanently where -log(1-p) > T,\n"
         "T = k-th largest in the batch,  k = ceil(BC delta/100) from the second epoch on",
         unknown="estimated",
         regimes=REGIMES,

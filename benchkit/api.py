@@ -8,12 +8,12 @@ one sentence where the command would print it. Nothing is printed unless `log` i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchkit.base.errors import UsageError
+from benchkit.base.messages import Bar, Log, no_bar, no_log
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from benchkit.runs.plan import Outcome
     from benchkit.split.model import Split
     from leaderboard.table import Table
-
-Log = Callable[[str], None]
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
-
-def _silent(_: str) -> None:
-    """A log that discards its messages."""
 
 
 def make_split(
@@ -64,8 +57,8 @@ def make_split(
     device: str = "auto",
     extract_batch: int = 64,
     cache: str | Path | None = None,
-    log: Log = _silent,
-    bar: Bar | None = None,
+    log: Log = no_log,
+    bar: Bar = no_bar,
 ) -> Split:
     """Build one split file from labels and images.
 
@@ -104,7 +97,7 @@ def make_split(
         extract_batch: images per forward pass.
         cache: the folder of the feature cache; by default `features` beside `out`.
         log: called with messages.
-        bar: makes a progress bar, as `benchkit.base.terminal.bar`.
+        bar: makes a progress bar; `benchkit.base.terminal.bar` shows one in a terminal.
 
     Returns:
         The split, as `load_split` reads it.
@@ -179,8 +172,8 @@ def run(
     stack: int = 16,
     plugins: Sequence[str | Path] = (),
     class_embeddings: str | Path | None = None,
-    log: Log = _silent,
-    bar: Bar | None = None,
+    log: Log = no_log,
+    bar: Bar = no_bar,
 ) -> Outcome:
     """Train methods on a split and record their test scores.
 
@@ -202,7 +195,7 @@ def run(
         plugins: Python files with further methods.
         class_embeddings: an .npy file with one row per class.
         log: called with messages.
-        bar: makes a progress bar, as `benchkit.base.terminal.bar`.
+        bar: makes a progress bar; `benchkit.base.terminal.bar` shows one in a terminal.
 
     Returns:
         The run ids by outcome: `done`, `cached` (existed already), `failed` (run id -> reason) and
@@ -271,7 +264,7 @@ def evaluate(
     out: str | Path,
     seed: int = 0,
     select: str = "last",
-    log: Log = _silent,
+    log: Log = no_log,
 ) -> str:
     """Record test scores that were computed elsewhere, for the same leaderboard.
 
@@ -316,7 +309,7 @@ def report(
     split: str | None = None,
     selection: str | None = None,
     metric_version: str | None = None,
-    log: Log = _silent,
+    log: Log = no_log,
 ) -> str:
     """Render the per-shot leaderboard of a folder of run records.
 

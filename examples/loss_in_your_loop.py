@@ -16,7 +16,7 @@ class_counts = labels[train].sum(0)
 
 model = torch.nn.Linear(16, 5)
 optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-for epoch in range(30):
+for _ in range(30):
     for rows in torch.randperm(300, generator=generator).split(32):
         logits = model(features[train][rows])
         loss = distribution_balanced_loss(

@@ -34,7 +34,8 @@ class MethodInfo:
         regimes: the label regimes for which the method is meant with its default hyperparameters;
             empty for all.
         needs: what the method uses besides a batch: "class counts", "memory per image", ...
-        version: raised when the method's numbers change; part of a run's identity.
+        version: raised when the method's numbers change, which includes a changed default of a
+            hyperparameter; part of a run's identity.
         oracle: the hidden truths that the method reads with its default hyperparameters; names of
             `baselines.core.Oracle`.
         family: one of `FAMILIES`; empty for a method outside of these groups.

@@ -14,13 +14,12 @@ import glob
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from benchkit.base.errors import BenchkitError
-
-Log = Callable[[str], None]
+from benchkit.base.messages import Log, no_log
 
 
 def _owner() -> str:
@@ -116,7 +115,7 @@ def disk_error(error: OSError, target: Path) -> BenchkitError:
 
 
 @contextlib.contextmanager
-def atomic(target: Path, log: Log = lambda _: None, needed: int = 0) -> Iterator[Path]:
+def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder, and rename it to `target` on success.
 
     Args:
@@ -149,3 +148,27 @@ def atomic(target: Path, log: Log = lambda _: None, needed: int = 0) -> Iterator
                 shutil.rmtree(partial, ignore_errors=True)
             else:
                 partial.unlink(missing_ok=True)
+
+
+def writable(out: Path) -> None:
+    """Check before a long computation that its output file can be created; make its folder.
+
+    Raises:
+        BenchkitError: `out` is a folder, or its parent folder cannot be created.
+    """
+    if out.is_dir():
+        raise BenchkitError(f"{out} is a folder; --out takes the path of a file")
+    make_folder(out.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents.
+
+    Raises:
+        BenchkitError: the folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BenchkitError(f"the folder {folder} cannot be created: {reason}") from None

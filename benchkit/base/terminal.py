@@ -8,19 +8,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchkit.base.errors import BenchkitError
-
 if TYPE_CHECKING:
     from rich.console import Console
-
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""The type of `bar`, for functions that take it as an argument."""
 
 
 def log(text: str) -> None:
@@ -47,30 +40,6 @@ def wrong_call(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         raise click.UsageError(str(error)) from None
-
-
-def writable(out: Path) -> None:
-    """Check before a long computation that its output file can be created; make its folder.
-
-    Raises:
-        BenchkitError: `out` is a folder, or its parent folder cannot be created.
-    """
-    if out.is_dir():
-        raise BenchkitError(f"{out} is a folder; --out takes the path of a file")
-    make_folder(out.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents.
-
-    Raises:
-        BenchkitError: the folder cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BenchkitError(f"the folder {folder} cannot be created: {reason}") from None
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from benchkit.base import fields
-from benchkit.base.files import format_size
-from benchkit.base.terminal import bar, log, make_folder, page
+from benchkit.base.files import format_size, make_folder
+from benchkit.base.terminal import bar, log, page
 
 if TYPE_CHECKING:
     from benchkit.download.catalogue import Entry, File

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log, atomic, disk_error, format_size, lock, require_space
-from benchkit.base.terminal import Bar
+from benchkit.base.files import atomic, disk_error, format_size, lock, require_space
+from benchkit.base.messages import Bar, Log
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 # Limit of the unpacked size, relative to the archive. The densest archives of the catalogue,

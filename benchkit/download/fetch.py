@@ -18,8 +18,8 @@ import pooch
 import requests
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log, format_size, require_space
-from benchkit.base.terminal import Bar
+from benchkit.base.files import format_size, require_space
+from benchkit.base.messages import Bar, Log
 from benchkit.download import archives, checks, network
 from benchkit.download.catalogue import File
 from benchkit.download.part import Part

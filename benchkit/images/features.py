@@ -33,7 +33,8 @@ from PIL import Image
 from torch import Tensor
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log, atomic, remove_unfinished
+from benchkit.base.files import atomic, remove_unfinished
+from benchkit.base.messages import Log, no_log
 from benchkit.images.backbones import Backbone
 
 PRECISIONS = ("fp32", "bf16")
@@ -63,7 +64,7 @@ def extract(
     device: torch.device | str = "cpu",
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
-    log: Log = lambda _: None,
+    log: Log = no_log,
 ) -> np.ndarray:
     """Features of images, read from the cache or computed and added to it.
 

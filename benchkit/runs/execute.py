@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +16,8 @@ import torch
 from baselines.core import Method, Run
 from baselines.core import labels as label_tables
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log
-from benchkit.base.terminal import make_folder
+from benchkit.base.files import make_folder
+from benchkit.base.messages import Bar, Log, no_bar
 from benchkit.runs import records
 from benchkit.runs.plan import Grid, Job, Outcome, command, jobs_of, skipped_methods, stacks_of
 from benchkit.split.model import Split
@@ -29,20 +28,17 @@ from leaderboard import metrics
 from leaderboard.record import Metrics, Record, RecordedMethod
 from splits import labels as matrices
 
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-
 MOST_SCORES = 1 << 31  # labels of an evaluated part, whose scores are held in memory
 _FEW_MULTIPLICATIONS = 1 << 24  # of a step that one thread computes fastest
 
 
-def execute(grid: Grid, log: Log, bar: Bar | None = None, fail_fast: bool = False) -> Outcome:
+def execute(grid: Grid, log: Log, bar: Bar = no_bar, fail_fast: bool = False) -> Outcome:
     """Train the missing runs of a grid.
 
     Args:
         grid: the grid.
         log: called with messages about skipped, kept and failed runs.
-        bar: makes a progress bar: `bar(title, epochs)` is a context manager that yields a function
-            that advances the bar.
+        bar: makes a progress bar for each stack.
         fail_fast: raise the first failure instead of recording it, for tests and debugging.
 
     Returns:
@@ -137,7 +133,7 @@ class _Execution:
     data: TrainingSet
     outcome: Outcome
     log: Log
-    bar: Bar | None
+    bar: Bar
     fail_fast: bool
 
     def run(self, stack: list[Job]) -> None:
@@ -174,7 +170,7 @@ class _Execution:
         methods = [job.spec.method(job.spec.hyper, recipe.make_head()) for job in stack]
         epochs = sum(stage.epochs or recipe.epochs for stage in methods[0].stages())
         title = f"{spec.key} x {len(stack)}"
-        with self._progress(title, epochs) as advance:
+        with self.bar(title, epochs) as advance:
             return train(
                 methods,
                 [job.seed for job in stack],
@@ -184,11 +180,6 @@ class _Execution:
                 keep_best=self.grid.selection != "last",
                 tick=lambda: advance(1),
             )
-
-    def _progress(self, title: str, epochs: int) -> AbstractContextManager[Callable[[int], None]]:
-        if self.bar is None:
-            return contextlib.nullcontext(lambda steps: None)
-        return self.bar(title, epochs)
 
     def _score(self) -> Score | None:
         """The mAP on the part that selects an epoch; None if there is no such part."""

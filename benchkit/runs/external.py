@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log
+from benchkit.base.messages import Log
 from benchkit.runs import records
 from benchkit.split import file as split_file
 from benchkit.split.model import Split

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchkit.base.files import Log, atomic, remove_unfinished
+from benchkit.base.files import atomic, remove_unfinished
+from benchkit.base.messages import Log
 from benchkit.split.model import Split
 from leaderboard.errors import ReportError
 from leaderboard.record import Environment, Failure, Record, RecordedSplit, RunArguments

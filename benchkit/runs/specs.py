@@ -11,7 +11,7 @@ from typing import Any
 from baselines.core import Method, MethodError, hyperparameters, registry
 from benchkit.base import fields
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.base.files import Log
+from benchkit.base.messages import Log, no_log
 from benchkit.runs.plan import Spec
 
 Methods = str | type[Method] | Sequence[str | type[Method]]
@@ -23,7 +23,7 @@ def specs(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     papers: Sequence[str] = (),
     plugins: Sequence[Path] = (),
-    log: Log = lambda _: None,
+    log: Log = no_log,
 ) -> list[Spec]:
     """The methods of a grid with their hyperparameters.
 
@@ -64,7 +64,7 @@ def specs(
     return [
         Spec(
             method,
-            _hyper(key, method, settings.get(key, {}), published[key]),
+            hyper_of(method, settings.get(key, {}), published[key]),
             "plugin" if key in plugin_methods else "builtin",
             versions.get(key, method.info.version),
         )
@@ -72,15 +72,28 @@ def specs(
     ]
 
 
-def _hyper(
-    key: str, method: type[Method], values: Mapping[str, Any], published: Mapping[str, Any]
+def hyper_of(
+    method: type[Method], values: Mapping[str, Any], start: Mapping[str, Any] | None = None
 ) -> Any:
-    """An instance of the method's `Hyper`, published values overridden by the user's."""
+    """The hyperparameters of a method.
+
+    Args:
+        method: the class.
+        values: name -> value, as text or typed.
+        start: name -> value for the names that are not in `values`; all others keep their defaults.
+
+    Returns:
+        An instance of `method.Hyper`.
+
+    Raises:
+        UsageError: an unknown name, or a value of the wrong type or out of range.
+    """
+    owner = f"method '{method.info.key}'"
     try:
-        typed = fields.parse(hyper_fields(method), values, f"method '{key}'")
+        typed = fields.parse(hyper_fields(method), values, owner)
     except BenchkitError as error:
         raise UsageError(str(error)) from None
-    return method.Hyper(**{**published, **typed})
+    return method.Hyper(**{**(start or {}), **typed})
 
 
 def hyper_fields(method: type[Method]) -> list[fields.Field]:

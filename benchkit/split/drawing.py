@@ -18,7 +18,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log, atomic
+from benchkit.base.files import atomic
+from benchkit.base.messages import Log, no_log
 from benchkit.split.model import Split
 from benchkit.split.summary import conditional_cooccurrence
 from splits.shots import SHOT_NAMES
@@ -73,7 +74,7 @@ def check_suffix(path: Path) -> None:
         raise BenchkitError(f"{path} ends in neither .png nor .svg; use one of them")
 
 
-def draw(split: Split, summary: dict[str, Any], path: Path, log: Log = lambda _: None) -> None:
+def draw(split: Split, summary: dict[str, Any], path: Path, log: Log = no_log) -> None:
     """Draw a split into a file, atomically.
 
     Args:

@@ -32,7 +32,8 @@ import h5py
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import Log, atomic
+from benchkit.base.files import atomic
+from benchkit.base.messages import Log, no_log
 from benchkit.split.model import PARTS, Part, Split, encode
 from leaderboard.record import canonical
 from splits import labels as matrices
@@ -86,7 +87,7 @@ def _created(path: Path) -> Iterator[h5py.File]:
                 raise disk.error
 
 
-def write(split: Split, path: Path, log: Log = lambda _: None) -> dict[str, str]:
+def write(split: Split, path: Path, log: Log = no_log) -> dict[str, str]:
     """Write a split file atomically.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchkit.base import fields
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.base.terminal import Bar
+from benchkit.base.messages import Bar
 from benchkit.split import file as split_file
 from benchkit.split.request import LISTS, Request
 from splits.errors import InputError

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchkit.base.devices import pick_device
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.base.files import Log
-from benchkit.base.terminal import Bar, writable
+from benchkit.base.files import writable
+from benchkit.base.messages import Bar, Log, no_bar, no_log
 from benchkit.split import file as split_file
 from benchkit.split import loading, option_rules, published
 from benchkit.split.build import build, default_name
@@ -31,13 +31,13 @@ from splits.regimes import Regime
 from splits.source import Source
 
 
-def make(request: Request, log: Log = lambda _: None, bar: Bar | None = None) -> Split:
+def make(request: Request, log: Log = no_log, bar: Bar = no_bar) -> Split:
     """Make a split file.
 
     Args:
         request: the arguments.
         log: called with messages.
-        bar: makes a progress bar; None shows none.
+        bar: makes a progress bar.
 
     Returns:
         The split, as the file stores it.
@@ -47,7 +47,6 @@ def make(request: Request, log: Log = lambda _: None, bar: Bar | None = None) ->
         BenchkitError: the split cannot be built or written.
         InputError: the source or a list file cannot be read.
     """
-    bar = _no_bar if bar is None else bar
     checked = _check(request)
     source = loading.load(checked.source_call, request.seed, bar)
     if source is not None:
@@ -201,11 +200,6 @@ def _decide(request: Request, checked: _Checked, source: Source | None, log: Log
     for note in subject.notes:
         log(f"{request.published}: {note}")
     return subject
-
-
-@contextlib.contextmanager
-def _no_bar(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
-    yield lambda steps: None
 
 
 def _features(source: Source, backbone: str, request: Request, log: Log, bar: Bar) -> Features:

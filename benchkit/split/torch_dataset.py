@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from benchkit.base.errors import BenchkitError
-from benchkit.split.model import Part
 from splits import labels as matrices
+
+if TYPE_CHECKING:
+    from benchkit.split.model import Part
 
 
 class SplitDataset(Dataset[tuple[Tensor, Tensor, int]]):

@@ -7,6 +7,7 @@ Every comparison of numbers goes through `assert_close`, which is relative to th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, Clock, LabelTable, Method, Oracle, Problem, Run
+from baselines.core import Batch, Clock, LabelTable, Method, Oracle, Problem, Run, registry
 from benchkit.base import random
 from benchkit.base.draw import Draw
+from benchkit.training.stack import Stack
 
 VECTORS = Path(__file__).parent / "vectors"
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -276,3 +278,134 @@ def assert_stacks() -> Callable[..., None]:
     A keyword gives one value of a float hyperparameter for each run.
     """
     return _assert_stacks
+
+
+# ------------------------------------------------------------------- steps against a reference
+
+SMALL = {"width": (2, 3, 4)}  # of four features
+
+
+def _drawn_hyper(kind: type, numbers: np.random.Generator) -> Any:
+    """Hyperparameters from their choices and search ranges; some keep their defaults."""
+    values = {}
+    for field in dataclasses.fields(kind):
+        about = field.metadata["baselines.hyper"]
+        options = about["choices"] or SMALL.get(field.name) or about["search"] or (True, False)
+        if numbers.random() < 0.4:
+            continue
+        if isinstance(field.default, float) and numbers.random() < 0.8:
+            values[field.name] = float(numbers.uniform(options[0], options[-1]))
+        else:
+            values[field.name] = options[numbers.integers(len(options))]
+    return kind(**values)
+
+
+def _drawn_labels(numbers: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Observed and true, int8 [N, C]: row 0 is negative, row 1 unknown, classes may be empty."""
+    shape = int(numbers.integers(8, 24)), int(numbers.integers(2, 7))
+    true = numbers.random(shape) < np.linspace(0.7, 0.1, shape[1])
+    unknown, false = numbers.random((2, *shape)) < numbers.choice([0.0, 0.3, 0.6], (2, 1, 1))
+    observed = np.where(unknown, -1, true | false)
+    observed[0], observed[1] = 0, -1
+    if numbers.random() < 0.5:
+        observed[:, -1] = np.minimum(observed[:, -1], 0)
+    return observed.astype(np.int8), true.astype(np.int8)
+
+
+def _started(method: Method, problem: Problem, reference: Any, numbers: Any) -> Stack:
+    """The run in float64: large weights, and a start that is not rounded to float32."""
+    setup = method.setup(problem, Draw(0).at(0, 0))
+    for name, value in setup.params.items():
+        size = numbers.choice([0.3, 1.0, 4.0])
+        setup.params[name] = torch.from_numpy(size * numbers.normal(size=value.shape))
+    exact = reference.carried | reference.constants
+    for part in (setup.state, setup.memory, setup.constants):
+        for name, value in part.items():
+            np.testing.assert_allclose(value, exact[name], rtol=1e-6)
+            part[name] = torch.from_numpy(exact[name].astype(np.float64))
+    return Stack.of([method], [0], [setup])
+
+
+def _carry_on(reference: Any, written: dict[str, Any], memory: Any, rows: np.ndarray) -> None:
+    """Write the reference's memory by rows and its state as it is."""
+    for name, value in written.items():
+        if name in memory:
+            reference.carried[name] = reference.carried[name].copy()
+            for row, new in zip(rows, value, strict=True):  # the last occurrence stays
+                reference.carried[name][row] = new
+        else:
+            reference.carried[name] = value
+
+
+def _compare_step(
+    stack: Stack, reference: Any, rows: np.ndarray, clock: Clock, numbers: Any
+) -> None:
+    """One step of both: loss, its derivative in a random direction, state and memory."""
+    draw, params = Draw(torch.tensor(0)).at(0, clock.epoch, clock.step), stack.params
+    values = {name: value.numpy() for name, value in params.items()}
+    direction = {name: numbers.normal(size=value.shape) for name, value in values.items()}
+    expected, written = reference.step(values, rows, clock, draw)
+    moved = {name: value + 1e-30j * direction[name] for name, value in values.items()}
+    derivative = np.imag(reference.step(moved, rows, clock, draw)[0]) / 1e-30
+
+    stack.params = {name: value.clone().requires_grad_() for name, value in params.items()}
+    index = torch.from_numpy(rows)
+    features, observed = (
+        torch.from_numpy(part)[index] for part in (reference.features, reference.observed)
+    )
+    step = stack.step(clock, index, features, observed)
+    # The floor is the rounding error of a sum whose terms are of order one and cancel.
+    _assert_close(step.loss, expected, floor=1e-15, name="loss")
+    gradient = torch.autograd.grad(step.loss, list(stack.params.values()), allow_unused=True)
+    pairs = zip(gradient, direction.values(), strict=True)
+    products = [(g.numpy() * d).sum() for g, d in pairs if g is not None]
+    _assert_close(sum(products), derivative, floor=1e-15, name="derivative")
+
+    stack.params = params
+    stack.apply(step, index)
+    _carry_on(reference, written, stack.memory, rows)
+    for name, value in (stack.state | stack.memory).items():
+        _assert_close(value, reference.carried[name], name=name)
+
+
+def _assert_steps(key: str, reference_class: type, seed: int) -> None:
+    numbers = np.random.default_rng([seed, len(key)])
+    kind = registry.get(key)
+    method = kind(_drawn_hyper(kind.Hyper, numbers))
+    observed, true = _drawn_labels(numbers)
+    features = numbers.normal(size=(len(observed), 4)) * numbers.choice([0.3, 1.0, 5.0])
+    oracle = {
+        "true_labels": torch.from_numpy(true),
+        "true_counts": torch.from_numpy(true.sum(0)),
+        "noise_rate": 0.3,
+    }
+    table, hidden = LabelTable.of(torch.from_numpy(observed)), Oracle(oracle, method.oracle())
+    problem = Problem(table, 4, "candidates", 5, hidden)
+    reference = reference_class(method.hyper, observed, oracle, features)
+    stack = _started(method, problem, reference, numbers)
+    for epoch in (1, 2, 4):
+        for number in range(2):
+            clock = Clock(0, epoch, 5, number, 2)
+            if number == 0:
+                inputs = problem, torch.from_numpy(features), clock, Draw(0)
+                stack.write(0, method.epoch_start(stack.run(0), *inputs))
+                reference.epoch(clock)
+            rows = numbers.integers(0, len(features), numbers.choice([1, 2, 7]))
+            rows[0] = numbers.choice([0, 1, rows[0]])
+            _compare_step(stack, reference, rows, clock, numbers)
+            for value in stack.params.values():
+                value *= 1 + 0.1 * numbers.normal()
+
+
+@pytest.fixture(scope="session")
+def assert_steps() -> Callable[..., None]:
+    """assert_steps(key, reference_class, seed): six steps of a method equal those of a reference.
+
+    Hyperparameters, labels, features and batches are drawn; state and memory are carried on as the
+    trainer does it. The derivative is that of the reference by a complex step.
+
+    reference_class(hyper, observed, oracle, features) has `observed`, `features`, `carried` (its
+    state and memory by name), `constants`, `epoch(clock)`, which changes `carried`, and
+    `step(params, rows, clock, draw)` -> loss, state and memory written; `params` may be complex.
+    """
+    return _assert_steps

@@ -13,7 +13,7 @@ from baselines.core import LabelTable, registry
 
 
 def loss_of(case, labels):
-    """The loss with the hyperparameters of a vector file; the two files name the switch apart."""
+    """The loss with the hyperparameters of a case; the sources name the last one differently."""
     hyper = case["hyper"]
     detached = hyper.get("focal_weight_detached", hyper.get("disable_torch_grad_focal_loss", True))
     return lambda logits: asymmetric_loss(

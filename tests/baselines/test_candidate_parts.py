@@ -186,7 +186,7 @@ def test_selection_equals_the_loop_over_classes(
     assert set(selected) == expected
 
 
-def test_ties_are_ties_despite_rounding() -> None:
+def test_rounding_does_not_break_ties() -> None:
     # Equal candidate sets: the threshold is the value itself, and nothing exceeds it.
     for size in range(1, 30):
         bank = initial_bank(torch.ones(50, size, dtype=torch.int8))

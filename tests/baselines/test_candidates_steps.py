@@ -15,12 +15,12 @@ from baselines.cc_pml import CCPML
 from baselines.cdcr import CDCR
 from baselines.cones_nsl import ConesNSL
 from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Run
-from baselines.core.hyperparameters import parse
 from baselines.pico_bank import PiCOBank
 from baselines.proden_ml import ProdenML, corrections
 from baselines.records_ml import RecordsML
 from baselines.solar_ml import SoLarML
 from benchkit.base.draw import Draw
+from benchkit.runs.specs import hyper_of
 
 IMAGES, FEATURES, CLASSES, BATCH = 30, 5, 6, 10
 ROWS = torch.arange(BATCH) * 2
@@ -39,7 +39,7 @@ def make_problem(seed: int = 0) -> Problem:
 
 def make(kind: Any, **values: Any) -> Any:
     options = {name: str(value) for name, value in values.items()}
-    return kind(parse(kind.info.key, kind.Hyper, options))
+    return kind(hyper_of(kind, options))
 
 
 def start(method: Any, seed: int = 0) -> tuple[Run, Batch, Problem]:
@@ -122,7 +122,7 @@ def check(assert_close: Callable[..., None]) -> Callable[..., Any]:
     return compare
 
 
-def test_corrections_are_what_contradicts_a_label():
+def test_a_correction_is_a_target_on_the_other_side_of_one_half():
     observed = torch.tensor([[1, 1, -1, -1, 0]])
     target = torch.tensor([[0.4, 0.6, 0.4, 0.6, 0.0]])
     assert corrections(observed, target).tolist() == [[True, False, False, True, False]]

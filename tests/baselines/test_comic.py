@@ -13,10 +13,10 @@ from baselines.comic import COMIC, Hyper
 from baselines.comic_head import COMICHead
 from baselines.comic_tail import COMICTail
 from baselines.core import Batch, Clock, LabelTable, Oracle, Problem, Rate, registry
-from baselines.core.hyperparameters import parse
 from baselines.shared import comic_losses as losses
 from baselines.shared import comic_network as network
 from benchkit.base.draw import Draw
+from benchkit.runs.specs import hyper_of
 from benchkit.training.inputs import TrainingSet
 from benchkit.training.recipe import Recipe
 from benchkit.training.trainer import train
@@ -153,7 +153,7 @@ ABLATIONS = (
 
 @pytest.mark.parametrize("options", ABLATIONS)
 def test_ablations_change_the_loss_and_stay_finite(toy_problem, first_step, options):
-    method = COMIC(parse("comic", Hyper, dict(o.split("=") for o in options.split())))
+    method = COMIC(hyper_of(COMIC, dict(o.split("=") for o in options.split())))
     run, batch, step = first_step(method, toy_problem(3), 3)
     assert torch.isfinite(step.loss)
     first = first_step(COMIC(), toy_problem(3), 3)[2]

@@ -63,7 +63,9 @@ def test_modifier_equals_the_authors_code(vectors, assert_matches, assert_close,
 
 def test_corrector_equals_the_authors_code_step_by_step(vectors, assert_close, assert_gradient):
     cases = vectors("comic_rlc")["cases"]
-    assert cases[0]["hyper"]["epoch"] < cases[0]["hyper"]["compute_epoch"]  # nothing happens there
+    assert (
+        cases[0]["hyper"]["epoch"] < cases[0]["hyper"]["compute_epoch"]
+    )  # nothing is corrected yet
     original = double(cases[1]["class_statistics"]["class_counts"])
     counts, epoch = original, 0
     for case in cases[1:]:

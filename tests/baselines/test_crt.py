@@ -13,10 +13,10 @@ from torch import Tensor
 
 from baselines.core import Batch, ClassAware, Clock, LabelTable, Oracle, Problem, Run, Shuffle
 from baselines.core.heads import HiddenHead
-from baselines.core.hyperparameters import parse
 from baselines.core.sampling import class_aware, epoch_length
 from baselines.crt import CRT
 from benchkit.base.draw import Draw
+from benchkit.runs.specs import hyper_of
 
 IMAGES, CLASSES, FEATURES, BATCH = 50, 6, 4, 9
 
@@ -60,7 +60,7 @@ def test_rows_of_the_two_stages() -> None:
     assert torch.equal(order.lists.whole(), problem.observed)
     assert order.codes == (1,)
     assert method.epoch_length(problem, 0) == method.epoch_length(problem, 1) == IMAGES
-    other = CRT(parse("crt", CRT.Hyper, {"length": "classes", "per_class": "2"}))
+    other = CRT(hyper_of(CRT, {"length": "classes", "per_class": "2"}))
     counts = (problem.observed == 1).sum(0)
     assert other.epoch_length(problem, 0) == IMAGES
     expected = int(counts.max() * CLASSES / 4)

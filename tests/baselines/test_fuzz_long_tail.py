@@ -181,7 +181,7 @@ def probability_guided(logits, case: Case, factors, guidance, gamma, balance, sh
     return (weight * elements).mean()
 
 
-# --------------------------------------------------------- what is drawn
+# --------------------------------------------------------- cases and the comparison
 
 
 def drawn(seed: int) -> tuple[Case, Options]:

@@ -33,12 +33,12 @@ FLOOR = {torch.float64: 1e-15, torch.float32: 5e-7}
 
 @dataclass
 class Inputs:
-    """What an equation reads beside the logits, and what the step writes."""
+    """The inputs of an equation beside the logits, and what the step writes to memory and state."""
 
     hyper: dict[str, Any]
     memory: dict[str, Any]  # of all images and classes
     observed: np.ndarray  # [B, C]
-    constant: np.ndarray  # [B, C], logits as they enter where no gradient flows
+    constant: np.ndarray  # [B, C], the logits where they carry no gradient
     rows: np.ndarray  # [B]
     clock: Clock
     draw: Draw
@@ -303,7 +303,7 @@ EQUATIONS = {one.__name__.replace("_", "-"): one for one in SINGLE_POSITIVE + OT
 EQUATIONS |= {"em-apl": em}
 EQUATIONS |= {key: partial(large_loss, scheme=key) for key in ("ll-r", "ll-ct", "ll-cp")}
 
-# --------------------------------------------------------- what is drawn
+# --------------------------------------------------------- problems and hyperparameters
 
 KINDS = ("positive", "negative", "unknown")
 ASYMMETRIC = {"clip": (0.0, 0.05, 0.2)} | {f"alpha_{kind}": (0.5, 1.0, 2.0) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""NDLP: what its variants may see, its step, stacked runs."""
+"""NDLP: the oracles of its variants, its sampling, its step, stacked runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from baselines.core import (
     Run,
     Shuffle,
 )
-from baselines.core.hyperparameters import parse
 from baselines.core.sampling import epoch_length
 from baselines.db_focal import class_bias, distribution_balanced_loss
 from baselines.ndlp import NDLP
@@ -39,6 +38,7 @@ from baselines.shared.candidate_bank import (
 )
 from baselines.shared.candidate_labels import invert_prior
 from benchkit.base.draw import Draw
+from benchkit.runs.specs import hyper_of
 
 CLASSES, IMAGES, FEATURES, BATCH = 7, 40, 5, 12
 Tensors = dict[str, Tensor]
@@ -66,7 +66,7 @@ def make_method(**values: Any) -> NDLP:
     return NDLP(replace(NDLP.Hyper(), **values))
 
 
-def test_what_each_variant_may_see() -> None:
+def test_oracles_of_the_variants() -> None:
     assert make_method().oracle() == ()
     assert make_method(rho="given").oracle() == ("noise_rate",)
     assert make_method(variant="repository").oracle() == ("true_counts", "true_labels")
@@ -84,7 +84,7 @@ OPTIONS = (
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_two_epochs_read_only_what_is_declared(options: str) -> None:
-    method = NDLP(parse("ndlp", NDLP.Hyper, dict(o.split("=") for o in options.split())))
+    method = NDLP(hyper_of(NDLP, dict(o.split("=") for o in options.split())))
     problem = make_problem(allowed=method.oracle())
     draw = Draw(4)
     run = method.setup(problem, draw)

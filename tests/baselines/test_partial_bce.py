@@ -54,7 +54,7 @@ def test_full_labels_are_bce(uniform):
         assert loss(logits, target).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_tenth_known_weighs_five_times():
+def test_an_image_with_a_tenth_of_its_labels_known_weighs_five_times():
     logits = torch.zeros(1, 10, dtype=torch.float64)
     observed = torch.full((1, 10), -1)
     observed[0, 3] = 0

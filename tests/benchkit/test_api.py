@@ -14,7 +14,6 @@ from commands import succeed
 import benchkit
 from baselines.core import Method, positives
 from baselines.core.losses import bce_terms
-from benchkit import api
 
 FUNCTIONS = ("make_split", "load_split", "run", "evaluate", "report", "read_records")
 
@@ -162,4 +161,3 @@ def test_messages_go_to_the_log(folder: Path) -> None:
     messages: list[str] = []
     benchkit.run("mine.h5", "em", out="runs", papers=["voc"], log=messages.append)
     assert messages == ["em as in its paper: alpha=0.2"]
-    assert api._silent("nothing") is None

@@ -274,3 +274,16 @@ def test_a_locked_file_is_refused_until_it_is_closed(tmp_path: Path) -> None:
             files.lock(second, "it is in use")
         first.close()
         files.lock(second, "never shown")
+
+
+def test_a_writable_path_gets_its_folder(tmp_path: Path) -> None:
+    files.writable(tmp_path / "a" / "b" / "split.h5")
+    assert (tmp_path / "a" / "b").is_dir()
+    with pytest.raises(BenchkitError, match=r"a is a folder; --out takes the path of a file"):
+        files.writable(tmp_path / "a")
+
+
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BenchkitError, match=r"file/sub cannot be created: Not a directory"):
+        files.make_folder(tmp_path / "file" / "sub")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import pytest
 
@@ -53,16 +51,3 @@ def test_the_named_exceptions_become_usage_errors() -> None:
         raise BenchkitError("no such name")
     with pytest.raises(ValueError, match=r"^other$"), terminal.wrong_call(BenchkitError):
         raise ValueError("other")
-
-
-def test_a_writable_path_gets_its_folder(tmp_path: Path) -> None:
-    terminal.writable(tmp_path / "a" / "b" / "split.h5")
-    assert (tmp_path / "a" / "b").is_dir()
-    with pytest.raises(BenchkitError, match=r"a is a folder; --out takes the path of a file"):
-        terminal.writable(tmp_path / "a")
-
-
-def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(BenchkitError, match=r"file/sub cannot be created: Not a directory"):
-        terminal.make_folder(tmp_path / "file" / "sub")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from baselines.asl import ASL
-from baselines.core import MethodInfo, registry
+from baselines.core import Method, MethodInfo, hyper, registry
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.runs.specs import specs
+from benchkit.runs.specs import hyper_of, specs
 
 PLUGIN = """
 from baselines.core import Method, MethodInfo
@@ -21,10 +22,51 @@ class {name}(Method):
 """
 
 
+@dataclass(frozen=True)
+class Options:
+    rate: float = hyper(0.5, "a rate", search=(0.0, 1.0), low=0.0, high=1.0)
+    width: int = hyper(8, "a width", low=1)
+    fast: bool = hyper(False, "whether it is fast")
+    mode: str = hyper("slow", "how", choices=("slow", "quick"))
+    free: float = hyper(1.0, "any number")
+
+
+class Example(Method):
+    info = MethodInfo("example", "Example", "none", 2026, "L", "negative")
+    Hyper = Options
+
+
 def plugin(folder: Path, key: str, name: str = "Mine") -> Path:
     path = folder / f"{key}_{name}.py"
     path.write_text(PLUGIN.format(key=key, name=name))
     return path
+
+
+def test_hyperparameters_from_text() -> None:
+    text = {"rate": "0.25", "width": "3", "fast": "on", "mode": "quick"}
+    assert hyper_of(Example, text) == Options(0.25, 3, True, "quick")
+    assert hyper_of(Example, {}) == Options()
+    assert hyper_of(Example, {"fast": "FALSE", "rate": "1e-1"}) == Options(0.1)
+    assert hyper_of(Example, {"rate": "0.1"}, {"rate": 0.9, "width": 2}) == Options(0.1, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rte": "1"}, "method 'example' has no option 'rte'; did you mean 'rate'"),
+        ({"zzz": "1"}, "has no option 'zzz'; known: rate, width, fast, mode, free"),
+        ({"rate": "much"}, "rate='much' is not a number"),
+        ({"width": "2.5"}, "width='2.5' is not a whole number"),
+        ({"fast": "maybe"}, "fast='maybe' is not yes or no"),
+        ({"mode": "idle"}, "mode='idle' is not one of slow, quick"),
+        ({"rate": "1.5"}, r"rate=1.5 is outside \[0.0, 1.0\]"),
+        ({"free": "nan"}, "free=nan is not a finite number"),
+        ({"width": "0"}, "width=0 is less than 1$"),
+    ],
+)
+def test_wrong_hyperparameters(values: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        hyper_of(Example, values)
 
 
 def test_keys_classes_and_all() -> None:
