@@ -8,6 +8,7 @@ reinitialised.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,9 +119,10 @@ class Hyper(PartialAsymmetricHyper):
 class CSL(Method):
     """Class-aware selective loss, in two stages: the prior, then the model.
 
-    Intended for labels with observed negatives: with positives alone, the first model ignores
-        everything else and finds every class frequent. With complete labels or candidates there is
-        nothing to select.
+    With positives alone, the first model ignores everything else and finds every class frequent. In
+    these regimes, no prior is estimated by default, and only the most likely unknown labels are
+    ignored, as in the authors' code without a file of priors. With complete labels or candidates
+    there is nothing to select.
     """
 
     info = MethodInfo(
@@ -134,12 +136,17 @@ class CSL(Method):
         "the K B likeliest unknown labels of the batch, else 1;\n"
         "prior = mean of all training predictions of an earlier model with W = 0 on unknown labels",
         unknown="estimated",
-        regimes=("pal",),
+        regimes=("pal", "ppl", "spl", "missing"),
         needs=("two stages", "class prior"),
         family="partial",
         summary="`p-asl` that ignores unknown labels that are likely or of frequent classes",
     )
     Hyper = Hyper
+
+    @classmethod
+    def defaults_for(cls, regime: str) -> dict[str, Any]:
+        """No prior where no negative is observed."""
+        return {"prior": False} if regime in ("ppl", "spl", "missing") else {}
 
     def regimes(self) -> tuple[str, ...]:
         """Without a prior, also the regimes without observed negatives.
@@ -147,7 +154,7 @@ class CSL(Method):
         The unknown labels that remain after the most likely ones are dropped then serve as
         negatives.
         """
-        return self.info.regimes if self.hyper.prior else ("pal", "ppl", "spl", "missing")
+        return ("pal",) if self.hyper.prior else self.info.regimes
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """Create the head and, if a prior is used, an empty mean of predictions."""

@@ -7,6 +7,7 @@ Depending on the weights, unknown labels are ignored or count as negatives with 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -31,14 +32,16 @@ class Hyper(PartialAsymmetricHyper):
     )
 
 
-UNKNOWN_AS_NEGATIVE = ("full", "pal", "ppl", "spl", "missing")
+WITH_NEGATIVES = ("full", "pal")
+POSITIVES_ONLY = ("ppl", "spl", "missing")
 
 
 class PASL(Method):
-    """Partial asymmetric loss; by default unknown labels are ignored.
+    """Partial asymmetric loss; unknown labels are ignored if negatives are observed.
 
-    Intended for labels with observed negatives: with positives alone, ignoring all other labels
-        leaves nothing that lowers a prediction, and mode=negative is `asl` with another exponent.
+    With positives alone, ignoring all other labels leaves nothing that lowers a prediction. In
+    these regimes, unknown labels are negative by default, as in the paper's mode "Negative"; the
+    loss is then that of `asl` with another exponent.
     """
 
     info = MethodInfo(
@@ -51,15 +54,20 @@ class PASL(Method):
         "+ 1[s=0] (1-n)^g- log n + 1[unknown] (1-n)^gu log n ],  powers held constant;\n"
         "W = 0 on unknown labels (ignore), 1 everywhere (negative)",
         unknown="ignored",
-        regimes=("full", "pal"),
+        regimes=WITH_NEGATIVES + POSITIVES_ONLY,
         family="partial",
         summary="`asl` with a separate exponent for unknown labels",
     )
     Hyper = Hyper
 
+    @classmethod
+    def defaults_for(cls, regime: str) -> dict[str, Any]:
+        """mode=negative where no negative is observed."""
+        return {"mode": "negative"} if regime in POSITIVES_ONLY else {}
+
     def regimes(self) -> tuple[str, ...]:
         """Also the regimes without observed negatives, if unknown labels count as negative."""
-        return UNKNOWN_AS_NEGATIVE if self.hyper.mode == "negative" else self.info.regimes
+        return self.info.regimes if self.hyper.mode == "negative" else WITH_NEGATIVES
 
     def loss(self, run: Run, logits: Tensor, batch: Batch, clock: Clock, draw: Draw) -> Tensor:
         """Apply `partial_asymmetric_loss`, with the sum divided by B*C."""

@@ -198,12 +198,12 @@ def run(
         bar: makes a progress bar; `benchkit.base.terminal.bar` shows one in a terminal.
 
     Returns:
-        The run ids by outcome: `done`, `cached` (existed already), `failed` (run id -> reason) and
-        `skipped` (method -> reason).
+        The run ids by outcome: `done`, `cached` (existed already), `failed` (run id -> reason),
+        `skipped` (method -> reason) and `busy` (another process is training them).
 
     Raises:
         UsageError: an unknown method, hyperparameter, recipe or selection rule.
-        BenchkitError: the split cannot be read or has no features.
+        BenchkitError: the split cannot be read or has no features, or `out` cannot be written.
 
     Example:
         >>> outcome = benchkit.run("mine.h5", ["bce", "asl"], out="new-runs", seeds=3)
@@ -215,7 +215,7 @@ def run(
     from benchkit.runs import embeddings, execute
     from benchkit.runs.options import SELECTIONS
     from benchkit.runs.plan import Grid
-    from benchkit.runs.specs import specs
+    from benchkit.runs.specs import in_regime, specs
     from benchkit.split import file
     from benchkit.training import recipe as recipes
 
@@ -241,7 +241,7 @@ def run(
         split_path=path,
         split=loaded,
         fingerprints=file.stored_fingerprints(path),
-        specs=rows,
+        specs=in_regime(rows, loaded.regime.kind, log),
         seeds=seed_list,
         recipe=parsed_recipe,
         selection=select,
@@ -264,24 +264,32 @@ def evaluate(
     out: str | Path,
     seed: int = 0,
     select: str = "last",
+    scale: str | None = None,
+    oracle: Sequence[str] = (),
+    note: str = "",
     log: Log = no_log,
 ) -> str:
     """Record test scores that were computed elsewhere, for the same leaderboard.
 
     Args:
         split: the split file.
-        scores: float [test images, classes] logits in the split's row order; or an .npz file with
-            `scores` and, if the rows are in another order, `ids`.
+        scores: float [test images, classes] in the split's row order; or an .npz file with `scores`
+            and, if the rows are in another order, `ids`.
         name: the name of the row.
         out: the folder of run records.
         seed: the seed of these scores.
         select: the selection rule that produced them: "last", "val" or "test-oracle".
+        scale: "logit" or "probability"; required if all scores lie between 0 and 1, otherwise
+            "logit" by default. Probabilities are converted to logits.
+        oracle: hidden information that the scores used, such as "true_counts"; marks the row.
+        note: a remark that is shown under the table.
         log: called with messages.
 
     Returns:
         The run id.
 
     Raises:
+        UsageError: an unknown selection rule, scale or oracle, or scores that do not fit the scale.
         BenchkitError: the scores have the wrong shape, are not finite, or their ids are not those
             of the split's test part.
 
@@ -291,14 +299,26 @@ def evaluate(
         16
     """
     from benchkit.runs import external
-    from benchkit.runs.options import SELECTIONS
+    from benchkit.runs.options import ORACLES, SCALES, SELECTIONS
 
     if not name.strip():
         raise UsageError("--name is blank; give the name of the row")
-    if select not in SELECTIONS:
-        raise UsageError(f"select {select!r} is not one of {', '.join(SELECTIONS)}")
+    for option, text, longest in (("name", name, 200), ("note", note, 2000)):
+        if not text.strip().isprintable() or len(text) > longest:
+            raise UsageError(
+                f"--{option} must be one line of at most {longest} printable characters"
+            )
+    oracle = [oracle] if isinstance(oracle, str) else oracle
+    choices = [("select", select, SELECTIONS), *(("oracle", value, ORACLES) for value in oracle)]
+    if scale is not None:
+        choices.append(("scale", scale, SCALES))
+    for option, value, allowed in choices:
+        if value not in allowed:
+            raise UsageError(f"{option} {value!r} is not one of {', '.join(allowed)}")
+    declared = external.Declaration(scale, tuple(dict.fromkeys(oracle)), note.strip())
     source = Path(scores) if isinstance(scores, str | Path) else scores
-    return external.record(Path(split), source, name.strip(), seed, select, Path(out), log)
+    name = name.strip()
+    return external.record(Path(split), source, name, seed, select, Path(out), log, declared)
 
 
 def report(
@@ -309,6 +329,7 @@ def report(
     split: str | None = None,
     selection: str | None = None,
     metric_version: str | None = None,
+    strict: bool = False,
     log: Log = no_log,
 ) -> str:
     """Render the per-shot leaderboard of a folder of run records.
@@ -323,14 +344,17 @@ def report(
         split: only this split: the beginning of its fingerprint.
         selection: only this selection rule.
         metric_version: only this metric version.
-        log: called with messages.
+        strict: refuse a record that cannot be read. By default it is left out, and named under
+            every table.
+        log: called with messages, one for each record that is left out.
 
     Returns:
         The text in that format.
 
     Raises:
         UsageError: an unknown format.
-        ReportError: no records, or records that cannot be read.
+        BenchkitError: `out` cannot be written.
+        ReportError: no records; if `strict`, also a record that cannot be read.
 
     Example:
         >>> page = benchkit.report("runs", format="html", out="leaderboard.html")
@@ -338,14 +362,16 @@ def report(
     """
     import io
 
-    from benchkit.base.files import atomic
+    from benchkit.base.files import atomic, writable
     from leaderboard import render
 
     renderers = {"markdown": render.markdown, "csv": render.csv, "html": render.html}
     if format != "terminal" and format not in renderers:
         names = ", ".join(["terminal", *renderers])
         raise UsageError(f"format {format!r} is not one of {names}")
-    rendered = tables(runs, split, selection, metric_version)
+    rendered = tables(runs, split, selection, metric_version, strict, log)
+    if out is not None:
+        writable(Path(out))
     if format == "terminal":
         from rich.console import Console
 
@@ -356,27 +382,38 @@ def report(
         text = renderers[format](rendered)
     if out is not None:
         with atomic(Path(out), log) as partial:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         log(f"wrote {out}")
     return text
 
 
 def tables(
-    runs: str | Path, split: str | None, selection: str | None, metric_version: str | None
+    runs: str | Path,
+    split: str | None,
+    selection: str | None,
+    metric_version: str | None,
+    strict: bool,
+    log: Log,
 ) -> list[Table]:
-    """The tables of a folder of run records."""
+    """The tables of a folder of run records; the arguments are those of `report`."""
     from leaderboard import records, table
 
-    return table.build_all(
-        records.load(Path(runs)), split=split, selection=selection, metric_version=metric_version
+    loaded = records.load(Path(runs), strict)
+    result = table.build_all(
+        loaded, split=split, selection=selection, metric_version=metric_version
     )
+    for sentence in loaded.unreadable:
+        log(f"left out: {sentence}")
+    return result
 
 
-def read_records(runs: str | Path) -> pd.DataFrame:
+def read_records(runs: str | Path, *, strict: bool = False, log: Log = no_log) -> pd.DataFrame:
     """The run records of a folder as a pandas frame, one row per run.
 
     Args:
         runs: the folder of run records.
+        strict: refuse a record that cannot be read. By default it is left out.
+        log: called with a message for each record that is left out.
 
     Returns:
         Columns `run_id`, `split` (its name), `regime`, `method`, `seed`, `selection`, the mAP
@@ -385,7 +422,7 @@ def read_records(runs: str | Path) -> pd.DataFrame:
         dictionaries.
 
     Raises:
-        ReportError: the folder does not exist, or a record cannot be read.
+        ReportError: the folder does not exist; if `strict`, also a record that cannot be read.
 
     Example:
         >>> frame = benchkit.read_records("runs")
@@ -394,4 +431,7 @@ def read_records(runs: str | Path) -> pd.DataFrame:
     """
     from leaderboard import frames, records
 
-    return frames.runs(records.load(Path(runs)).records)
+    loaded = records.load(Path(runs), strict)
+    for sentence in loaded.unreadable:
+        log(f"left out: {sentence}")
+    return frames.runs(loaded.records)

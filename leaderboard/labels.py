@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from leaderboard.record import RunArguments
@@ -10,6 +12,8 @@ from leaderboard.record import RunArguments
 _ABSENT = "–"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONG_FRACTION = re.compile(r"-?\d+\.\d{5,}(e[+-]?\d+)?")
+_RECIPE = "recipe."
+_DEFAULTS = "recipe_defaults"
 _SHARED = ("split", "method", "seed", "selection", "metric_version")
 
 
@@ -17,7 +21,8 @@ def row_labels(rows: Sequence[RunArguments]) -> list[str]:
     """Name every row of a table.
 
     A method that occurs once is called by its key. A method that occurs several times also shows
-    the hyperparameters and recipe values in which its rows differ, such as `asl (clip=0.1)`. Long
+    the hyperparameters and recipe values in which its rows differ, such as `asl (clip=0.1)`. A row
+    whose recipe departs from that of most rows (see `common_recipe`) shows where it departs. Long
     fractions are rounded and digests are cut, unless two rows would then look the same. Scores
     that were computed elsewhere under the key of a method are labelled `external`; their recipe is
     unknown and not compared.
@@ -28,8 +33,55 @@ def row_labels(rows: Sequence[RunArguments]) -> list[str]:
     Returns:
         One label per row, all different.
     """
-    brief = [_label(row, rows, _rounded) for row in rows]
-    return brief if len(set(brief)) == len(rows) else [_label(row, rows, str) for row in rows]
+    common = _common_identity(rows)
+    brief = [_label(row, rows, common, rounded) for row in rows]
+    if len(set(brief)) == len(rows):
+        return brief
+    return [_label(row, rows, common, str) for row in rows]
+
+
+@dataclass(frozen=True)
+class CommonRecipe:
+    """The recipe of most rows of a table.
+
+    Attributes:
+        defaults: the version of the recipe defaults; None if no row tells it.
+        values: recipe field -> text, those at their default included.
+        departures: the names of the fields that differ from the defaults.
+        is_shared: whether it is the recipe of every row with a known recipe.
+    """
+
+    defaults: str | None
+    values: Mapping[str, str]
+    departures: tuple[str, ...]
+    is_shared: bool
+
+
+def common_recipe(rows: Sequence[RunArguments]) -> CommonRecipe | None:
+    """The recipe of most rows, field by field; of equally frequent values, the default.
+
+    Args:
+        rows: the arguments of each row; scores that were computed elsewhere are ignored.
+
+    Returns:
+        The recipe, or `None` if no recipe is known.
+    """
+    trained = [row for row in rows if not row.external]
+    if not trained:
+        return None
+    common = _common_identity(rows)
+    values: dict[str, str] = {}
+    for row in trained:
+        identity = _recipe_identity(row)
+        for key, text in _shown_values(row).items():
+            if key.startswith(_RECIPE) and identity.get(key) == common.get(key):
+                values.setdefault(key, text)
+    return CommonRecipe(
+        defaults=common.get(_DEFAULTS),
+        values={key.removeprefix(_RECIPE): text for key, text in values.items()},
+        departures=tuple(key.removeprefix(_RECIPE) for key in values if common.get(key)),
+        is_shared=not any(_departing(row, common) for row in trained),
+    )
 
 
 def json_text(value: Any) -> str:
@@ -42,34 +94,65 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _label(row: RunArguments, rows: Sequence[RunArguments], write: Callable[[str], str]) -> str:
+def _label(
+    row: RunArguments,
+    rows: Sequence[RunArguments],
+    common: Mapping[str, str | None],
+    write: Callable[[str], str],
+) -> str:
     same_method = [other for other in rows if other.method == row.method]
     same_kind = [other for other in same_method if other.external == row.external]
     values = _shown_values(row)
-    texts = [
-        f"{name}={write(values.get(key, _ABSENT))}" for key, name in _differing(same_kind).items()
-    ]
+    keys = sorted({*_differing(same_kind), *_departing(row, common)})
+    texts = [f"{name}={write(values.get(key, _ABSENT))}" for key, name in _names(keys).items()]
     if row.external and len(same_kind) < len(same_method):
         texts.insert(0, "external")
     return f"{row.method} ({', '.join(texts)})" if texts else row.method
 
 
-def _differing(rows: Sequence[RunArguments]) -> dict[str, str]:
-    """Dotted keys in which the rows differ, each with the name to show.
+def _differing(rows: Sequence[RunArguments]) -> list[str]:
+    """Dotted keys in which the rows differ.
 
     Only the identity counts, so a value that equals its default does not differ from one that a
     record does not hold because it was added later.
     """
     identities = [_flat(row.identity) for row in rows]
     values = [_shown_values(row) for row in rows]
-    keys = sorted({key for identity in identities for key in identity})
-    keys = [
+    keys = {key for identity in identities for key in identity}
+    return [
         key
         for key in keys
         if len({identity.get(key) for identity in identities}) > 1
         and len({value.get(key) for value in values}) > 1
     ]
-    short = [key.removeprefix("hyperparameters.").removeprefix("recipe.") for key in keys]
+
+
+def _departing(row: RunArguments, common: Mapping[str, str | None]) -> list[str]:
+    """Dotted keys in which the recipe of a row departs from that of most rows."""
+    if row.external:
+        return []
+    identity = _recipe_identity(row)
+    return [key for key, value in common.items() if identity.get(key) != value]
+
+
+def _common_identity(rows: Sequence[RunArguments]) -> dict[str, str | None]:
+    """Dotted recipe key -> its value in most rows; `None` is the default."""
+    identities = [_recipe_identity(row) for row in rows if not row.external]
+    common = {}
+    for key in sorted({key for identity in identities for key in identity}):
+        counts = Counter(identity.get(key) for identity in identities)
+        common[key] = min(counts, key=lambda v: (-counts[v], v is not None, v or ""))
+    return common
+
+
+def _recipe_identity(row: RunArguments) -> dict[str, str]:
+    identity = _flat(row.identity)
+    return {k: v for k, v in identity.items() if k == _DEFAULTS or k.startswith(_RECIPE)}
+
+
+def _names(keys: Sequence[str]) -> dict[str, str]:
+    """Dotted key -> the name to show, short where it is clear."""
+    short = [key.removeprefix("hyperparameters.").removeprefix(_RECIPE) for key in keys]
     return {
         key: name if short.count(name) == 1 else key for key, name in zip(keys, short, strict=True)
     }
@@ -107,7 +190,7 @@ def _flatten_into(flat: dict[str, str], key: str, value: Any) -> None:
         flat[key] = shown(value)
 
 
-def _rounded(text: str) -> str:
+def rounded(text: str) -> str:
     """A long fraction with four digits, the first twelve digits of a digest, others unchanged."""
     if _DIGEST.fullmatch(text):
         return text[:12]

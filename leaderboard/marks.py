@@ -1,9 +1,9 @@
 """Marks of cells: the best, the second and the lowest value of a column.
 
 Values are compared as they are shown, in percent with two decimals, so cells that read the same
-carry the same mark. Rows that use hidden information (oracle rows) are not ranked. If only one
-value is ranked, or all values are equal, nothing is marked. `lowest` requires three different
-values, so no cell is both second and lowest.
+carry the same mark. Oracle rows and rows with fewer seeds than others are not ranked (see
+`leaderboard.row.ranked`). If only one value is ranked, or all values are equal, nothing is marked.
+`lowest` requires three different values, so no cell is both second and lowest.
 """
 
 from collections.abc import Sequence

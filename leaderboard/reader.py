@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,9 @@ class Reader:
 
     def error(self, key: str, expected: str) -> ReportError:
         """An error that says what the value of `key` must be."""
-        actual = repr(self.values[key]) if key in self.values else "nothing"
+        actual = "nothing"
+        if key in self.values:
+            actual = json.dumps(self.values[key], ensure_ascii=False)
         actual = actual if len(actual) <= 60 else actual[:57] + "..."
         return ReportError(
             f"{self.path}: {self.full_key(key)} must be {expected}, but is {actual}."
@@ -63,6 +66,13 @@ class Reader:
     def text(self, key: str) -> str:
         """A string."""
         return str(self.value(key, str))
+
+    def boolean(self, key: str) -> bool:
+        """True or false."""
+        value = self.values.get(key)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false")
+        return value
 
     def integer(self, key: str) -> int:
         """A whole number."""

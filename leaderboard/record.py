@@ -112,6 +112,8 @@ class Record:
         format = _format(reader, None)
         command = reader.texts("command")
         arguments = RunArguments.from_json(reader.object("science"), format, command)
+        if format > 1 and reader.text("run_id") != arguments.run_id:
+            raise reader.error("run_id", f"'{arguments.run_id}', the digest of science")
         split = RecordedSplit.from_json(reader.object("split"))
         if arguments.split != split.fingerprint:
             raise reader.object("split").error("fingerprint", "the same as science.split")

@@ -55,6 +55,12 @@ class RecordedSplit:
         pairs = zip(self.class_names, self.test_positives, strict=True)
         return tuple(name for name, count in pairs if count == 0)
 
+    @property
+    def without_test_negatives(self) -> tuple[str, ...]:
+        """Names of the classes whose known test labels are all positive: their AP is always 1."""
+        counts = zip(self.class_names, self.test_positives, self.test_known, strict=True)
+        return tuple(name for name, positives, known in counts if 0 < positives == known)
+
     def to_json(self) -> dict[str, Any]:
         """The split as a JSON object."""
         return {
@@ -115,6 +121,10 @@ class RecordedMethod:
         year: of the paper; None or 0 if there is none.
         oracle: the hidden truths that the run used.
         kind: one of `KINDS`.
+        own_head: whether the method has a head of its own and ignores the recipe's; None if it is
+            unknown.
+        scale: `probability` or `logit` where scores from elsewhere declare it, else empty.
+        note: a remark that the author of scores from elsewhere made.
     """
 
     key: str
@@ -123,9 +133,13 @@ class RecordedMethod:
     year: int | None
     oracle: tuple[str, ...]
     kind: str
+    own_head: bool | None = None
+    scale: str = ""
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The method as a JSON object."""
+        """The method as a JSON object; unknown and empty declarations are left out."""
+        declared = {"own_head": self.own_head, "scale": self.scale, "note": self.note}
         return {
             "key": self.key,
             "title": self.title,
@@ -133,6 +147,7 @@ class RecordedMethod:
             "year": self.year,
             "oracle": list(self.oracle),
             "kind": self.kind,
+            **{name: value for name, value in declared.items() if value not in (None, "")},
         }
 
     @classmethod
@@ -147,6 +162,9 @@ class RecordedMethod:
             year=reader.integer("year") if reader.has("year") else None,
             oracle=reader.texts("oracle"),
             kind=reader.text("kind"),
+            own_head=reader.boolean("own_head") if reader.has("own_head") else None,
+            scale=reader.text("scale") if reader.has("scale") else "",
+            note=reader.text("note") if reader.has("note") else "",
         )
 
 

@@ -1,7 +1,7 @@
 """Tables of comparable records: rows with means, spreads and marks."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from leaderboard.columns import COLUMNS
 from leaderboard.errors import ReportError
@@ -14,44 +14,10 @@ from leaderboard.groups import (
     select,
 )
 from leaderboard.labels import row_labels
-from leaderboard.marks import Mark, mark_column
-from leaderboard.record import Group, Record, RecordedMethod, RecordedSplit, RunArguments
+from leaderboard.marks import mark_column
+from leaderboard.record import Group, Record, RecordedSplit, RunArguments
 from leaderboard.records import Records
-from leaderboard.statistics import mean, sample_std
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Mean and sample standard deviation over seeds, as fractions; a dash is shown for `None`."""
-
-    mean: float | None
-    std: float | None
-    mark: Mark = Mark.NONE
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method with one set of hyperparameters and one recipe, over its seeds."""
-
-    label: str
-    method: RecordedMethod
-    records: tuple[Record, ...]  # in the order of their seeds
-    cells: Mapping[str, Cell]  # keyed by column
-
-    @property
-    def is_oracle(self) -> bool:
-        """Whether the runs used information that the setting hides."""
-        return bool(self.method.oracle)
-
-    @property
-    def arguments(self) -> RunArguments:
-        """The arguments that its seeds share, with those of one seed."""
-        return _most_complete(self.records)
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the row."""
-        return tuple(record.arguments.seed for record in self.records)
+from leaderboard.row import Row, most_complete, ranked
 
 
 @dataclass(frozen=True)
@@ -120,6 +86,8 @@ def build_all(
 def _check_not_empty(records: Records) -> None:
     if records.records:
         return
+    if records.hint:
+        raise ReportError(records.hint)
     notes = " ".join(records.notes)
     raise ReportError(
         "There is no finished run to report" + (f" ({notes})" if notes else "") + ": "
@@ -134,18 +102,13 @@ def _notes(records: Records, group: Group) -> tuple[str, ...]:
 
 def _table(records: Sequence[Record], notes: tuple[str, ...]) -> Table:
     check_split_descriptions(records)
-    rows = sorted(_rows(records), key=_position)
+    rows = _marked(sorted(_rows(records), key=_position))
     first = records[0]
     return Table(
         group=first.arguments.group,
         split=first.split,
-        rows=tuple(_marked(rows)),
-        footer=footer_lines(
-            first.split,
-            first.arguments.group,
-            [len(row.records) for row in rows],
-            [(row.label, row.method.oracle) for row in rows if row.is_oracle],
-        ),
+        rows=tuple(rows),
+        footer=footer_lines(first.split, first.arguments.group, rows),
         notes=notes + tuple(note for row in rows for note in _undefined_notes(row)),
     )
 
@@ -158,8 +121,8 @@ def _rows(records: Sequence[Record]) -> list[Row]:
     ]
     for row in members:
         check_defaults(row)
-    labels = row_labels([_most_complete(row) for row in members])
-    return [_row(label, row) for label, row in zip(labels, members, strict=True)]
+    labels = row_labels([most_complete(row) for row in members])
+    return [Row.of(label, row) for label, row in zip(labels, members, strict=True)]
 
 
 def _grouped(
@@ -172,23 +135,9 @@ def _grouped(
     return [tuple(groups[name]) for name in sorted(groups)]
 
 
-def _most_complete(records: Sequence[Record]) -> RunArguments:
-    """The arguments with the most values: older records may lack fields that were added later."""
-    arguments = (record.arguments for record in records)
-    return max(arguments, key=lambda a: len(a.hyperparameters) + len(a.recipe))
-
-
 def _one_per_seed(records: Sequence[Record]) -> bool:
     """Whether no seed occurs twice, as in two files of external scores for one seed."""
     return len({record.arguments.seed for record in records}) == len(records)
-
-
-def _row(label: str, records: tuple[Record, ...]) -> Row:
-    cells = {}
-    for column in COLUMNS:
-        values = [column.value(record.metrics) for record in records]
-        cells[column.key] = Cell(mean(values), sample_std(values))
-    return Row(label, records[0].method, records, cells)
 
 
 def _position(row: Row) -> tuple[float, str]:
@@ -197,17 +146,16 @@ def _position(row: Row) -> tuple[float, str]:
 
 
 def _marked(rows: Sequence[Row]) -> list[Row]:
-    ranked = [not row.is_oracle for row in rows]
+    competing = ranked(rows)
     marks = {
-        column.key: mark_column([row.cells[column.key].mean for row in rows], ranked)
+        column.key: mark_column([row.cells[column.key].mean for row in rows], competing)
         for column in COLUMNS
     }
     return [
-        Row(
-            row.label,
-            row.method,
-            row.records,
-            {key: Cell(cell.mean, cell.std, marks[key][i]) for key, cell in row.cells.items()},
+        replace(
+            row,
+            cells={key: replace(cell, mark=marks[key][i]) for key, cell in row.cells.items()},
+            is_ranked=competing[i],
         )
         for i, row in enumerate(rows)
     ]

@@ -82,6 +82,8 @@ def read(path: Path, *, whole_numbers: bool) -> ClassFile:
         InputError: no such file, not CSV or JSON of this form, an empty or repeated name, or a
             value that is not a number >= 0; the message names the file and the line.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: this is a named pipe, a socket or a device, not a file.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -8,10 +8,10 @@ import numpy as np
 
 from splits.labels import Labels, SparseLabels, dense, pairs, positives, take
 
-_BLOCK = 1 << 22  # entries compared at a time, so no large matrix becomes dense at once
+_BLOCK = 1 << 18  # entries compared at a time: no large matrix becomes dense, blocks stay in cache
 
 
-def contradictions(true: Labels, observed: Labels, kind: str) -> list[str]:
+def contradictions(true: Labels, observed: Labels, kind: str, *, drawn: bool = True) -> list[str]:
     """The invariants of a regime that the labels violate.
 
     Args:
@@ -19,6 +19,8 @@ def contradictions(true: Labels, observed: Labels, kind: str) -> list[str]:
             grows with the number of stored labels.
         observed: observed labels of the same shape, dense or sparse.
         kind: the kind of regime, as in `Regime.kind`.
+        drawn: whether the regime drew the labels, and so left a positive in each image that has
+            any; labels that the source observed itself need not.
 
     Returns:
         One phrase per violated invariant; an empty list if the labels are consistent.
@@ -26,12 +28,19 @@ def contradictions(true: Labels, observed: Labels, kind: str) -> list[str]:
     problems: dict[str, None] = {}  # an ordered set
     for codes, seen in _blocks(true, observed):
         problems.update(dict.fromkeys(_entry_problems(codes, seen, kind)))
-    shown, present = (np.diff(positives(labels).indptr) for labels in (observed, true))
-    if kind in ("ppl", "spl", "missing") and ((present > 0) & (shown == 0)).any():
-        problems["an image with positives has none observed"] = None
-    if kind == "spl" and (shown > 1).any():
-        problems["an image has more than one observed positive"] = None
+    if kind in ("ppl", "spl", "missing"):
+        shown, present = (_positives_per_image(labels) for labels in (observed, true))
+        if drawn and ((present > 0) & (shown == 0)).any():
+            problems["an image with positives has none observed"] = None
+        if kind == "spl" and (shown > 1).any():
+            problems["an image has more than one observed positive"] = None
     return list(problems)
+
+
+def _positives_per_image(labels: Labels) -> np.ndarray:
+    if isinstance(labels, SparseLabels):
+        return np.diff(positives(labels).indptr)
+    return np.count_nonzero(labels == 1, axis=1)
 
 
 def _blocks(true: Labels, observed: Labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -46,8 +55,13 @@ def _blocks(true: Labels, observed: Labels) -> Iterator[tuple[np.ndarray, np.nda
         return
     step = max(1, _BLOCK // true.shape[1])
     for start in range(0, true.shape[0], step):
-        rows = np.arange(start, min(start + step, true.shape[0]))
-        yield dense(take(true, rows)), dense(take(observed, rows))
+        yield _rows(true, start, start + step), _rows(observed, start, start + step)
+
+
+def _rows(labels: Labels, start: int, stop: int) -> np.ndarray:
+    if isinstance(labels, SparseLabels):
+        return dense(take(labels, np.arange(start, min(stop, len(labels)))))
+    return labels[start:stop]
 
 
 def _entry_problems(true: np.ndarray, seen: np.ndarray, kind: str) -> Iterator[str]:

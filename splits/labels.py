@@ -263,6 +263,7 @@ Labels = np.ndarray | SparseLabels
 """A label matrix, int8 [N, C], dense or sparse."""
 
 _BLOCK = 1 << 18  # stored labels per block
+_COUNTED_ROWS = 1 << 12  # rows counted at a time, in uint16 because that is twice as fast
 
 _DTYPES = {"indptr": np.dtype("i8"), "indices": np.dtype("i4"), "values": np.dtype("i1")}
 
@@ -281,7 +282,11 @@ def counts(labels: Labels, code: int) -> np.ndarray:
     """The number of images with a code, per class: int64 [C]."""
     if isinstance(labels, SparseLabels):
         return labels.counts(code)
-    return np.count_nonzero(labels == code, axis=0).astype(np.int64)
+    total = np.zeros(labels.shape[1], np.int64)
+    for start in range(0, len(labels), _COUNTED_ROWS):
+        matches = labels[start : start + _COUNTED_ROWS] == code
+        total += np.add.reduce(matches.view(np.uint8), axis=0, dtype=np.uint16)
+    return total
 
 
 def positives(labels: Labels) -> sparse.csr_array:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import lzma
+import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from splits.errors import InputError
 
-BROKEN = (OSError, EOFError, ValueError, MemoryError, tokenize.TokenError)
+BROKEN = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,  # a shape with numbers beyond int64
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+)
 """The errors of `numpy.load` for a damaged file or another format."""
 
 BROKEN_NPZ = (
@@ -19,10 +34,55 @@ BROKEN_NPZ = (
     RuntimeError,  # an encrypted member, or an unknown compression
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 """The errors of `numpy.load` and of reading a member, for a file that should be an .npz."""
 
+_MAGIC = b"\x93NUMPY"
+_HEADERS: Mapping[tuple[int, ...], Callable[..., Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_DEFLATE = 1032  # the largest ratio of deflate
 _STARTS = (b"\x93NUMPY", b"PK")
+
+
+def load(path: Path) -> Any:
+    """`numpy.load` of an `.npy` or `.npz` file without Python objects.
+
+    Raises:
+        ValueError: the header of an `.npy` file declares more data than the file has; the other
+            errors of `BROKEN`.
+    """
+    with path.open("rb") as file:
+        _check_size(file, path.stat().st_size)
+    return np.load(path, allow_pickle=False)
+
+
+def member(archive: Any, key: str) -> Any:
+    """An array of an `.npz` file that `numpy.load` opened.
+
+    Raises:
+        ValueError: its header declares more data than the file has; the errors of `BROKEN_NPZ`.
+    """
+    name = key if key in archive.zip.NameToInfo else f"{key}.npy"
+    info = archive.zip.getinfo(name)
+    ratio = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE}.get(info.compress_type)
+    size = info.file_size if ratio is None else min(info.file_size, info.compress_size * ratio)
+    with archive.zip.open(info) as file:
+        _check_size(file, size)
+    return archive[key]
+
+
+def _check_size(file: IO[bytes], size: int) -> None:
+    """Compare the header of an `.npy` file with its size, before memory is allocated for it."""
+    start = file.read(len(_MAGIC) + 2)
+    if not start.startswith(_MAGIC) or tuple(start[len(_MAGIC) :]) not in _HEADERS:
+        return  # `numpy.load` reports it
+    shape, _, dtype = _HEADERS[tuple(start[len(_MAGIC) :])](file)
+    needed, left = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if not dtype.hasobject and needed > left:
+        raise ValueError(f"its header declares {needed:,} bytes of data, the file has {left:,}")
 
 
 def reason(path: Path, error: Exception) -> str:

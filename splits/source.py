@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from splits import own_labels
 from splits.errors import InputError
 from splits.labels import Labels, SparseLabels
+
+TRAIN, TEST, VAL = 0, 1, 2
+"""The codes of the parts in `Source.part`."""
 
 _ROWS_PER_CHECK = 4096
 
@@ -24,12 +28,16 @@ class Source:
         class_names: C unique names.
         image_ids: unicode [N], unique; random numbers are keyed by them.
         labels: int8 [N, C], codes 1, 0, -1; an array, or sparse if an array would be too large.
-        part: uint8 [N], 0 train and 1 test, or None if the source has no test part.
+        part: uint8 [N], 0 train, 1 test and 2 val, or None if the source has no test part.
         paths: unicode [N], image files relative to their root, or None.
         roots: the folders of the images: one per part (train, test), a single one, or none.
         features: float32 [N, V, D], V views of D numbers, or None.
         digests: file name -> hexadecimal SHA-256, for each file that was read.
         path: the file or folder that was read, for messages; None if there is none.
+        observed: the source's own observed labels, [N, C], codes 1, 0, -1, dense or sparse, for
+            the images outside the test part; None if a regime decides what is observed.
+        candidates: whether the positives of `observed` are candidates.
+        notes: messages for the user about the files.
     """
 
     name: str
@@ -42,6 +50,9 @@ class Source:
     features: np.ndarray | None
     digests: dict[str, str]
     path: Path | None = None
+    observed: Labels | None = None
+    candidates: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.validate()
@@ -59,6 +70,7 @@ class Source:
         if self.paths is not None:
             _check_text(self._where, "path", self.paths)
         self._check_codes()
+        self._check_observed()
         if self.features is not None:
             self._check_finite(self.features)
 
@@ -116,11 +128,31 @@ class Source:
                 f"{self.class_names[column]!r} is {dense[row, column]}; a label must be 1 "
                 f"(positive), 0 (negative) or -1 (unknown)."
             )
-        if self.part is not None and (self.part > 1).any():
-            first = int((self.part > 1).argmax())
+        if self.part is not None and (self.part > VAL).any():
+            first = int((self.part > VAL).argmax())
             raise InputError(
                 f"{self._where}: the part of image {self.image_ids[first]!s} (row {first}) is "
-                f"{self.part[first]}; it must be 0 (train) or 1 (test)."
+                f"{self.part[first]}; it must be 0 (train), 1 (test) or 2 (val)."
+            )
+
+    def _check_observed(self) -> None:
+        """Compare the observed labels outside the test part with the true ones."""
+        if self.observed is None:
+            return
+        if self.observed.shape != self.labels.shape:
+            raise InputError(
+                f"{self._where}: the observed labels have shape {self.observed.shape}; they must "
+                f"have the shape of the true labels, {self.labels.shape}."
+            )
+        rows = np.arange(len(self.image_ids))
+        if self.part is not None:
+            rows = rows[self.part != TEST]
+        conflict = own_labels.first_conflict(self.labels, self.observed, rows, self.candidates)
+        if conflict is not None:
+            row, column, reason = conflict
+            raise InputError(
+                f"{self._where}: image {self.image_ids[row]!s} (row {row}), class "
+                f"{self.class_names[column]!r}: {reason}."
             )
 
     def _check_finite(self, features: np.ndarray) -> None:

@@ -120,3 +120,33 @@ def test_shipped_weights_are_read_from_the_wheel(installed: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout) > 0
+
+
+def test_the_examples_run_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    program = (
+        "import os, runpy, sys, benchkit\n"
+        f"assert benchkit.__file__.startswith({str(installed)!r}), benchkit.__file__\n"
+        "for path in sys.argv[1:]:\n"
+        "    folder = os.path.splitext(os.path.basename(path))[0]\n"
+        "    os.mkdir(folder)\n"
+        "    os.chdir(folder)\n"
+        "    runpy.run_path(path, run_name='__main__')\n"
+        "    os.chdir('..')\n"
+    )
+    examples = sorted(map(str, (ROOT / "examples").glob("*.py")))
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *examples],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("fingerprint") >= 3
+
+
+def test_every_example_is_listed() -> None:
+    readme = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "examples").glob("*.py"):
+        assert f"({path.name})" in readme

@@ -31,7 +31,7 @@ from torch import Tensor
 from baselines.core.draw import Draw
 from baselines.core.errors import MethodError
 from baselines.core.heads import Head, LinearHead
-from baselines.core.info import MethodInfo
+from baselines.core.info import ORACLES, MethodInfo
 from baselines.core.labels import LabelTable
 
 
@@ -42,7 +42,7 @@ class Oracle:
     regime), `expected_positives` (mean true positives per training image).
     """
 
-    NAMES = ("true_labels", "true_counts", "noise_rate", "expected_positives")
+    NAMES = ORACLES
 
     def __init__(self, values: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
         self._values, self._allowed = values, allowed
@@ -258,6 +258,21 @@ class Method:
     def with_hyper(self, **values: Any) -> Method:
         """The same method with some hyperparameters replaced, e.g. by one tensor per run."""
         return type(self)(replace(self.hyper, **values), self.head)
+
+    @classmethod
+    def defaults_for(cls, regime: str) -> dict[str, Any]:
+        """The hyperparameters whose defaults are other ones in a label regime.
+
+        `benchkit run` uses these values for hyperparameters that the user does not set, and records
+        them. `regimes()` must contain the regime with these values.
+
+        Args:
+            regime: one of `baselines.core.info.REGIMES`.
+
+        Returns:
+            Name -> value; empty if the defaults of `Hyper` suit the regime.
+        """
+        return {}
 
     def oracle(self) -> tuple[str, ...]:
         """The ground truth that the method reads with these hyperparameters; shown in every table.

@@ -18,6 +18,7 @@ _SWITCH = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
+_LONGEST = 120  # characters of a value in a message
 _KINDS = {bool: "yes or no", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -49,6 +50,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else "there are none"
 
 
+def shown(value: Any) -> str:
+    """A value for a message: quoted if it is text, and shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = hex(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def assignment(text: str, option: str, example: str) -> tuple[str, str]:
     """Split `NAME=VALUE`.
 
@@ -65,7 +75,7 @@ def assignment(text: str, option: str, example: str) -> tuple[str, str]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise BenchkitError(f"{option} {text!r} is not NAME=VALUE, as in {example}")
+        raise BenchkitError(f"{option} {shown(text)} is not NAME=VALUE, as in {example}")
     return name.strip(), value.strip()
 
 
@@ -88,7 +98,7 @@ def parse(fields: Iterable[Field], values: Mapping[str, Any], owner: str) -> dic
     parsed = {}
     for name, value in values.items():
         if name not in known:
-            raise BenchkitError(f"{owner} has no option '{name}'; {nearest(name, known)}")
+            raise BenchkitError(f"{owner} has no option {shown(name)}; {nearest(name, known)}")
         parsed[name] = convert(known[name], value, owner)
     return parsed
 
@@ -102,7 +112,7 @@ def convert(field: Field, value: Any, owner: str) -> Any:
         BenchkitError: see `parse`.
     """
     typed = _typed(field, value, owner)
-    where = f"{owner}: {field.name}={typed!r}"
+    where = f"{owner}: {field.name}={shown(typed)}"
     if field.choices is not None and typed not in field.choices:
         allowed = ", ".join(map(str, field.choices))
         raise BenchkitError(f"{where} is not one of {allowed}")
@@ -123,11 +133,13 @@ def _typed(field: Field, value: Any, owner: str) -> Any:
         # `int` would silently turn 5.7 into 5 and True into 1.
         if isinstance(value, bool) is (kind is bool):
             typed = kind(value)
-            if typed == value:
+            if typed == value or typed != typed:  # NaN is refused with the infinite numbers
                 return typed
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
-    raise BenchkitError(f"{owner}: {field.name}={value!r} is not {_KINDS.get(kind, kind.__name__)}")
+    raise BenchkitError(
+        f"{owner}: {field.name}={shown(value)} is not {_KINDS.get(kind, kind.__name__)}"
+    )
 
 
 def _outside(low: float | None, high: float | None) -> str:

@@ -1,8 +1,18 @@
 """Atomic files and folders: write beside the target, sync, rename.
 
-A target is either complete or absent. A writer that is killed leaves a temporary file whose name
-ends in `.partial` and contains the writer's host and process id. Readers ignore such names; the
-next writer of the same target removes those of dead processes and logs it.
+A target is either complete or absent. It is written inside a hidden folder beside it:
+
+    .NAME.TOKEN.partial/        TOKEN is random; created exclusively, for this user only
+        .lock                   locked by the writer until the folder is removed
+        NAME                    the new file or folder
+        .old0                   the folder that the new one replaces, until the new one is in place
+
+A folder cannot replace another one in a single step: the old one is renamed to `.old0` and the new
+one to its target. If the writer is killed in between, the next writer restores the old one.
+
+Readers ignore `.partial`. The writer of a folder lives if it holds the lock, which a killed process
+releases by itself; the next writer of the same target removes folders without a living writer, and
+logs it. Earlier versions wrote to `.NAME.HOST-PID.partial`; such leftovers are removed as well.
 """
 
 from __future__ import annotations
@@ -12,8 +22,11 @@ import errno
 import fcntl
 import glob
 import os
+import re
+import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,44 +34,57 @@ from typing import IO, Any
 from benchkit.base.errors import BenchkitError
 from benchkit.base.messages import Log, no_log
 
+_LOCK = ".lock"
+_OLD = ".old"
+_DISCARDED = ".discarded"
+_ATTEMPTS = 8  # at what can fail because another process does the same
+_PARTIAL = re.compile(r"\.(?P<target>.+)\.(?P<owner>[^.]+)\.partial", re.DOTALL)
+_TOKEN = re.compile(r"[0-9a-f]{16}")
+_PROBE_BYTES = 4096
 
-def _owner() -> str:
-    return f"{socket.gethostname().replace('.', '-')}-{os.getpid()}"
+
+# ----------------------------------------------------------------------------- locks
 
 
-def _alive(partial: Path) -> bool:
-    """Whether the writer of a partial file may still be running (always true for other hosts)."""
-    owner = partial.name.removesuffix(".partial").rpartition(".")[2]
-    host, _, pid = owner.rpartition("-")
-    if host != socket.gethostname().replace(".", "-") or not pid.isdigit():
-        return True
+def try_lock(descriptor: int, shared: bool = False) -> bool | None:
+    """Lock an open file until it is closed, without waiting.
+
+    Args:
+        descriptor: the open file.
+        shared: ask for a lock that others may share, to learn whether anyone holds another one.
+
+    Returns:
+        True if the file is now locked, False if another process holds its lock, None if its file
+        system has no locks.
+    """
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        return True
-    return int(pid) != os.getpid()
+    except OSError:
+        return None
+    return True
 
 
-def remove_unfinished(target: Path, log: Log) -> None:
-    """Remove the partial files that interrupted writers of `target` left, and log each one."""
-    for partial in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
-        if not _alive(partial):
-            log(f"ignoring and removing {partial}: its writer was interrupted")
-            if partial.is_dir():
-                shutil.rmtree(partial)
-            else:
-                partial.unlink(missing_ok=True)
+def create_locked(path: Path) -> int | None:
+    """Create a file, which must not exist, and lock it.
 
+    Returns:
+        The descriptor, whose closing releases the lock; None if another process removed the file or
+        its folder at once, because it seemed to be abandoned.
 
-def sync(path: Path) -> None:
-    """Flush a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    Raises:
+        OSError: the file exists, or cannot be created.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        return None
+    if try_lock(descriptor) is not False and path.exists():
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def lock(handle: IO[Any], message: str) -> None:
@@ -71,6 +97,122 @@ def lock(handle: IO[Any], message: str) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BenchkitError(message) from None
+
+
+# ----------------------------------------------------------------------------- interrupted writers
+
+
+def remove_unfinished(target: Path, log: Log) -> None:
+    """Remove what interrupted writers of `target` left, and restore a folder they set aside.
+
+    Args:
+        target: the file or folder that was written.
+        log: receives a message for each path that is removed or restored.
+    """
+    for partial in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
+        match = _PARTIAL.fullmatch(partial.name)
+        if match is None or match["target"] != target.name:
+            continue
+        with _abandoned(partial, match["owner"]) as is_abandoned:
+            if is_abandoned:
+                _settle(partial, target, log)
+                log(f"ignoring and removing {partial}: its writer was interrupted")
+                _remove(partial)
+
+
+def remove_all_unfinished(folder: Path, log: Log) -> None:
+    """Do the same for every target in a folder, which may be missing."""
+    matches = (_PARTIAL.fullmatch(path.name) for path in folder.glob(".*.partial"))
+    for name in sorted({match["target"] for match in matches if match is not None}):
+        remove_unfinished(folder / name, log)
+
+
+@contextlib.contextmanager
+def _abandoned(partial: Path, owner: str) -> Iterator[bool]:
+    """Whether the writer of a partial path is known to have ended.
+
+    The lock of a partial folder is held meanwhile, so that a writer which has just created the
+    folder notices.
+    """
+    if not _TOKEN.fullmatch(owner):
+        yield _process_ended(owner)
+        return
+    if not _is_folder(partial):  # not made by a writer
+        yield False
+        return
+    try:
+        descriptor = os.open(partial / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:  # killed after it created the folder
+        yield True
+        return
+    except OSError:
+        yield False
+        return
+    try:
+        yield try_lock(descriptor, shared=True) is True
+    finally:
+        os.close(descriptor)
+
+
+def _process_ended(owner: str) -> bool:
+    """Whether the process HOST-PID has ended, if it ran on this host."""
+    host, _, pid = owner.rpartition("-")
+    if host != socket.gethostname().replace(".", "-") or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return int(pid) == os.getpid()  # an earlier process with the same id
+
+
+def _settle(partial: Path, target: Path, log: Log) -> None:
+    """Restore the folder that was set aside if its target is missing, else discard it."""
+    if not _is_folder(partial):
+        return
+    for number, old in enumerate(sorted(partial.glob(f"{_OLD}*"), reverse=True)):
+        try:
+            if not os.path.lexists(target):
+                old.replace(target)
+                log(f"restoring {target}: its replacement was interrupted")
+                continue
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+        # Renamed first: a killed removal leaves half a folder, which must never be restored.
+        with contextlib.suppress(FileNotFoundError):
+            old.replace(partial / f"{_DISCARDED}{number}")
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder, and not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder as far as possible."""
+    if _is_folder(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+# ----------------------------------------------------------------------------- disks
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def format_size(size: int) -> str:
@@ -114,6 +256,9 @@ def disk_error(error: OSError, target: Path) -> BenchkitError:
     return BenchkitError(f"{target} cannot be written: {reason}")
 
 
+# ----------------------------------------------------------------------------- writing
+
+
 @contextlib.contextmanager
 def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder, and rename it to `target` on success.
@@ -127,38 +272,103 @@ def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
         BenchkitError: the disk is full or the folder is not writable. The temporary path is
             removed, and an older target is kept.
     """
-    partial = target.parent / f".{target.name}.{_owner()}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(target, log)
         require_space(target.parent, needed, f"write {target}")
-        yield partial
-        for path in [*partial.rglob("*"), partial] if partial.is_dir() else [partial]:
-            sync(path)
-        if partial.is_dir() and target.is_dir():
-            shutil.rmtree(target)
-        partial.replace(target)
-        sync(target.parent)
+        with _partial_folder(target) as folder:
+            new = folder / target.name
+            yield new
+            for path in [*new.rglob("*"), new] if new.is_dir() else [new]:
+                sync(path)
+            _put_in_place(new, target)
+            sync(target.parent)
     except OSError as error:
         raise disk_error(error, target) from error
+
+
+@contextlib.contextmanager
+def _partial_folder(target: Path) -> Iterator[Path]:
+    """A new locked folder beside a target, which is removed in the end."""
+    for _ in range(_ATTEMPTS):
+        partial = target.parent / f".{target.name}.{secrets.token_hex(8)}.partial"
+        partial.mkdir(mode=0o700)
+        descriptor = create_locked(partial / _LOCK)
+        if descriptor is not None:
+            break
+    else:
+        raise OSError(errno.EBUSY, "another process keeps removing its temporary files")
+    try:
+        yield partial
     finally:
-        # The cause of a failed write, such as a file in place of the folder, fails here again.
-        with contextlib.suppress(OSError):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what cannot be restored is not removed either
+            _settle(partial, target, no_log)
+            _remove(partial)
+        os.close(descriptor)
+
+
+def _put_in_place(new: Path, target: Path) -> None:
+    """Rename a new file or folder to its target; an old folder is set aside first."""
+    for attempt in range(_ATTEMPTS):
+        if new.is_dir() and _is_folder(target):
+            with contextlib.suppress(FileNotFoundError):  # another process replaces it as well
+                target.replace(new.with_name(f"{_OLD}{attempt}"))
+        try:
+            new.replace(target)
+            return
+        except OSError as error:
+            full = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            if not full or attempt == _ATTEMPTS - 1:
+                raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a text file in one write, so that several processes can share it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        os.write(descriptor, f"{line}\n".encode(errors="backslashreplace"))
+    finally:
+        os.close(descriptor)
+
+
+# ----------------------------------------------------------------------------- before long work
 
 
 def writable(out: Path) -> None:
-    """Check before a long computation that its output file can be created; make its folder.
+    """Check before a long computation that its output file can be written; make its folder.
 
     Raises:
-        BenchkitError: `out` is a folder, or its parent folder cannot be created.
+        BenchkitError: `out` is a folder, or its parent folder cannot be created or written to.
     """
     if out.is_dir():
         raise BenchkitError(f"{out} is a folder; --out takes the path of a file")
-    make_folder(out.parent)
+    if os.path.lexists(out.parent) and not out.parent.is_dir():
+        raise BenchkitError(f"{out} cannot be written: {out.parent} is not a folder")
+    writable_folder(out.parent)
+
+
+def writable_folder(folder: Path) -> None:
+    """Create a folder, and check that files can be written to it.
+
+    Raises:
+        BenchkitError: the folder cannot be created, is read-only, or is on a full disk.
+    """
+    make_folder(folder)
+    probe = folder / f".{secrets.token_hex(8)}.probe"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with open(os.open(probe, flags, 0o600), "wb") as file:
+            probe.unlink()
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise disk_error(error, folder) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -167,6 +377,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         BenchkitError: the folder cannot be created.
     """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise BenchkitError(f"{folder} is not a folder, and a folder is needed here")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

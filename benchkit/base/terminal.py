@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchkit.base.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def log(text: str) -> None:
     """Write a line to standard error; standard output is reserved for results."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text, keep="\n\t") + "\n")
     sys.stderr.flush()
 
 

@@ -7,6 +7,8 @@ Exit codes: 0 success, 1 something failed or could not be used, 2 a wrong call.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import io
 import os
@@ -14,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ import click
 
 from benchkit.base.errors import BenchkitError, UsageError
 from benchkit.base.packages import check_siblings
+from benchkit.base.text import one_line
 
 
 class _Entry(NamedTuple):
@@ -107,7 +111,12 @@ def _show(error: click.ClickException) -> None:
 
 
 def _show_usage(message: str, command: str) -> None:
-    click.echo(f"error: {message.rstrip('.')}; see `{command} --help`", err=True)
+    _show_error(f"{message.rstrip('.')}; see `{command} --help`")
+
+
+def _show_error(message: str) -> None:
+    """Print an error in one line; names in it may be long and hold control characters."""
+    click.echo(one_line(f"error: {message}"), err=True)
 
 
 _IMPORTING = "<frozen importlib._bootstrap>"
@@ -123,12 +132,13 @@ class _Interrupt:
 
     def __init__(self) -> None:
         self.until = 0.0
+        self.kind: type[KeyboardInterrupt] = KeyboardInterrupt
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         self.until = self.until or now + _IMPORT_LIMIT
         if now > self.until or not _in_import(frame):
-            raise KeyboardInterrupt
+            raise self.kind
         main_thread = threading.main_thread().ident
         again = threading.Timer(0.05, signal.pthread_kill, [main_thread, number])
         again.daemon = True
@@ -141,39 +151,103 @@ def _in_import(frame: FrameType | None) -> bool:
     return frame is not None
 
 
+def _distinguish_interrupts() -> None:
+    """Raise Ctrl-C as `Interrupt`, so that a method that raises KeyboardInterrupt only fails."""
+    from baselines.core.errors import Interrupt  # after `check_siblings`
+
+    handler = signal.getsignal(signal.SIGINT)
+    if isinstance(handler, _Interrupt):
+        handler.kind = Interrupt
+    Interrupt.handled = isinstance(handler, _Interrupt) or handler is signal.SIG_IGN
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse arguments that the system cannot pass to a program, as a caller in Python may."""
+    for argument in arguments:
+        try:
+            is_valid = b"\0" not in os.fsencode(argument)
+        except UnicodeEncodeError:
+            is_valid = False
+        if not is_valid:
+            raise UsageError(f"the argument {argument!r} has a character that no name may have")
+
+
 def main() -> None:
     """The console script: known errors become one line on stderr, never a traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Interrupt())
-    for stream in (sys.stdout, sys.stderr):
+    _prepare_streams()
+    code: int | str | None = 1
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except SystemExit as error:
+        code = error.code
+    except BrokenPipeError:
+        code = 1  # the reader of the pipe is gone, so there is nobody to print to
+    except OSError as error:
+        code = 1
+        with contextlib.suppress(OSError):
+            click.echo(f"error: {_output_error(error)}", err=True)
+    _close_streams()
+    sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the caller closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
         # A terminal that cannot show a character shows a question mark instead of a traceback.
-        if isinstance(stream, io.TextIOWrapper):
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _close_streams() -> None:
+    """Drop output that cannot be written; Python would try it again at exit and report it."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+                stream.flush()
+
+
+def _output_error(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
+        return f"the output cannot be written: {reason}"
+    return reason
+
+
+def _run() -> int:
+    """Run the command of this process, and print its error if it fails; returns the exit code."""
     try:
         check_siblings()
+        _distinguish_interrupts()
+        _check_arguments(sys.argv[1:])
         # Without its standalone mode click returns the exit code that a command asks for.
-        sys.exit(benchkit(prog_name="benchkit", standalone_mode=False))
+        return benchkit(prog_name="benchkit", standalone_mode=False) or 0
     except click.ClickException as error:
         _show(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except UsageError as error:
         _show_usage(str(error), " ".join(["benchkit", *sys.argv[1:2]]))
-        sys.exit(2)
+        return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; finished work is kept", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of the pipe is gone, so there is nobody to print to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 130
     except OSError as error:
         # A file that may not be read, or a name that the system does not accept.
         if error.filename is None:
             raise
-        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
-        sys.exit(1)
+        _show_error(f"{error.filename}: {error.strerror}")
+        return 1
     except Exception as error:
         if not _is_readable(error):
             raise
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _show_error(str(error))
+        return 1

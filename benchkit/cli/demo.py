@@ -8,13 +8,15 @@ from pathlib import Path
 
 import click
 
+from benchkit.cli.types import FILE
+
 METHODS = ("bce", "asl", "db-focal", "role", "pal", "crt", "ml-gcn", "ndlp")
 
 
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FILE,
     default=Path("demo-out"),
     show_default=True,
     help="The folder for images, split, run records and page.",

@@ -11,6 +11,8 @@ import click
 
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import page
+from benchkit.base.text import one_line, printable_tree
+from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,15 +38,15 @@ _FEATURES = {
 
 
 @click.command()
-@click.argument("a", metavar="A.h5", type=click.Path(path_type=Path))
-@click.argument("b", metavar="B.h5", type=click.Path(path_type=Path))
+@click.argument("a", metavar="A.h5", type=FILE)
+@click.argument("b", metavar="B.h5", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print all values as JSON.")
 def diff(a: Path, b: Path, as_json: bool) -> None:
     """Compare two split files.
 
     Shows the differences of recipes, classes, images, labels and features. Images are matched by id
-    and classes by name. Two files contain the same split if their fingerprints are equal;
-    `benchkit verify` checks whether the fingerprint of a file is correct.
+    and classes by name. Two files contain the same split if their fingerprints are equal. A file
+    whose labels differ from their fingerprint is refused; `benchkit verify` also checks features.
 
     \b
     Exit codes, as for diff:
@@ -56,7 +58,10 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
         comparison = {"files": {"a": str(a), "b": str(b)}, **_compare(a, b)}
     except (BenchkitError, OSError) as error:
         # Exit code 1 means that two readable splits differ.
-        click.echo(f"error: {error}", err=True)
+        message = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
+        click.echo(one_line(f"error: {message}"), err=True)
         raise click.exceptions.Exit(2) from None
     if as_json:
         click.echo(json.dumps(comparison, indent=1))
@@ -89,6 +94,7 @@ def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
     """
     from rich.table import Table
 
+    comparison = printable_tree(comparison)  # names from the files may hold terminal escapes
     _print_leaks(console, comparison["leaks"])
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)

@@ -11,6 +11,7 @@ import click
 from benchkit.base import fields
 from benchkit.base.files import format_size, make_folder
 from benchkit.base.terminal import bar, log, page
+from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
     from benchkit.download.catalogue import Entry, File
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option(
     "--to",
-    type=click.Path(path_type=Path),
+    type=FILE,
     default=Path("data"),
     show_default=True,
     help="Parent folder; each data set gets a subfolder with its name.",

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from benchkit.base.terminal import log
-from benchkit.runs.options import SELECTIONS
-
-FILE = click.Path(path_type=Path)
+from benchkit.cli.results import print_results
+from benchkit.cli.types import FILE
+from benchkit.runs.options import ORACLES, SCALES, SELECTIONS
 
 
 @click.command()
@@ -30,14 +30,49 @@ FILE = click.Path(path_type=Path)
     show_default=True,
     help="The selection rule that produced these scores.",
 )
+@click.option(
+    "--scale",
+    type=click.Choice(SCALES),
+    help="The scale of the scores; required if all of them lie between 0 and 1.  [default: logit]",
+)
+@click.option(
+    "--oracle",
+    type=click.Choice(ORACLES),
+    multiple=True,
+    help="Hidden information that the scores used; marks the row. May be repeated.",
+)
+@click.option("--note", default="", help="A remark that is shown under the table.")
 @click.option("--out", type=FILE, required=True, help="The folder of run records.")
-def evaluate(split: Path, scores: Path, name: str, seed: int, select: str, out: Path) -> None:
+def evaluate(
+    split: Path,
+    scores: Path,
+    name: str,
+    seed: int,
+    select: str,
+    scale: str | None,
+    oracle: tuple[str, ...],
+    note: str,
+    out: Path,
+) -> None:
     """Record test scores that were computed elsewhere, for the same leaderboard.
 
-    The threshold metrics read scores as logits: 0 is a probability of one half. Average precision
-    depends on the order only. Prints the run id.
+    Probabilities are converted to logits, because the threshold metrics take a logit of 0 as a
+    probability of one half. Average precision depends on the order only. Prints the run id and the
+    mAP.
     """
     from benchkit import api
 
-    run_id = api.evaluate(split, scores, name=name, out=out, seed=seed, select=select, log=log)
+    run_id = api.evaluate(
+        split,
+        scores,
+        name=name,
+        out=out,
+        seed=seed,
+        select=select,
+        scale=scale,
+        oracle=oracle,
+        note=note,
+        log=log,
+    )
     click.echo(run_id)
+    print_results(out, [run_id])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from baselines.core import descriptions, ledger
-from baselines.core.info import MethodInfo
+from baselines.core.info import REGIMES, MethodInfo
 from baselines.core.ledger import LedgerRow
 from benchkit.base.terminal import page, wrong_call
+from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +28,7 @@ NOT_VERIFIED = "not verified"
 @click.option(
     "--plugin",
     "plugins",
-    type=click.Path(path_type=Path),
+    type=FILE,
     multiple=True,
     help="A Python file that defines more methods.",
 )
@@ -114,6 +115,7 @@ def describe(method: type[Method], row: LedgerRow | None) -> str:
     lines.append("hyperparameters" + ("" if entries else ": none"))
     for entry in entries:
         lines += _hyperparameter(info.key, entry)
+        lines += _other_defaults(method, entry["name"])
     return "\n".join(lines)
 
 
@@ -134,6 +136,18 @@ def _hyperparameter(key: str, entry: dict[str, Any]) -> list[str]:
         values = ", ".join(f"{name} {value}" for name, value in entry["paper"].items())
         lines.append(f"        papers: {values}")
     return lines
+
+
+def _other_defaults(method: type[Method], name: str) -> list[str]:
+    """The default values of a hyperparameter that depend on the label regime."""
+    regimes_of: dict[Any, list[str]] = {}
+    for regime in REGIMES:
+        defaults = method.defaults_for(regime)
+        if name in defaults:
+            regimes_of.setdefault(defaults[name], []).append(regime)
+    return [
+        f"        default in {', '.join(regimes)}: {value}" for value, regimes in regimes_of.items()
+    ]
 
 
 def _ledger_table(infos: Iterable[MethodInfo], rows: dict[str, LedgerRow]) -> Table:

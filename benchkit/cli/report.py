@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from benchkit.base.terminal import log, page
-
-FILE = click.Path(path_type=Path)
+from benchkit.cli.types import FILE
 
 
 @click.command()
@@ -24,6 +23,11 @@ FILE = click.Path(path_type=Path)
 @click.option("--split", help="Only this split: the beginning of its fingerprint.")
 @click.option("--selection", help="Only this selection rule: last, val or test-oracle.")
 @click.option("--metric-version", help="Only this metric version.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse a record that cannot be read, instead of leaving it out with a message.",
+)
 def report(
     runs: Path,
     format: str,
@@ -31,6 +35,7 @@ def report(
     split: str | None,
     selection: str | None,
     metric_version: str | None,
+    strict: bool,
 ) -> None:
     """Render the per-shot leaderboard of a folder of run records.
 
@@ -43,7 +48,8 @@ def report(
         # Printed directly, so that a terminal shows colours.
         from leaderboard import render
 
-        page().print(render.terminal(api.tables(runs, split, selection, metric_version)))
+        tables = api.tables(runs, split, selection, metric_version, strict, log)
+        page().print(render.terminal(tables))
         return
     text = api.report(
         runs,
@@ -52,6 +58,7 @@ def report(
         split=split,
         selection=selection,
         metric_version=metric_version,
+        strict=strict,
         log=log,
     )
     if out is None:

@@ -8,10 +8,10 @@ import click
 
 from benchkit.base.errors import UsageError
 from benchkit.base.terminal import bar, log
+from benchkit.cli.results import print_results
+from benchkit.cli.types import FILE
 from benchkit.runs.options import DEFAULT_WIDTH, SELECTIONS
 from benchkit.training.recipe import RECIPES
-
-FILE = click.Path(path_type=Path)
 
 
 @click.command()
@@ -104,7 +104,8 @@ def run(
 
     Runs of one method that differ in their seed train as one program. Existing records are kept:
     the same command again runs only what is missing. A run that fails is recorded as a failure,
-    is tried again next time, and makes the exit code 1.
+    is tried again next time, and makes the exit code 1. Prints the number of runs, and the mAP of
+    every method.
 
     \b
     Examples:
@@ -135,6 +136,7 @@ def run(
     )
     counts = f"{len(outcome.done)} runs done, {len(outcome.cached)} kept"
     click.echo(f"{counts}, {len(outcome.failed)} failed, {len(outcome.skipped)} methods skipped")
+    print_results(out, [*outcome.done, *outcome.cached])
     if outcome.failed:
         raise click.exceptions.Exit(1)
 
@@ -147,5 +149,10 @@ def _settings(texts: tuple[str, ...]) -> dict[str, dict[str, str]]:
         key, dot, name = target.partition(".")
         if not (equals and dot and name):
             raise UsageError(f"--set {text!r} is not KEY.NAME=VALUE, as in asl.clip=0.1")
-        settings.setdefault(key, {})[name] = value
+        values = settings.setdefault(key, {})
+        if name in values:
+            raise UsageError(
+                f"{key}.{name} is set twice, by --set {key}.{name}={values[name]} and --set {text}"
+            )
+        values[name] = value
     return settings

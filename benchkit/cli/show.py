@@ -12,6 +12,8 @@ import click
 
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import log, page, wrong_call
+from benchkit.base.text import printable_tree
+from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,12 +28,12 @@ _SHORTEST_BAR = 6
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print all values as JSON.")
 @click.option(
     "--draw",
     "drawing_path",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE.png|FILE.svg",
     help="Also draw class counts, observed labels, cardinality and co-occurrence.",
 )
@@ -69,6 +71,7 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     """
     from rich.table import Table
 
+    summary = printable_tree(summary)  # names from the file may hold terminal escapes
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -104,9 +107,13 @@ def _overview(summary: Mapping[str, Any]) -> dict[str, str]:
         "features": _features(summary["features"]),
         "recipe": json.dumps(summary["recipe"], sort_keys=True),
         **({} if source_options is None else {"source": _source(source_options)}),
-        "seed": str(summary["provenance"].get("seed")),
+        "seed": _seed(summary["provenance"].get("seed")),
         "no test positive": f"{summary['classes_without_test_positives']} classes",
     }
+
+
+def _seed(seed: Any) -> str:
+    return "–" if seed is None else str(seed)
 
 
 def _source(options: Mapping[str, Any]) -> str:

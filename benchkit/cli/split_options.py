@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from benchkit.base.terminal import wrong_call
 from benchkit.cli.groups import GroupedOption
+from benchkit.cli.types import FILE
 from benchkit.split.request import CHOICES, Request
 
-FILE = click.Path(path_type=Path)
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
 
 Decorator = Callable[[Any], Any]

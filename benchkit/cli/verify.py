@@ -6,9 +6,12 @@ from pathlib import Path
 
 import click
 
+from benchkit.base.terminal import log
+from benchkit.cli.types import FILE
+
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 def verify(file: Path) -> None:
     """Check a split file against its fingerprint.
 
@@ -19,7 +22,7 @@ def verify(file: Path) -> None:
 
     problems = split_file.verify(file)
     for problem in problems:
-        click.echo(f"{file}: {problem}", err=True)
+        log(f"{file}: {problem}")
     if problems:
         raise click.exceptions.Exit(1)
     click.echo(f"{file}: complete, {split_file.stored_fingerprints(file)['both']}")

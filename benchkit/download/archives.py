@@ -8,11 +8,13 @@ folder beside the target and moved when all are complete; a marker file, written
 from __future__ import annotations
 
 import contextlib
-import gzip
+import errno
 import json
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -31,6 +33,31 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_RATIO = 200
 MIN_LIMIT = 2**26  # bytes that a small archive may always unpack to
 CHUNK = 2**20  # bytes
+HEADER_LIMIT = 2**15  # bytes of a tar header for long names or other attributes
+
+_LONGEST = 200  # characters of a reason in a message
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,  # also numbers in a PAX header, and names that are not UTF-8
+)
+"""The errors of zipfile and tarfile for a damaged archive."""
 
 
 class _Unsafe(Exception):
@@ -43,6 +70,26 @@ class _Member:
     folder: bool
     size: int
     open: Callable[[], IO[bytes]]
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A tar header that is checked before tarfile reads the data that belong to it."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _TarInfo:
+        """Parse a header block.
+
+        Raises:
+            _Unsafe: a header of more than `HEADER_LIMIT` bytes, or a sparse file.
+        """
+        info = super().frombuf(buf, encoding, errors)
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            raise _Unsafe(f"holds a sparse file ({_shown(info.name)})")
+        if info.type in _EXTENDED and info.size > HEADER_LIMIT:
+            raise _Unsafe(f"holds a header of {format_size(info.size)}")
+        if info.size < 0:
+            raise tarfile.ReadError("a member of negative size")
+        return info
 
 
 def is_archive(name: str) -> bool:
@@ -121,18 +168,23 @@ def _readable_errors(archive: Path) -> Iterator[None]:
         yield
     except _Unsafe as reason:
         raise BenchkitError(f"{archive} {reason}; nothing was unpacked") from None
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        gzip.BadGzipFile,
-        EOFError,
-        zlib.error,
-    ) as error:
-        raise BenchkitError(
-            f"{archive} is damaged or truncated ({error}); delete it and download it again"
-        ) from None
     except NotImplementedError as error:
         raise BenchkitError(f"{archive} cannot be unpacked: {error}") from None
+    except OSError as error:
+        # Errors of the disk are not of these kinds: gzip and bz2 give no number, and a damaged
+        # offset is an invalid argument.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise _damaged(archive, error) from None
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from None
+
+
+def _damaged(archive: Path, error: Exception) -> BenchkitError:
+    reason = " ".join(str(error).split())[:_LONGEST] or "it ends too early"
+    return BenchkitError(
+        f"{archive} is damaged or truncated ({reason}); delete it and download it again"
+    )
 
 
 # ----------------------------------------------------------------------------- reading
@@ -146,7 +198,8 @@ def _members(archive: Path, limit: int) -> Iterator[list[_Member]]:
             yield _checked(_zip_members(zip_file), limit)
     else:
         compressed = archive.name.lower().endswith("gz")
-        with tarfile.open(archive, "r:gz" if compressed else "r:") as tar_file:
+        mode: Any = "r:gz" if compressed else "r:"
+        with tarfile.open(archive, mode, tarinfo=_TarInfo) as tar_file:
             yield _checked(_tar_members(tar_file), limit)
 
 
@@ -158,11 +211,19 @@ def _checked(members: Iterator[_Member], limit: int) -> list[_Member]:
         _require_inside(member.name)
         path = os.path.normpath(member.name)
         if path in by_path and not (member.folder and by_path[path].folder):
-            raise _Unsafe(f"holds '{member.name}' twice")
-        total += member.size
+            raise _Unsafe(f"holds {_shown(member.name)} twice")
+        if path == "." and not member.folder:
+            raise _Unsafe(f"holds a file with the name {_shown(member.name)}")
+        total += member.size + tarfile.BLOCKSIZE  # members without data need memory too
         if total > limit:
             raise _Unsafe(f"would unpack to more than {format_size(limit)}")
         by_path[path] = member
+    for path in by_path:
+        parent = os.path.dirname(path)
+        while parent:
+            if parent in by_path and not by_path[parent].folder:
+                raise _Unsafe(f"holds {_shown(by_path[parent].name)} as a file and as a folder")
+            parent = os.path.dirname(parent)
     return list(by_path.values())
 
 
@@ -171,7 +232,12 @@ def _require_inside(name: str) -> None:
     parts = name.replace("\\", "/").split("/")
     absolute = parts[0] == "" or name[1:2] == ":"
     if absolute or ".." in parts or "\\" in name or "\0" in name:
-        raise _Unsafe(f"holds the path {name!r}, which may lead outside the folder")
+        raise _Unsafe(f"holds the path {_shown(name)}, which may lead outside the folder")
+
+
+def _shown(name: str) -> str:
+    """A name for a message, shortened and on one line."""
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...")
 
 
 def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:
@@ -179,9 +245,9 @@ def _zip_members(zip_file: zipfile.ZipFile) -> Iterator[_Member]:
         file_type = stat.S_IFMT(info.external_attr >> 16)
         if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
             kind = "link" if file_type == stat.S_IFLNK else "device"
-            raise _Unsafe(f"holds a {kind} ('{info.filename}')")
+            raise _Unsafe(f"holds a {kind} ({_shown(info.filename)})")
         if info.flag_bits & 1:
-            raise _Unsafe(f"is encrypted ('{info.filename}')")
+            raise _Unsafe(f"is encrypted ({_shown(info.filename)})")
         yield _Member(
             info.orig_filename,
             info.is_dir(),
@@ -194,7 +260,11 @@ def _tar_members(tar_file: tarfile.TarFile) -> Iterator[_Member]:
     for info in tar_file:
         if not (info.isreg() or info.isdir()):
             kind = "link" if info.issym() or info.islnk() else "device"
-            raise _Unsafe(f"holds a {kind} ('{info.name}')")
+            raise _Unsafe(f"holds a {kind} ({_shown(info.name)})")
+        if info.issparse():
+            raise _Unsafe(f"holds a sparse file ({_shown(info.name)})")
+        if info.size < 0:
+            raise tarfile.ReadError("a member of negative size")
         yield _Member(
             info.name,
             info.isdir(),
@@ -229,6 +299,7 @@ def _unpack_and_move(members: list[_Member], archive: Path, log: Log, bar: Bar) 
         top = sorted(path.name for path in unpacking.iterdir())
         if any(name.startswith((archive.name, f".{archive.name}")) for name in top):
             raise _Unsafe("holds a file with its own name")
+        _require_no_conflict(unpacking, archive.parent)
         _merge(unpacking, archive.parent)
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
@@ -258,7 +329,18 @@ def _copy(member: _Member, target: Path) -> None:
                 break
             sink.write(chunk)
     if left != 0:
-        raise _Unsafe(f"declares a wrong size for '{member.name}'")
+        raise _Unsafe(f"declares a wrong size for {_shown(member.name)}")
+
+
+def _require_no_conflict(source: Path, target: Path) -> None:
+    """Refuse a file in place of an existing folder, or a folder in place of a file."""
+    for path in sorted(source.iterdir()):
+        existing = target / path.name
+        if existing.exists() and path.is_dir() != existing.is_dir():
+            kinds = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise _Unsafe(f"holds the {kinds[0]} {path.name!r}, but {existing} is a {kinds[1]}")
+        if path.is_dir() and existing.is_dir():
+            _require_no_conflict(path, existing)
 
 
 def _merge(source: Path, target: Path) -> None:

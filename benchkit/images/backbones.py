@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from torchvision.transforms import v2
 
 from benchkit.base import random
 from benchkit.base.errors import BenchkitError
+from benchkit.base.paths import regular_file
 from benchkit.images import glyphs
 from splits import npy
 
@@ -184,23 +187,56 @@ def _width(module: nn.Module, name: str, size: int) -> int:
 
 def _read(path: Path) -> State:
     """Read a state dict from a file."""
-    if not path.is_file():
+    if not path.exists():
         raise BenchkitError(
             f"the weights file {path} does not exist; --weights takes imagenet, random, shipped or "
             f"the path of a file"
         )
+    regular_file(path, "weights file")
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types for a bad file
-        text = npy.reason(path, error) if path.suffix == ".npz" else str(error)
-        reason = text.strip().split("\n")[0]
+        with warnings.catch_warnings(action="ignore"):  # torch warns with lines of its own code
+            state = _arrays(path) if path.suffix == ".npz" else _tensors(path)
+    except PermissionError:
+        raise BenchkitError(f"the weights file {path} may not be read") from None
+    # torch.load and numpy.load raise many types for a bad file.
+    except Exception as error:
+        reason = _reason(path, error)
         raise BenchkitError(f"{path} is not a weights file: {reason}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise BenchkitError(f"{path} is not a state dict: it must map names to tensors only")
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise BenchkitError(f"{path}: the tensor '{key}' must be dense and hold its numbers")
     return state
+
+
+def _arrays(path: Path) -> State:
+    archive = npy.load(path)
+    if isinstance(archive, np.ndarray):
+        raise ValueError("it holds one array without a name")
+    with archive:
+        return {key: torch.from_numpy(npy.member(archive, key)) for key in archive.files}
+
+
+def _tensors(path: Path) -> Any:
+    """The content of a file of `torch.save`; a file that could run code is not loaded."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if path.suffix == ".npz":
+        reason = npy.reason(path, error)
+        return reason if reason.startswith("it ") else "it is damaged, or holds more than numbers"
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    if "Weights only" in str(error) or "weights_only" in str(error):
+        return (
+            "it is damaged, or holds Python objects, which are not loaded because they can run "
+            "code; write it with torch.save(model.state_dict(), FILE)"
+        )
+    return "it is damaged, or not a file of torch.save"
 
 
 def _load_state(network: nn.Module, state: State, head: str, mismatch: str) -> None:
@@ -231,4 +267,14 @@ def _load_state(network: nn.Module, state: State, head: str, mismatch: str) -> N
                 f"{mismatch}: '{key}' has shape {tuple(state[key].shape)} instead of "
                 f"{tuple(tensor.shape)}"
             )
+        if state[key].is_floating_point() != tensor.is_floating_point():
+            raise BenchkitError(
+                f"{mismatch}: '{key}' holds {_kind(state[key])} instead of {_kind(tensor)}"
+            )
+        if not bool(torch.isfinite(state[key]).all()):
+            raise BenchkitError(f"{mismatch}: '{key}' holds a value that is not finite")
     network.load_state_dict({key: state[key] for key in expected})
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,17 +30,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import atomic, remove_unfinished
+from benchkit.base.files import atomic, format_size, remove_all_unfinished
 from benchkit.base.messages import Log, no_log
+from benchkit.base.paths import regular_file
 from benchkit.images.backbones import Backbone
 
 PRECISIONS = ("fp32", "bf16")
 SHARD_ROWS = 256  # images per shard, rounded to whole batches
 _FORMAT = 1
+_IMAGE_BYTES = 1 << 30  # the size of the largest image file that is read
+_PROGRAMS = ("EPS",)  # formats that Pillow hands to another program
+_MEMBERS = ("digests", "features", "checksum")
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def extract(
     advance = progress or (lambda _: None)
     features = np.empty((len(image_paths), views, backbone.dim), np.float32)
     folder = cache / _folder_name(settings)
-    _clean(folder, log)
+    remove_all_unfinished(folder, log)
     rows = _rows_by_content(image_paths, image_ids)
 
     def fill(digests: np.ndarray, values: np.ndarray) -> None:
@@ -105,12 +110,17 @@ def extract(
             features[same_content] = value
             advance(len(same_content))
 
-    for shard in sorted(folder.glob("shard-*.npz")):
-        fill(*_read(shard, settings, log))
-    missing = [(digest, image_paths[same[0]]) for digest, same in rows.items()]
-    for digests, values in _compute(missing, settings):
-        _write(folder, digests, values, log)
-        fill(digests, values)
+    # NumPy and Pillow warn about damaged files, with lines of their own code.
+    with warnings.catch_warnings(action="ignore"):
+        for shard in sorted(folder.glob("shard-*.npz")):
+            fill(*_read(shard, settings, log))
+        missing = [
+            _Missing(digest, image_paths[same[0]], image_ids[same[0]])
+            for digest, same in rows.items()
+        ]
+        for digests, values in _compute(missing, settings):
+            _write(folder, digests, values, log)
+            fill(digests, values)
     return features
 
 
@@ -126,13 +136,26 @@ def _folder_name(settings: _Settings) -> str:
 # ----------------------------------------------------------------------------- images
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """An image whose features are not in the cache: the SHA-256 of its file, its path and id."""
+
+    digest: bytes
+    path: Path
+    image_id: str
+
+
 def _read_image(path: Path) -> bytes:
     try:
+        size = regular_file(path, "image file").stat().st_size
+        if size > _IMAGE_BYTES:
+            raise BenchkitError(
+                f"the image file {path} has {format_size(size)}; at most "
+                f"{format_size(_IMAGE_BYTES)} are read"
+            )
         return path.read_bytes()
-    except FileNotFoundError:
-        raise BenchkitError(f"the image file {path} does not exist") from None
     except OSError as error:
-        raise BenchkitError(f"image {path} cannot be read: {error.strerror}") from error
+        raise BenchkitError(f"the image file {path} cannot be read: {error.strerror}") from error
 
 
 def _rows_by_content(paths: Sequence[Path], ids: Sequence[str]) -> dict[bytes, list[int]]:
@@ -151,27 +174,45 @@ def _rows_by_content(paths: Sequence[Path], ids: Sequence[str]) -> dict[bytes, l
     return rows
 
 
-def _pixels(entry: tuple[bytes, Path], backbone: Backbone) -> Tensor:
+def _pixels(entry: _Missing, backbone: Backbone) -> Tensor:
     """An image as the input of the backbone, uint8 [3, H, W]."""
-    digest, path = entry
-    content = _read_image(path)
-    if hashlib.sha256(content).digest() != digest:
+    content = _read_image(entry.path)
+    if hashlib.sha256(content).digest() != entry.digest:
         raise BenchkitError(
-            f"image {path} changed while its features were computed; run the command again"
+            f"image {entry.path} changed while its features were computed; run the command again"
         )
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
             return backbone.transform(image.convert("RGB"))
     # Pillow raises many types for broken files, including SyntaxError and struct.error.
     except Exception as error:
-        raise BenchkitError(f"image {path} does not decode: {error}") from error
+        reason = "the file is empty" if not content else _reason(error)
+        raise BenchkitError(
+            f"image {entry.path} does not decode: {reason} (image id {entry.image_id})"
+        ) from error
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in _PROGRAMS]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image, or has an unknown format"
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return f"it has more than {limit:,} pixels"
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    return "it is truncated or damaged"
 
 
 # ----------------------------------------------------------------------------- computing
 
 
 def _compute(
-    missing: list[tuple[bytes, Path]], settings: _Settings
+    missing: list[_Missing], settings: _Settings
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Shards of (digests, features); the next batch is decoded while one is computed."""
     size = settings.batch_size
@@ -180,7 +221,7 @@ def _compute(
     module = settings.backbone.module.to(settings.device)
     with ThreadPoolExecutor() as pool:
 
-        def decode(batch: list[tuple[bytes, Path]]) -> list[Tensor]:
+        def decode(batch: list[_Missing]) -> list[Tensor]:
             return list(pool.map(lambda entry: _pixels(entry, settings.backbone), batch))
 
         with ThreadPoolExecutor(1) as ahead:
@@ -194,7 +235,7 @@ def _compute(
                 shard.append(_forward(module, images, settings))
                 if len(shard) == per_shard or number == len(batches):
                     first = (number - len(shard)) * size
-                    content = b"".join(digest for digest, _ in missing[first : number * size])
+                    content = b"".join(entry.digest for entry in missing[first : number * size])
                     digests = np.frombuffer(content, np.uint8).reshape(-1, 32)
                     yield digests, np.concatenate(shard)
                     shard = []
@@ -250,29 +291,36 @@ def _write(folder: Path, digests: np.ndarray, features: np.ndarray, log: Log) ->
 
 def _read(shard: Path, settings: _Settings, log: Log) -> tuple[np.ndarray, np.ndarray]:
     """The rows of a shard; a damaged shard is removed and has none."""
-    no_rows = (
-        np.empty((0, 32), np.uint8),
-        np.empty((0, settings.views, settings.backbone.dim), np.float32),
-    )
+    shape = (settings.views, settings.backbone.dim)
     try:
-        with np.load(shard, allow_pickle=False) as arrays:
-            digests, features = arrays["digests"], arrays["features"]
-            intact = (arrays["checksum"] == _checksum(digests, features)).all()
-    except FileNotFoundError:
-        return no_rows
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile):
-        intact = False
+        content = regular_file(shard, "shard of the feature cache").read_bytes()
     except OSError as error:
         raise BenchkitError(f"{shard} cannot be read: {error.strerror or error}") from error
-    if intact and features.shape[1:] == no_rows[1].shape[1:] and len(digests) == len(features):
-        return digests, features
+    # zipfile and NumPy raise many types for broken files.
+    with contextlib.suppress(Exception):
+        digests, features, checksum = _members(content)
+        if (
+            (digests.dtype, digests.shape[1:]) == (np.uint8, (32,))
+            and (features.dtype, features.shape[1:]) == (np.float32, shape)
+            and len(digests) == len(features)
+            and checksum.dtype == np.uint8
+            and np.array_equal(checksum, _checksum(digests, features))
+        ):
+            return digests, features
     log(f"ignoring and removing {shard}: it is damaged; its images are computed again")
-    shard.unlink(missing_ok=True)
-    return no_rows
+    with contextlib.suppress(OSError):
+        shard.unlink()
+    return np.empty((0, 32), np.uint8), np.empty((0, *shape), np.float32)
 
 
-def _clean(folder: Path, log: Log) -> None:
-    """Remove the partial shards of interrupted extractions, and log each one."""
-    for partial in sorted(folder.glob(".shard-*.partial")):
-        target = partial.name[1:].removesuffix(".partial").rpartition(".")[0]
-        remove_unfinished(folder / target, log)
+def _members(content: bytes) -> list[np.ndarray]:
+    """The arrays of a shard, as `_write` stores them: uncompressed, so no larger than the file."""
+    arrays = []
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for name in _MEMBERS:
+            member = archive.getinfo(f"{name}.npy")
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(content):
+                raise ValueError(name)
+            with archive.open(member) as file:
+                arrays.append(np.lib.format.read_array(file, allow_pickle=False))
+    return arrays

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
+from benchkit.base.paths import regular_file
+from splits import npy
 
 
 def read(path: Path, classes: int) -> tuple[np.ndarray, str]:
@@ -21,22 +23,29 @@ def read(path: Path, classes: int) -> tuple[np.ndarray, str]:
         float32 [C, E], and the SHA-256 of its bytes.
 
     Raises:
-        BenchkitError: the file is missing or unreadable, has the wrong shape or type, or holds a
-            value that float32 cannot represent.
+        BenchkitError: the file is missing, unreadable or not a regular file, has the wrong shape
+            or type, or holds a value that float32 cannot represent.
     """
-    if not path.is_file():
+    if not path.exists():
         raise BenchkitError(f"class embeddings {path} do not exist; give an .npy file of numbers")
+    regular_file(path, "file of class embeddings")
     try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        array = npy.load(path)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an .npz file")
+    except npy.BROKEN_NPZ:
         raise BenchkitError(
             f"class embeddings {path} are not a readable .npy file of numbers; write one with "
             "numpy.save"
         ) from None
-    if array.dtype.kind not in "biuf" or array.ndim != 2 or len(array) != classes:
+    if (
+        array.dtype.kind not in "biuf"
+        or array.ndim != 2
+        or len(array) != classes
+        or not array.shape[1]
+    ):
         raise BenchkitError(
-            f"class embeddings {path} are {array.dtype} of shape {list(array.shape)}; one row of "
+            f"class embeddings {path} are {array.dtype} of shape {list(array.shape)}; a row of "
             f"numbers for each of the split's {classes} classes is needed"
         )
     with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite

@@ -1,6 +1,7 @@
 """Execution of a grid: train the missing runs stack by stack, and record each result.
 
-A run that fails is recorded as a failure and does not affect the others.
+A run that fails is recorded as a failure and does not affect the others. Processes that share a
+folder of records claim the runs of a stack before they train it; see `benchkit.runs.claims`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import torch
 
 from baselines.core import Method, Run
 from baselines.core import labels as label_tables
+from baselines.core.errors import is_interrupt, no_exit
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import make_folder
+from benchkit.base.files import require_space, writable_folder
 from benchkit.base.messages import Bar, Log, no_bar
-from benchkit.runs import records
+from benchkit.runs import claims, records
 from benchkit.runs.plan import Grid, Job, Outcome, command, jobs_of, skipped_methods, stacks_of
+from benchkit.runs.run_log import RunLog
 from benchkit.split.model import Split
-from benchkit.training import inputs
+from benchkit.training import inputs, rehearsal
 from benchkit.training.inputs import TrainingSet
 from benchkit.training.trainer import Score, Trained, scores, train
 from leaderboard import metrics
@@ -46,39 +49,52 @@ def execute(grid: Grid, log: Log, bar: Bar = no_bar, fail_fast: bool = False) ->
 
     Raises:
         BenchkitError: the split has no validation part for the selection rule, no features, or too
-            many labels to evaluate.
+            many labels to evaluate; or the folder of records cannot be written, or its disk is too
+            full.
     """
     if grid.selection == "val" and "val" not in grid.split.parts:
         raise BenchkitError(
             "--select val needs a validation part, and the split has none; make it with "
             "--val-fraction, or select the last epoch"
         )
-    make_folder(grid.out)
+    writable_folder(grid.out)
     records.remove_interrupted(grid.out, log)
     outcome = Outcome(skipped=skipped_methods(grid))
     for key, reason in outcome.skipped.items():
         log(f"skipping {key}: {reason}")
-    jobs = _with_folders(grid, jobs_of(grid))
+    run_log, jobs = RunLog(grid.out), jobs_of(grid)
+    folders = records.find(grid.out, {job.run_id for job in jobs}, log, _test_ids(grid))
+    jobs = [replace(job, folder=folders.get(job.run_id)) for job in jobs]
     outcome.cached = [job.folder.name for job in jobs if job.folder is not None]
     if outcome.cached:
         log(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
     stacks = stacks_of(jobs, grid.recipe, _stack_width(grid), records.stacked_runs)
     if not stacks:
         return outcome
+    missing = len(jobs) - len(outcome.cached)
+    run_log.write(f"{missing} runs to train in {len(stacks)} stacks, {len(outcome.cached)} kept")
     _check_size(grid.split)
+    needed = missing * records.space(grid.split.parts["test"].true.shape, _test_ids(grid))
+    require_space(grid.out, needed, f"record {missing} runs in {grid.out}")
     features = inputs.standardised(grid.split, grid.recipe.standardise == "on")
     data = inputs.training_set(grid.split, features["train"], grid.device, grid.embeddings)
-    execution = _Execution(grid, features, data, outcome, log, bar, fail_fast)
-    for stack in stacks:
-        with _threads(len(stack) * grid.recipe.batch * data.features.shape[-1] * len(data.shot)):
-            execution.run(stack)
+    execution = _Execution(grid, features, data, outcome, log, bar, fail_fast, run_log)
+    if [run_id for stack in stacks for run_id in execution.run(stack)]:
+        # Another process may have ended before it trained its runs.
+        left = execution.refreshed([job for job in jobs if job.run_id not in outcome.failed])
+        for stack in stacks_of(left, grid.recipe, _stack_width(grid), records.stacked_runs):
+            outcome.busy += execution.run(stack)
+    if outcome.busy:
+        log(f"{len(outcome.busy)} runs are being trained by another process and are left to it")
+    run_log.write(
+        f"finished: {len(outcome.done)} runs done, {len(outcome.cached)} kept, "
+        f"{len(outcome.failed)} failed, {len(outcome.busy)} left to another process"
+    )
     return outcome
 
 
-def _with_folders(grid: Grid, jobs: list[Job]) -> list[Job]:
-    """The jobs with the folders of the records that exist."""
-    folders = records.find(grid.out, {job.run_id for job in jobs})
-    return [replace(job, folder=folders.get(job.run_id)) for job in jobs]
+def _test_ids(grid: Grid) -> np.ndarray:
+    return grid.split.parts["test"].ids
 
 
 def _stack_width(grid: Grid) -> int:
@@ -126,6 +142,7 @@ class _Execution:
         log: receives messages.
         bar: see `execute`.
         fail_fast: see `execute`.
+        run_log: the log of the folder of records.
     """
 
     grid: Grid
@@ -135,16 +152,41 @@ class _Execution:
     log: Log
     bar: Bar
     fail_fast: bool
+    run_log: RunLog
 
-    def run(self, stack: list[Job]) -> None:
+    def run(self, stack: list[Job]) -> list[str]:
+        """Train the runs of a stack that no other process is training, and record each of them.
+
+        Returns:
+            The ids of the runs that another process is training.
+        """
+        missing = [job.run_id for job in stack if job.folder is None]
+        with claims.claim(self.grid.out, missing) as claimed:
+            busy = [run_id for run_id in missing if run_id not in claimed]
+            free = self.refreshed([job for job in stack if job.run_id not in busy])
+            # A single stack, or none if another process has recorded all of its runs meanwhile.
+            for part in stacks_of(free, self.grid.recipe, len(stack), records.stacked_runs):
+                width, classes = self.data.features.shape[-1], len(self.data.shot)
+                with _threads(len(part) * self.grid.recipe.batch * width * classes):
+                    self._train_and_record(part)
+        return busy
+
+    def refreshed(self, jobs: list[Job]) -> list[Job]:
+        """The jobs with the folders of records that another process has written meanwhile."""
+        missing = [job.run_id for job in jobs if job.folder is None]
+        folders = records.find_named(self.grid.out, missing, ids=_test_ids(self.grid))
+        known = {*self.outcome.done, *self.outcome.cached}
+        self.outcome.cached += [run_id for run_id in folders if run_id not in known]
+        return [replace(job, folder=job.folder or folders.get(job.run_id)) for job in jobs]
+
+    def _train_and_record(self, stack: list[Job]) -> None:
         """Train one stack, and record every run of it that has no record yet."""
         started = time.perf_counter()
         try:
-            results = self._train(stack)
-        except Exception as error:  # an error of a method fails its own runs only
-            if self.fail_fast:
-                raise
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            with no_exit():
+                results = self._train(stack)
+        except BaseException as error:  # an error of a method fails its own runs only
+            reason = self._reason(error, stack[0])
             for job in stack:
                 if job.folder is None:
                     self._fail(job, reason)
@@ -154,23 +196,62 @@ class _Execution:
         for job, result in zip(stack, results, strict=True):
             if job.folder is not None:
                 continue
-            logits = None if result.failure else scores(result.method, result.run, test)
-            if logits is not None and not np.isfinite(logits).all():
-                result.failure = "the test scores are not finite"
-            if logits is None or result.failure:
+            logits = self._test_scores(job, result, test)
+            if logits is None:
                 self._fail(job, str(result.failure))
                 continue
             record = self._record(job, result, logits, seconds, stack)
-            ids = self.grid.split.parts["test"].ids
-            records.write(self.grid.out, record, logits, ids, self.log)
+            try:
+                records.write(self.grid.out, record, logits, _test_ids(self.grid), self.log)
+            except records.NotRecordableError as error:
+                self._fail(job, str(error))
+                continue
             self.outcome.done.append(job.run_id)
+            self.run_log.write(f"{_title([job])} (run {job.run_id}): done")
+
+    def _reason(self, error: BaseException, job: Job) -> str:
+        """The reason of a failure; raises what is no failure of the method.
+
+        A method may raise anything, `SystemExit` included; only Ctrl-C ends the grid.
+        """
+        if self.fail_fast or is_interrupt(error):
+            raise error
+        return rehearsal.failure(error, job.spec.method)
+
+    def _test_scores(self, job: Job, result: Trained, test: torch.Tensor) -> np.ndarray | None:
+        """The test scores of a run; None if it has failed, with the reason in `result`."""
+        if result.failure is not None:
+            return None
+        try:
+            with no_exit():
+                logits = scores(result.method, result.run, test)
+        except BaseException as error:
+            result.failure = self._reason(error, job)
+            return None
+        shape = (len(test), len(self.data.shot))
+        if logits.shape != shape:
+            result.failure = (
+                f"the test scores have the shape {list(logits.shape)}, not {list(shape)}"
+            )
+        elif not np.isfinite(logits).all():
+            result.failure = "the test scores are not finite"
+        return None if result.failure else logits
 
     def _train(self, stack: list[Job]) -> list[Trained]:
         spec, recipe = stack[0].spec, self.grid.recipe
         methods = [job.spec.method(job.spec.hyper, recipe.make_head()) for job in stack]
+        if spec.kind == "plugin":
+            rehearsal.check(methods[0], self.data, recipe.epochs)
         epochs = sum(stage.epochs or recipe.epochs for stage in methods[0].stages())
-        title = f"{spec.key} x {len(stack)}"
-        with self.bar(title, epochs) as advance:
+        title = _title(stack)
+        self.run_log.write(f"{title}: started, {epochs} epochs")
+        log_epoch = self.run_log.epochs(title, epochs)
+        with self.bar(f"{spec.key} x {len(stack)}", epochs) as advance:
+
+            def tick() -> None:
+                advance(1)
+                log_epoch()
+
             return train(
                 methods,
                 [job.seed for job in stack],
@@ -178,7 +259,7 @@ class _Execution:
                 recipe,
                 score=self._score(),
                 keep_best=self.grid.selection != "last",
-                tick=lambda: advance(1),
+                tick=tick,
             )
 
     def _score(self) -> Score | None:
@@ -218,6 +299,8 @@ class _Execution:
                 year=info.year,
                 oracle=tuple(oracle),
                 kind=job.spec.kind,
+                # Parameters named `head.` are those of the recipe's head.
+                own_head=not any(name.startswith("head.") for name in result.run.params),
             ),
             metrics=Metrics.from_summary(metrics.summary(logits, labels, grid.split.shot)),
             environment=records.environment(grid.device, len(stack)),
@@ -231,3 +314,10 @@ class _Execution:
         records.write_failure(self.grid.out, job.arguments, reason, self.log)
         self.outcome.failed[job.run_id] = reason
         self.log(f"{job.spec.key} seed {job.seed} failed: {reason}")
+        self.run_log.write(f"{_title([job])} (run {job.run_id}): failed: {reason}")
+
+
+def _title(stack: list[Job]) -> str:
+    """The method and the seeds of a stack, for the log."""
+    seeds = " ".join(str(job.seed) for job in stack)
+    return f"{stack[0].spec.key} seed{'s' * (len(stack) > 1)} {seeds}"

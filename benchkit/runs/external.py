@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchkit.base.errors import BenchkitError
+from benchkit.base.errors import BenchkitError, UsageError
+from benchkit.base.files import writable_folder
 from benchkit.base.messages import Log
+from benchkit.base.paths import regular_file
 from benchkit.runs import records
 from benchkit.split import file as split_file
 from benchkit.split.model import Split
@@ -17,6 +20,23 @@ from leaderboard.arguments import EXTERNAL
 from leaderboard.record import Departures, Metrics, Record, RecordedMethod, RunArguments
 from splits import labels as matrices
 from splits import npy
+
+_LARGEST_LOGIT = 1000.0  # of a probability of 1; that of the largest double below 1 is 36.7
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the author of scores says about them.
+
+    Attributes:
+        scale: `probability` or `logit`; None if it is not declared.
+        oracle: the hidden truths that the scores used, names of `benchkit.runs.options.ORACLES`.
+        note: a remark for the reader of the table.
+    """
+
+    scale: str | None = None
+    oracle: tuple[str, ...] = ()
+    note: str = ""
 
 
 def record(
@@ -27,6 +47,7 @@ def record(
     selection: str,
     out: Path,
     log: Log,
+    declared: Declaration = Declaration(),
 ) -> str:
     """Evaluate test scores and record them beside the runs of benchkit.
 
@@ -38,19 +59,21 @@ def record(
         selection: the selection rule that produced them.
         out: the folder of records.
         log: receives messages.
+        declared: what the author of the scores says about them.
 
     Returns:
-        The run id.
+        The run id. It covers the logits, so it depends on the scale.
 
     Raises:
+        UsageError: the scores do not fit their scale, or may be probabilities without a scale.
         BenchkitError: the scores do not fit the split.
     """
     split = split_file.read(split_path)
     fingerprints = split_file.stored_fingerprints(split_path)
     if isinstance(source, Path):
-        scores = read_scores(source, split)
+        scores = to_logits(_read(source, split), declared.scale, f"{source}: scores")
     else:
-        scores = check_scores(source, split, "scores")
+        scores = to_logits(check_scores(source, split, "scores"), declared.scale, "scores")
     arguments = RunArguments(
         split=fingerprints["both"],
         method=name,
@@ -63,13 +86,15 @@ def record(
         inputs={"scores": hashlib.sha256(scores.tobytes()).hexdigest()},
         departures=Departures(),
     )
-    folder = records.find(out, {arguments.run_id}).get(arguments.run_id)
+    writable_folder(out)
+    records.remove_interrupted(out, log)
+    ids = split.parts["test"].ids
+    folder = records.find(out, {arguments.run_id}, log, ids).get(arguments.run_id)
     if folder is not None and folder.name != arguments.run_id:  # in format 1
         log(f"these scores are already in {folder} and are kept")
         return folder.name
     labels = matrices.dense(split.parts["test"].true)
     summary = metrics.summary(scores, labels, split.shot)
-    file = source if isinstance(source, Path) else out / arguments.run_id / records.SCORES_FILE
     new = Record(
         run_id=arguments.run_id,
         arguments=arguments,
@@ -79,23 +104,48 @@ def record(
             title=name,
             paper="scores computed outside of benchkit",
             year=0,
-            oracle=("best_test_epoch",) if selection == "test-oracle" else (),
+            oracle=tuple(
+                dict.fromkeys(
+                    (*declared.oracle, *(["best_test_epoch"] if selection == "test-oracle" else []))
+                )
+            ),
             kind="external",
+            scale=declared.scale or "",
+            note=declared.note,
         ),
         metrics=Metrics.from_summary(summary),
         environment=records.environment("external"),
         wall_seconds=0.0,
-        command=(
-            *("benchkit", "evaluate", "--split", str(split_path), "--scores", str(file)),
-            *("--name", name, "--seed", str(seed), "--select", selection, "--out", str(out)),
-        ),
+        command=_command(split_path, source, arguments, out, declared),
     )
-    records.write(out, new, scores, split.parts["test"].ids, log)
+    records.write(out, new, scores, ids, log)
     return new.run_id
 
 
+def _command(
+    split_path: Path,
+    source: Path | np.ndarray,
+    arguments: RunArguments,
+    out: Path,
+    declared: Declaration,
+) -> tuple[str, ...]:
+    """The command that repeats a record; scores that were passed as an array are read from it."""
+    scale, file = declared.scale, source
+    if not isinstance(file, Path):
+        file = out / arguments.run_id / records.SCORES_FILE
+        scale = scale and "logit"  # the record holds logits
+    words = ["benchkit", "evaluate", "--split", str(split_path), "--scores", str(file)]
+    words += ["--name", arguments.method, "--seed", str(arguments.seed)]
+    words += ["--select", arguments.selection]
+    words += ["--scale", scale] if scale else []
+    for name in declared.oracle:
+        words += ["--oracle", name]
+    words += ["--note", declared.note] if declared.note else []
+    return (*words, "--out", str(out))
+
+
 def read_scores(path: Path, split: Split) -> np.ndarray:
-    """Read scores for the test part of a split, in its row order.
+    """Read logits for the test part of a split, in its row order.
 
     Args:
         path: an .npz file with `scores` [Nt, C] and, if the rows are in another order, `ids` [Nt].
@@ -108,18 +158,23 @@ def read_scores(path: Path, split: Split) -> np.ndarray:
         BenchkitError: the file is not a readable .npz, the shape does not fit, a score is not
             finite, or the ids are not those of the test part.
     """
+    return _read(path, split).astype(np.float32)
+
+
+def _read(path: Path, split: Split) -> np.ndarray:
+    """`read_scores`, in the type of the file."""
     test, shape = split.parts["test"], split.parts["test"].true.shape
+    if not path.exists():
+        raise BenchkitError(f"{path} does not exist; give an .npz file with an array 'scores'")
+    if not path.is_dir():  # which is named below
+        regular_file(path, "file of scores")
     try:
-        file = np.load(path, allow_pickle=False)
+        file = npy.load(path)
         if isinstance(file, np.ndarray):
             raise ValueError("it holds one array without a name")
         with file:
-            scores = np.asarray(file["scores"])
-            ids = file["ids"].astype(str) if "ids" in file else None
-    except FileNotFoundError:
-        raise BenchkitError(
-            f"{path} does not exist; give an .npz file with an array 'scores'"
-        ) from None
+            scores = np.asarray(npy.member(file, "scores"))
+            ids = npy.member(file, "ids").astype(str) if "ids" in file else None
     except KeyError:
         raise BenchkitError(f"{path} has no array 'scores' of shape {list(shape)}") from None
     except npy.BROKEN_NPZ as error:
@@ -141,7 +196,7 @@ def read_scores(path: Path, split: Split) -> np.ndarray:
 
 
 def check_scores(scores: np.ndarray, split: Split, source: str) -> np.ndarray:
-    """Scores of the test part of a split as float32.
+    """Check scores of the test part of a split; returns them as an array.
 
     Args:
         scores: real numbers [Nt, C].
@@ -159,7 +214,69 @@ def check_scores(scores: np.ndarray, split: Split, source: str) -> np.ndarray:
         )
     is_real = scores.dtype.kind in "fiu"
     with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite
-        scores = scores.astype(np.float32) if is_real else scores
-    if not is_real or not np.isfinite(scores).all():
-        raise BenchkitError(f"{source} hold a value that is not a finite float32 number")
+        if not is_real or not np.isfinite(scores.astype(np.float32)).all():
+            raise BenchkitError(f"{source} hold a value that is not a finite float32 number")
     return scores
+
+
+def to_logits(scores: np.ndarray, scale: str | None, source: str) -> np.ndarray:
+    """Scores as float32 logits.
+
+    Args:
+        scores: real numbers [Nt, C].
+        scale: `probability`, `logit`, or None if it is not declared.
+        source: the origin of the scores, for messages.
+
+    Raises:
+        UsageError: a probability is outside [0, 1]; or no scale is declared and all values lie in
+            [0, 1], so that they may be probabilities.
+    """
+    outside = (scores < 0) | (scores > 1)
+    if scale == "probability" and outside.any():
+        value = scores[outside][0].item()
+        raise UsageError(
+            f"{source} hold {value:g}, which is no probability: --scale probability takes values "
+            "from 0 to 1"
+        )
+    if scale is None and not outside.any():
+        raise UsageError(
+            f"{source} all lie between 0 and 1: say with --scale probability or --scale logit "
+            "what they are"
+        )
+    return logits_of(scores) if scale == "probability" else scores.astype(np.float32)
+
+
+def logits_of(probabilities: np.ndarray) -> np.ndarray:
+    """Logits ln(p / (1 - p)) that order the images of every class as the probabilities do.
+
+    0 and 1 become -1000 and 1000. Rounding to float32 makes some different probabilities equal:
+    near a logit of -10, float32 logits are eight times as coarse as float32 probabilities. Such
+    logits are moved to the next free float32 numbers, so average precision is exactly that of the
+    probabilities.
+
+    Args:
+        probabilities: real numbers [N, C] in [0, 1].
+
+    Returns:
+        float32 [N, C], finite; positive exactly where p > 1/2.
+    """
+    logits = np.empty(probabilities.shape, np.float32)
+    for c in range(probabilities.shape[1]):
+        levels, rows = np.unique(probabilities[:, c].astype(np.float64), return_inverse=True)
+        with np.errstate(divide="ignore"):
+            exact = np.log(levels / (1 - levels))
+        logits[:, c] = _rising(np.clip(exact, -_LARGEST_LOGIT, _LARGEST_LOGIT))[rows]
+    return logits
+
+
+def _rising(values: np.ndarray) -> np.ndarray:
+    """Ascending numbers [n] as strictly ascending float32 numbers.
+
+    The bits of float32 numbers, read as integers with a sign, count the numbers from zero.
+    """
+    bits = values.astype(np.float32).view(np.int32).astype(np.int64)
+    place = np.where(bits < 0, -(bits + 2**31), bits)
+    rank = np.arange(len(place))
+    place = np.maximum.accumulate(place - rank) + rank
+    bits = np.where(place < 0, -place - 2**31, place)
+    return bits.astype(np.int32).view(np.float32)

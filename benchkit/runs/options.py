@@ -1,9 +1,15 @@
-"""The choices of a grid that the command line shows in its help; imports nothing heavy."""
+"""The choices that the command line shows in its help; imports nothing heavy."""
 
 from __future__ import annotations
 
 SELECTIONS = ("last", "val", "test-oracle")
 """Selection rules: the last epoch, the best on validation, the best on test (an oracle)."""
+
+ORACLES = ("true_labels", "true_counts", "noise_rate", "expected_positives", "best_test_epoch")
+"""The hidden truths that scores from elsewhere can declare."""
+
+SCALES = ("probability", "logit")
+"""The scales of scores from elsewhere."""
 
 DEFAULT_WIDTH = 16
 """The most runs in one stack."""

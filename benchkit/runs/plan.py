@@ -32,12 +32,15 @@ class Spec:
         hyper: an instance of its `Hyper`.
         kind: `builtin` or `plugin`.
         version: the method's version; for a plugin, with a digest of its source.
+        explicit: the hyperparameters whose defaults do not follow the label regime, because they
+            were set.
     """
 
     method: type[Method]
     hyper: Any
     kind: str = "builtin"
     version: str = "1"
+    explicit: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -122,12 +125,14 @@ class Outcome:
         cached: ids of the records that existed already.
         failed: run id -> reason.
         skipped: method key -> reason.
+        busy: ids of the runs that another process is training.
     """
 
     done: list[str] = field(default_factory=list)
     cached: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    busy: list[str] = field(default_factory=list)
 
 
 def run_arguments(grid: Grid, spec: Spec, seed: int) -> RunArguments:

@@ -3,6 +3,8 @@
     RUNS/<run id>/run.json + scores.npz      written beside, completed by one rename
     RUNS/failures/<run id>.json              a failed run; it never counts as done
 
+An existing record is replaced only when the new one is complete.
+
 The run id depends on the arguments that decide the numbers of a run and on nothing else (see
 `leaderboard.arguments`), so the folders of two machines merge by copying.
 """
@@ -10,17 +12,23 @@ The run id depends on the arguments that decide the numbers of a run and on noth
 from __future__ import annotations
 
 import json
+import math
+import os
 import platform
 import re
-from collections.abc import Collection, Mapping
+import zipfile
+from collections.abc import Callable, Collection, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchkit.base.files import atomic, remove_unfinished
-from benchkit.base.messages import Log
+from benchkit.base.errors import BenchkitError
+from benchkit.base.files import atomic, remove_all_unfinished
+from benchkit.base.messages import Log, no_log
 from benchkit.split.model import Split
+from leaderboard import json_file
 from leaderboard.errors import ReportError
 from leaderboard.record import Environment, Failure, Record, RecordedSplit, RunArguments
 from leaderboard.records import FAILURES, RUN_FILE, read_record
@@ -30,7 +38,16 @@ from splits.shots import SHOT_NAMES
 SCORES_FILE = "scores.npz"
 
 _PACKAGES = ("benchkit", "torch", "torchvision", "numpy", "scipy", "h5py")
+_SPACE_OF_JSON = 1 << 16  # bytes of a `run.json` of many classes and epochs
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _FORMAT_KEY = re.compile(rb'"format":\s*(\d+)')
+
+
+class NotRecordableError(BenchkitError):
+    """A result with a value that a report could not read."""
 
 
 def recorded_split(split: Split, fingerprints: Mapping[str, str]) -> RecordedSplit:
@@ -70,12 +87,76 @@ def environment(device: str, stacked_runs: int | None = None) -> Environment:
 # ----------------------------------------------------------------------------- reading
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether a folder holds a complete record."""
-    return (folder / RUN_FILE).is_file() and (folder / SCORES_FILE).is_file()
+def damage(folder: Path, ids: np.ndarray | None = None) -> str | None:
+    """The reason why a folder does not hold a complete record, or None if it does.
+
+    The check is cheap: it reads `run.json`, the headers of the arrays in `scores.npz`, and the ids
+    if they are given, but not the scores.
+
+    Args:
+        folder: the folder of a record.
+        ids: unicode [Nt], the ids of the test images that the record must have.
+    """
+    try:
+        record = read_record(folder / RUN_FILE)
+    except ReportError as error:
+        return str(error).rstrip(".")
+    if record.format > 1 and folder.name != record.run_id:
+        return f"{folder / RUN_FILE} describes the run {record.run_id}"
+    images, classes = record.split.sizes["test"], len(record.split.class_names)
+    path = folder / SCORES_FILE
+    if ids is not None and len(ids) != images:
+        return f"{folder / RUN_FILE} describes {images} test images, and the split has {len(ids)}"
+    try:
+        with zipfile.ZipFile(_regular(path)) as archive:
+            _check_member(archive, "scores", (images, classes), "f")
+            stored = _check_member(archive, "ids", (images,), "U", read=ids is not None)
+    except Exception as error:  # whatever a damaged archive makes its readers raise
+        return f"{path} is not a file of scores [{images}, {classes}] and ids ({_text(error)})"
+    if ids is not None and not np.array_equal(np.asarray(stored), ids):
+        return f"{path} holds the ids of other test images"
+    return None
 
 
-def find(runs: Path, run_ids: Collection[str]) -> dict[str, Path]:
+def _regular(path: Path) -> Path:
+    """A path that is safe to open: a named pipe would wait."""
+    if not path.is_file():
+        raise ValueError("it is missing")
+    return path
+
+
+def _check_member(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: str, read: bool = False
+) -> np.ndarray | None:
+    """Check the header and the size of an array that `numpy.savez` wrote; return it if asked.
+
+    Raises:
+        ValueError: the member is not as `numpy.savez` writes it, or has another shape or kind.
+    """
+    info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    with archive.open(info) as file:
+        reader = _HEADERS[np.lib.format.read_magic(file)]
+        stored_shape, fortran_order, dtype = reader(file)
+        if stored_shape != shape or dtype.kind != kind or fortran_order:
+            raise ValueError(f"{name} has the shape {list(stored_shape)} and the type {dtype}")
+        if info.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{name} has {info.file_size} bytes")
+        if not read:
+            return None
+        return np.frombuffer(file.read(), dtype).reshape(shape)
+
+
+def _text(error: Exception) -> str:
+    """The first line of an error's message."""
+    text = str(error).strip("'\"").splitlines()
+    return text[0] if text else "it is damaged"
+
+
+def find(
+    runs: Path, run_ids: Collection[str], log: Log = no_log, ids: np.ndarray | None = None
+) -> dict[str, Path]:
     """The folders of the runs that have a complete record.
 
     A record in format 2 has its run id as the name of its folder. The ids of format 1 covered
@@ -84,19 +165,52 @@ def find(runs: Path, run_ids: Collection[str]) -> dict[str, Path]:
     Args:
         runs: the folder of records.
         run_ids: the ids of the runs.
+        log: receives a message for each damaged record, which does not count as complete.
+        ids: unicode [Nt], the ids of the test images; records of other images are damaged.
 
     Returns:
         Run id -> folder.
+
+    Raises:
+        BenchkitError: something other than a folder is in the place of a record.
     """
-    folders = {run_id: runs / run_id for run_id in run_ids if is_complete(runs / run_id)}
+    folders = find_named(runs, run_ids, log, ids)
     if len(folders) == len(set(run_ids)) or not runs.is_dir():
         return folders
     for folder in sorted(runs.iterdir()):
-        if folder.name not in run_ids and is_complete(folder):
+        if folder.name not in run_ids and (folder / RUN_FILE).is_file():
             run_id = _run_id_of_format_1(folder / RUN_FILE)
             if run_id is not None and run_id in run_ids:
-                folders.setdefault(run_id, folder)
+                _add_if_complete(folders, run_id, folder, log, ids)
     return folders
+
+
+def find_named(
+    runs: Path, run_ids: Collection[str], log: Log = no_log, ids: np.ndarray | None = None
+) -> dict[str, Path]:
+    """The folders of complete records in format 2; see `find`."""
+    folders: dict[str, Path] = {}
+    for run_id in run_ids:
+        folder = runs / run_id
+        if os.path.lexists(folder):
+            if folder.is_symlink() or not folder.is_dir():
+                raise BenchkitError(
+                    f"{folder} is in the place of a record and is no folder; move it away"
+                )
+            _add_if_complete(folders, run_id, folder, log, ids)
+    return folders
+
+
+def _add_if_complete(
+    folders: dict[str, Path], run_id: str, folder: Path, log: Log, ids: np.ndarray | None
+) -> None:
+    if run_id in folders:
+        return
+    reason = damage(folder, ids)
+    if reason is None:
+        folders[run_id] = folder
+    else:
+        log(f"the record {folder} is damaged and does not count as done: {reason}")
 
 
 def _run_id_of_format_1(path: Path) -> str | None:
@@ -115,13 +229,17 @@ def _run_id_of_format_1(path: Path) -> str | None:
 def stacked_runs(folder: Path) -> int:
     """The number of runs that were trained with a recorded run; 0 if its record does not tell."""
     try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        return int(record["environment"]["stacked_runs"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_record(folder / RUN_FILE).environment.stacked_runs or 0
+    except ReportError:
         return 0
 
 
 # ----------------------------------------------------------------------------- writing
+
+
+def space(shape: tuple[int, ...], ids: np.ndarray) -> int:
+    """The bytes of one record of scores of this shape, at most."""
+    return 4 * math.prod(shape) + ids.nbytes + _SPACE_OF_JSON
 
 
 def write(runs: Path, record: Record, scores: np.ndarray, ids: np.ndarray, log: Log) -> Path:
@@ -136,30 +254,60 @@ def write(runs: Path, record: Record, scores: np.ndarray, ids: np.ndarray, log: 
 
     Returns:
         The folder of the record.
+
+    Raises:
+        NotRecordableError: a report could not read the record.
+        BenchkitError: the disk is full.
     """
     folder = runs / record.run_id
-    with atomic(folder, log) as partial:
+    content = _readable_json(record.to_json(), folder / RUN_FILE, Record.from_json)
+    with atomic(folder, log, space(scores.shape, ids)) as partial:
         partial.mkdir()
         np.savez(partial / SCORES_FILE, scores=scores.astype(np.float32), ids=ids)
-        text = json.dumps(record.to_json(), indent=1, allow_nan=False)
-        (partial / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+        (partial / RUN_FILE).write_bytes(content)
     (runs / FAILURES / f"{record.run_id}.json").unlink(missing_ok=True)
     return folder
 
 
 def write_failure(runs: Path, arguments: RunArguments, error: str, log: Log) -> None:
-    """Record that a run failed. The next start tries it again."""
+    """Record that a run failed. The next start tries it again.
+
+    Raises:
+        NotRecordableError: a report could not read the failure.
+        BenchkitError: the disk is full.
+    """
     failure = Failure(arguments.run_id, arguments.method, arguments.seed, error, arguments)
-    with atomic(runs / FAILURES / f"{failure.run_id}.json", log) as partial:
-        text = json.dumps(failure.to_json(), indent=1, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    path = runs / FAILURES / f"{failure.run_id}.json"
+    content = _readable_json(failure.to_json(), path, Failure.from_json)
+    with atomic(path, log) as partial:
+        partial.write_bytes(content)
+
+
+def _readable_json(
+    values: dict[str, Any], path: Path, read: Callable[[Any, Path], Record | Failure]
+) -> bytes:
+    """The JSON of a record or a failure, after it was read as a report will read it.
+
+    Raises:
+        NotRecordableError: a value, such as one of a plugin's `info`, has a wrong type.
+    """
+    try:
+        content = (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
+        read(json_file.parse(content, path), path)
+    except ReportError as error:
+        raise NotRecordableError(f"the result cannot be recorded: {error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotRecordableError(
+            f"the result cannot be recorded in {path}: it holds a value that is neither text, a "
+            "finite number, true, false, null, nor a list or an object of these"
+        ) from error
+    return content
 
 
 def remove_interrupted(runs: Path, log: Log) -> None:
-    """Remove the leftovers of interrupted writers from a folder of records, and log each one."""
+    """Remove what interrupted writers left in a folder of records, and log each removal.
+
+    A record that such a writer was replacing is restored.
+    """
     for folder in (runs, runs / FAILURES):
-        if folder.is_dir():
-            targets = {path.name[1:].split(".")[0] for path in folder.glob(".*.partial")}
-            for target in sorted(targets):
-                remove_unfinished(folder / target, log)
-                remove_unfinished(folder / f"{target}.json", log)
+        remove_all_unfinished(folder, log)

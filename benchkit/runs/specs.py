@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from benchkit.base import fields
 from benchkit.base.errors import BenchkitError, UsageError
 from benchkit.base.messages import Log, no_log
 from benchkit.runs.plan import Spec
+from benchkit.training.rehearsal import source_file
 
 Methods = str | type[Method] | Sequence[str | type[Method]]
 
@@ -44,11 +46,13 @@ def specs(
     keys = []
     for entry in [methods] if isinstance(methods, str | type) else methods:
         if isinstance(entry, type):
+            _check_class(entry)
             key = entry.info.key
             plugin_methods[key], versions[key] = entry, _class_version(entry)
             keys.append(key)
         else:
             keys += [name.strip() for name in entry.split(",")]
+    _check_separators(keys, [*registry.builtin(), *plugin_methods])
     if "all" in keys:
         everything = [*registry.builtin(), *plugin_methods]
         keys = [key for name in keys for key in (everything if name == "all" else [name])]
@@ -61,15 +65,47 @@ def specs(
         if key not in classes:
             raise UsageError(f"--set {key}: the method '{key}' is not in --method")
     published = _published(papers, classes, log)
-    return [
-        Spec(
-            method,
-            hyper_of(method, settings.get(key, {}), published[key]),
-            "plugin" if key in plugin_methods else "builtin",
-            versions.get(key, method.info.version),
-        )
-        for key, method in classes.items()
-    ]
+    rows = []
+    for key, method in classes.items():
+        values, is_plugin = settings.get(key, {}), key in plugin_methods
+        hyper = hyper_of(method, values, published[key])
+        if is_plugin:
+            registry.check(method, source_file(method) or method.__name__, hyper)
+        kind, version = "plugin" if is_plugin else "builtin", versions.get(key, method.info.version)
+        rows.append(Spec(method, hyper, kind, version, frozenset({*values, *published[key]})))
+    return rows
+
+
+def _check_separators(keys: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse keys that are separated by white space."""
+    for key in keys:
+        parts = key.split()
+        if len(parts) > 1 and set(parts) & {*known, "all"}:
+            raise UsageError(
+                f"methods are separated by commas: '{','.join(parts)}' instead of '{key}'"
+            )
+
+
+def in_regime(rows: Sequence[Spec], regime: str, log: Log = no_log) -> list[Spec]:
+    """The rows with the defaults of a label regime.
+
+    A hyperparameter that neither the user nor `papers` sets takes the value of
+    `Method.defaults_for`.
+
+    Args:
+        rows: the result of `specs`.
+        regime: the kind of labels of the split.
+        log: called with a message for every method whose defaults change.
+    """
+    changed = []
+    for row in rows:
+        defaults = row.method.defaults_for(regime)
+        values = {name: value for name, value in defaults.items() if name not in row.explicit}
+        if values:
+            text = ", ".join(f"{name}={value}" for name, value in values.items())
+            log(f"{row.key} on {regime} labels: {text}")
+        changed.append(dataclasses.replace(row, hyper=dataclasses.replace(row.hyper, **values)))
+    return changed
 
 
 def hyper_of(
@@ -123,6 +159,17 @@ def _plugins(paths: Sequence[Path]) -> tuple[dict[str, type[Method]], dict[str, 
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         versions |= {key: _version(method, digest) for key, method in loaded.items()}
     return methods, versions
+
+
+def _check_class(method: type) -> None:
+    """Refuse a class that was passed directly and is no method, or has a wrong `info`."""
+    name = method.__name__
+    if not issubclass(method, Method) or not hasattr(method, "info"):
+        raise UsageError(f"{name} is no method; it needs to be a subclass of Method with `info`")
+    try:
+        registry.check(method, name)
+    except MethodError as error:
+        raise UsageError(str(error)) from None
 
 
 def _version(method: type[Method], digest: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -17,17 +17,27 @@ from benchkit.split.options import Options
 from splits import labels as matrices
 from splits import shots
 from splits.labels import Labels
-from splits.regimes import observe
+from splits.regimes import Regime, observe
 from splits.source import Source
 
+Check = Callable[[Mapping[str, Labels]], None]
+"""A check of the true labels of each part."""
 
-def default_name(source: str, options: Options) -> str:
-    """The name of a split from its source and options, as in `scenes-pareto600-pal:0.5`."""
+
+def default_name(source: str, options: Options, own: Regime | None = None) -> str:
+    """The name of a split from its source and options, as in `scenes-pareto600-pal:0.5`.
+
+    Args:
+        source: the name of the source.
+        options: the decisions about labels.
+        own: the regime of the source's own observed labels, or None.
+    """
     tail = options.long_tail
     size = tail.maximum if tail.kind in ("pareto", "exponential") else ""
     tails = [] if tail.kind == "none" else [f"{tail.kind}{size}"]
     variants = [name.replace("_", "-") for name in options.regime.departures()]
-    return "-".join([source, *tails, str(options.regime), *variants])
+    regime = [str(options.regime), *variants] if own is None else [str(own), "own"]
+    return "-".join([source, *tails, *regime])
 
 
 def build(
@@ -38,6 +48,7 @@ def build(
     *,
     decision: Decision | None = None,
     source_options: Mapping[str, Any] | None = None,
+    check: Check | None = None,
 ) -> Split:
     """Build a split in memory.
 
@@ -48,6 +59,7 @@ def build(
         name: the name of the split in tables.
         decision: the images of each part; None draws them by the options.
         source_options: the options that the source was read with, for the provenance.
+        check: called with the true labels of each part before features are computed.
 
     Raises:
         BenchkitError: no image is left in a part.
@@ -58,6 +70,8 @@ def build(
         if not len(rows):
             raise BenchkitError(f"source '{source.name}' leaves no image in the {part} part")
     true = {part: matrices.take(source.labels, rows) for part, rows in decision.rows.items()}
+    if check is not None:
+        check(true)
     weights = _class_weights(source, options, matrices.counts(true["train"], 1))
     observed = _observed(source, options, decision, true, hashes, weights)
     parts = {
@@ -78,7 +92,7 @@ def build(
         "reference": options.shot_reference,
     }
     return Split(
-        name=name,
+        name=readable(name),
         recipe={
             "labels": _label_recipe(source, options, decision),
             "features": features.recipe,
@@ -91,14 +105,26 @@ def build(
         parts=parts,
         provenance={
             "seed": options.seed,
-            "sources": dict(source.digests),
-            **({} if source_options is None else {"source_options": dict(source_options)}),
+            "sources": {readable(name): value for name, value in source.digests.items()},
+            **({} if source_options is None else {"source_options": _readable(source_options)}),
             "versions": {name: metadata.version(name) for name in ("benchkit", "numpy", "h5py")},
             **decision.provenance,
             **({} if weights is None else {"class_weights": weights.tolist()}),
             **features.provenance,
         },
     )
+
+
+def readable(text: str) -> str:
+    """A text with escapes in place of the bytes of a file name that are not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _readable(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: readable(value) if isinstance(value, str) else value
+        for name, value in options.items()
+    }
 
 
 def _class_weights(source: Source, options: Options, train_counts: np.ndarray) -> np.ndarray | None:
@@ -122,7 +148,7 @@ def _observed(
     for part in true.keys() - {"test"}:
         rows = decision.rows[part]
         if decision.observed is not None:
-            observed[part] = decision.observed[rows]
+            observed[part] = matrices.take(decision.observed, rows)
             continue
         ids = hashes[rows]
         is_by_image = options.regime.by_image != 0
@@ -141,7 +167,7 @@ def _observed(
 
 def _label_recipe(source: Source, options: Options, decision: Decision) -> dict[str, Any]:
     regime = options.regime if decision.regime is None else decision.regime
-    recipe = {"source": source.name, "regime": str(regime), **decision.recipe}
+    recipe = {"source": readable(source.name), "regime": str(regime), **decision.recipe}
     departures = regime.departures()
     if options.class_weights is not None:
         weights = digest(options.class_weights, source.class_names)

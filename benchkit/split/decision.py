@@ -1,5 +1,7 @@
 """Which images of a source are in each part of a split: drawn here, or taken from a publication.
 
+A source may define its own test part, validation part and observed labels.
+
 `draw` decides by the long tail and the held-out fractions of the options. A published split makes
 the same kind of `Decision` in `benchkit.split.published`.
 """
@@ -16,13 +18,16 @@ import numpy as np
 from benchkit.base import random
 from benchkit.split.options import LongTail, Options
 from leaderboard.record import canonical
-from splits import holdout, long_tail
+from splits import holdout, long_tail, own_labels
 from splits import labels as matrices
 from splits.class_file import ClassFile
+from splits.errors import InputError
+from splits.labels import Labels
 from splits.regimes import Regime
-from splits.source import Source
+from splits.source import TEST, TRAIN, VAL, Source
 
-TRAIN, TEST = 0, 1
+OWN = "own"
+"""The value of `observed` in the label recipe if the source has observed labels of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +38,14 @@ class Decision:
         rows: train, val (if there is one) and test -> int64 rows of the source.
         recipe: the entries of the label recipe that describe the selection; part of the identity.
         provenance: further entries of the provenance.
-        observed: int8 [N, C] for all rows of the source, or None where the options' regime is
-            applied.
+        observed: [N, C] for all rows of the source, or None where the options' regime is applied.
         regime: the regime of `observed`, or None.
     """
 
     rows: Mapping[str, np.ndarray]
     recipe: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    observed: np.ndarray | None = None
+    observed: Labels | None = None
     regime: Regime | None = None
 
 
@@ -67,18 +71,23 @@ class Subject:
 def draw(source: Source, options: Options, hashes: np.ndarray | None = None) -> Decision:
     """Draw the test part (if the source has none), the long tail and the validation part.
 
-    Rows keep the order of the source.
+    Rows keep the order of the source. A validation part of the source is kept as it is. Observed
+    labels of the source get the regime that describes them.
 
     Args:
         source: images and labels.
         options: the decisions about labels.
         hashes: `random.hash_texts` of the source's image ids, if they are known already.
+
+    Raises:
+        InputError: no regime describes the observed labels of the source.
     """
     if hashes is None:
         hashes = random.hash_texts(source.image_ids)
+    has_val = source.part is not None and bool((source.part == VAL).any())
     recipe: dict[str, Any] = {
         "long_tail": _tail_recipe(source, options.long_tail),
-        "val_fraction": options.val_fraction,
+        "val_fraction": OWN if has_val else options.val_fraction,
     }
     if source.part is None:
         u = random.image_uniform(options.seed, "test", hashes)
@@ -87,11 +96,34 @@ def draw(source: Source, options: Options, hashes: np.ndarray | None = None) -> 
     else:
         part = source.part
     train, report = _long_tailed(source, np.flatnonzero(part == TRAIN), options, hashes)
+    if has_val:
+        rows = {"train": train, "val": np.flatnonzero(part == VAL)}
+    else:
+        rows = hold_out(train, hashes[train], options)
+    regime = None
+    if source.observed is not None:
+        recipe["observed"] = OWN
+        regime = _own_regime(source, np.concatenate(list(rows.values())))
     return Decision(
-        rows={**hold_out(train, hashes[train], options), "test": np.flatnonzero(part == TEST)},
+        rows={**rows, "test": np.flatnonzero(part == TEST)},
         recipe=recipe,
         provenance={} if report is None else {"long_tail_report": report},
+        observed=source.observed,
+        regime=regime,
     )
+
+
+def _own_regime(source: Source, rows: np.ndarray) -> Regime:
+    """The regime that describes the observed labels of a source in train and val."""
+    assert source.observed is not None
+    try:
+        return own_labels.regime(
+            matrices.take(source.labels, rows),
+            matrices.take(source.observed, rows),
+            source.candidates,
+        )
+    except InputError as error:
+        raise InputError(f"{source.path or source.name}: {error}") from None
 
 
 def hold_out(train: np.ndarray, hashes: np.ndarray, options: Options) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
-from splits.source import Source
+from splits.source import TEST, Source
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def backbone_features(
     paths, roots = source.paths, source.roots
 
     def compute(rows: np.ndarray) -> np.ndarray:
-        part = np.zeros(len(paths), int) if source.part is None else source.part
-        files = [roots[min(int(part[row]), len(roots) - 1)] / str(paths[row]) for row in rows]
+        is_test = np.zeros(len(paths), bool) if source.part is None else source.part == TEST
+        files = [roots[-1 if is_test[row] else 0] / str(paths[row]) for row in rows]
         return extract(files, [str(source.image_ids[row]) for row in rows])
 
     versions = {name: metadata.version(name) for name in ("torch", "torchvision", "Pillow")}

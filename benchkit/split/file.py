@@ -1,6 +1,6 @@
 """The split file: one self-contained HDF5 file per split, written once.
 
-No other module opens HDF5.
+No other module writes HDF5. `benchkit.split.hdf5` checks the objects of a file before it is read.
 
     attributes   format, name, recipe, fingerprint, fingerprint_labels, fingerprint_features,
                  complete
@@ -23,8 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +33,10 @@ import numpy as np
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic
 from benchkit.base.messages import Log, no_log
-from benchkit.split.model import PARTS, Part, Split, encode
+from benchkit.base.paths import regular_file
+from benchkit.split import checks, hdf5, metadata
+from benchkit.split.model import PARTS, Part, Split, combined_fingerprint, decode, encode
 from leaderboard.record import canonical
-from splits import labels as matrices
-from splits import shots
-from splits.consistency import contradictions
 from splits.labels import Labels, SparseLabels
 
 FORMAT = 1
@@ -135,163 +133,177 @@ def write(split: Split, path: Path, log: Log = no_log) -> dict[str, str]:
 # ----------------------------------------------------------------------------- reading
 
 
-def read(path: Path, *, features: bool = True) -> Split:
+_ADVICE = "make the split again, or restore the file"
+_Items = Mapping[str, "h5py.Dataset | h5py.Group"]
+
+
+def read(path: Path, *, features: bool = True, check: bool = True) -> Split:
     """Read a split file.
+
+    The labels are compared with their fingerprint, and their invariants are checked. `verify` also
+    recomputes the fingerprint of the features, which takes longer than reading them.
 
     Args:
         path: the file.
         features: whether to load the features. Without them, `split.fingerprints()` is not that
             of the file; `stored_fingerprints` is.
+        check: False reads a file whose content contradicts its fingerprint or itself, but whose
+            shapes agree.
 
     Raises:
         BenchkitError: the file is missing, not HDF5, truncated, unfinished or of another format,
-            or its arrays do not agree.
+            its arrays are not all in the file itself or do not agree, or its content was changed
+            after it was written.
     """
-    with _open(path) as file, _damage(path):
-        split = _load(file, features)
-        # The keys that later readers expect in the two JSON attributes.
-        _ = split.regime, split.recipe["features"], _shots(split)
-    _check(split, path)
+    with _open(path) as file, hdf5.damage(path, _ADVICE):
+        items = hdf5.tree(file)
+        split = _load(path, file, items, features)
+        stored = _fingerprints(file)
+        _ = split.regime  # of valid options
+    problem = checks.shape_problem(split)
+    if problem is not None:
+        raise _damaged(path, problem)
+    if check:
+        _check(path, split, stored)
     return split
 
 
-@contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Turn the errors of h5py, NumPy and JSON on a damaged file into a BenchkitError."""
-    try:
-        yield
-    except (LookupError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        reason = str(error).strip("'\".") or type(error).__name__
-        raise BenchkitError(f"{path} is damaged: {reason}; make the split again") from None
+def _damaged(path: Path, reason: str) -> BenchkitError:
+    return BenchkitError(f"{path} is damaged: {reason}; {_ADVICE}")
+
+
+def _check(path: Path, split: Split, stored: Mapping[str, str]) -> None:
+    """Refuse a split whose labels differ from their fingerprint or violate an invariant."""
+    labels = split.labels_fingerprint()
+    reason = None
+    if labels != stored["labels"]:
+        reason = "its labels do not match their fingerprint"
+    elif combined_fingerprint(labels, stored["features"]) != stored["both"]:
+        reason = "its three fingerprints do not match each other"
+    if reason is not None:
+        raise BenchkitError(f"{path} was changed after it was written: {reason}; {_ADVICE}")
+    problems = checks.name_problems(split) + checks.label_problems(split)
+    if problems:
+        raise _damaged(path, problems[0])
 
 
 def _open(path: Path) -> h5py.File:
     if path.is_dir():
         raise BenchkitError(f"{path} is a folder, not a split file; give the path of a file")
-    if not path.is_file():
+    if not path.exists():
         raise BenchkitError(f"{path} does not exist; `benchkit make-split` makes split files")
+    regular_file(path, "split file")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+    except PermissionError:
+        raise BenchkitError(f"{path} may not be read; check its permissions") from None
+    except (OSError, ValueError) as error:
         if "truncated" in str(error):
             raise BenchkitError(f"{path} is a truncated HDF5 file; make the split again") from None
         raise BenchkitError(f"{path} is not a split file: it is not HDF5") from None
-    with contextlib.ExitStack() as undo, _damage(path):
+    with contextlib.ExitStack() as undo, hdf5.damage(path, _ADVICE):
         undo.callback(file.close)
-        if file.attrs.get("complete") != 1:
+        if not _is_complete(file):
             raise BenchkitError(
                 f"{path} has no 'complete' attribute: its writer was interrupted, or it is not a "
                 "split file; make the split again"
             )
-        version = _text(file.attrs.get("format", b"?"))
+        version = hdf5.text(hdf5.attribute(file, "format"))
         if version != str(FORMAT):
             raise BenchkitError(f"{path} has format {version}; this version reads format {FORMAT}")
         undo.pop_all()
     return file
 
 
+def _is_complete(file: h5py.File) -> bool:
+    try:
+        return bool(hdf5.attribute(file, "complete") == 1)
+    except KeyError:
+        return False
+
+
 def stored_fingerprints(path: Path) -> dict[str, str]:
     """The fingerprints in a file, `labels`, `features` and `both`, without recomputing them."""
-    with _open(path) as file, _damage(path):
-        suffixes = {"labels": "_labels", "features": "_features", "both": ""}
-        return {
-            kind: _text(file.attrs[f"fingerprint{suffix}"]) for kind, suffix in suffixes.items()
-        }
+    with _open(path) as file, hdf5.damage(path, _ADVICE):
+        return _fingerprints(file)
 
 
-def _text(value: Any) -> str:
-    return bytes(value).decode() if isinstance(value, bytes | np.bytes_) else str(value)
+def _fingerprints(file: h5py.File) -> dict[str, str]:
+    suffixes = {"labels": "_labels", "features": "_features", "both": ""}
+    return {
+        kind: hdf5.text(hdf5.attribute(file, f"fingerprint{suffix}"))
+        for kind, suffix in suffixes.items()
+    }
 
 
-def _strings(file: h5py.File, name: str) -> np.ndarray:
-    encoded = file[name][()]
-    if encoded.ndim != 1:
-        raise ValueError(f"{name} is not a one-dimensional array of text")
-    return np.char.decode(encoded, "utf-8")
-
-
-def _provenance(group: h5py.Group) -> Any:
-    return group["json"][()] if "json" in group else group.attrs["json"]
-
-
-def _labels(part: h5py.Group, name: str, shape: tuple[int, int]) -> Labels:
-    if not isinstance(part[name], h5py.Group):
-        return part[name][()]
-    return SparseLabels.from_arrays(shape, {key: part[name][key][()] for key in part[name]})
-
-
-def _load(file: h5py.File, features: bool) -> Split:
+def _load(path: Path, file: h5py.File, items: _Items, features: bool) -> Split:
     parts = {}
     for name in PARTS:
-        if name not in file:
+        if name not in items:
             continue
-        group = file[name]
-        shape = (len(group["id"]), len(file["classes/name"]))
+        ids = _strings(items, f"{name}/id")
+        shape = (len(ids), _dataset(items, "classes/name").size)
         parts[name] = Part(
-            ids=_strings(file, f"{name}/id"),
-            paths=_strings(file, f"{name}/path") if "path" in group else None,
-            true=_labels(group, "true", shape),
-            observed=_labels(group, "observed", shape) if "observed" in group else None,
-            features=group["features"][()] if features and "features" in group else None,
+            ids=ids,
+            paths=_strings(items, f"{name}/path") if f"{name}/path" in items else None,
+            true=_labels(items, f"{name}/true", shape),
+            observed=(
+                _labels(items, f"{name}/observed", shape) if f"{name}/observed" in items else None
+            ),
+            features=(
+                _dataset(items, f"{name}/features")[()]
+                if features and f"{name}/features" in items
+                else None
+            ),
         )
-    return Split(
-        name=_text(file.attrs["name"]),
-        recipe=json.loads(_text(file.attrs["recipe"])),
-        class_names=tuple(str(name) for name in _strings(file, "classes/name")),
-        train_count=file["classes/train_count"][()],
-        observed_count=file["classes/observed_count"][()],
-        shot=file["classes/shot"][()],
-        thresholds=json.loads(_text(file["classes"].attrs["thresholds"])),
-        parts=parts,
-        provenance=json.loads(_text(_provenance(file["provenance"]))),
-    )
+    classes = items["classes"]
+    try:
+        return Split(
+            name=hdf5.text(hdf5.attribute(file, "name")),
+            recipe=metadata.recipe(_json(file, "recipe", "recipe")),
+            class_names=tuple(str(name) for name in _strings(items, "classes/name")),
+            train_count=_dataset(items, "classes/train_count")[()],
+            observed_count=_dataset(items, "classes/observed_count")[()],
+            shot=_dataset(items, "classes/shot")[()],
+            thresholds=metadata.thresholds(_json(classes, "thresholds", "text of the thresholds")),
+            parts=parts,
+            provenance=metadata.provenance(_provenance(items)),
+        )
+    except metadata.WrongTextError as error:
+        raise _damaged(path, str(error)) from None
 
 
-def _check(split: Split, path: Path) -> None:
-    """Check shapes and label codes; `verify` also checks fingerprints and invariants."""
-    classes = len(split.class_names)
-    for name in ("train_count", "observed_count", "shot"):
-        shape = getattr(split, name).shape
-        if shape != (classes,):
-            raise BenchkitError(f"{path}: classes/{name} has shape {shape}, not ({classes},)")
-    for name in ("train", "test"):
-        if name not in split.parts:
-            raise BenchkitError(f"{path} has no group '{name}'; make the split again")
-    if split.shot.dtype.kind not in "iu" or not np.isin(split.shot, (0, 1, 2)).all():
-        raise BenchkitError(f"{path}: classes/shot holds a group other than 0, 1 and 2")
-    for name, part in split.parts.items():
-        _check_part(name, part, classes, path)
-    shapes = {
-        None if part.features is None else part.features.shape[1:] for part in split.parts.values()
+def _dataset(items: _Items, name: str) -> h5py.Dataset:
+    item = items[name]
+    if not isinstance(item, h5py.Dataset):
+        raise KeyError(name)
+    return item
+
+
+def _strings(items: _Items, name: str) -> np.ndarray:
+    encoded = _dataset(items, name)[()]
+    if encoded.ndim != 1 or encoded.dtype.kind != "S":
+        raise ValueError(f"{name} is not a list of texts")
+    return decode(encoded)
+
+
+def _labels(items: _Items, name: str, shape: tuple[int, int]) -> Labels:
+    if isinstance(items[name], h5py.Dataset):
+        return np.asarray(_dataset(items, name)[()])
+    arrays = {
+        key: _dataset(items, f"{name}/{key}")[()] for key in ("indptr", "indices", "values", "fill")
     }
-    if len(shapes) > 1:
-        raise BenchkitError(
-            f"{path}: the features of its parts differ in shape; make the split again"
-        )
+    return SparseLabels.from_arrays(shape, arrays)
 
 
-def _check_part(name: str, part: Part, classes: int, path: Path) -> None:
-    rows = len(part.ids)
-    if name != "test" and part.observed is None:
-        raise BenchkitError(f"{path} has no '{name}/observed'; make the split again")
-    if part.paths is not None and part.paths.shape != (rows,):
-        raise BenchkitError(f"{path}: {name}/path has shape {part.paths.shape}, not ({rows},)")
-    for kind, labels in (("true", part.true), ("observed", part.observed)):
-        if labels is None:
-            continue
-        if labels.shape != (rows, classes):
-            raise BenchkitError(
-                f"{path}: {name}/{kind} has shape {labels.shape}, not ({rows}, {classes})"
-            )
-        if isinstance(labels, SparseLabels):
-            continue  # its codes were checked when it was read
-        if labels.dtype != np.int8 or (labels.size and (labels.min() < -1 or labels.max() > 1)):
-            raise BenchkitError(f"{path}: {name}/{kind} holds a label outside {{-1, 0, 1}}")
-    features = part.features
-    if features is not None and (features.ndim != 3 or features.shape[0] != rows):
-        raise BenchkitError(
-            f"{path}: {name}/features has shape {features.shape}, not ({rows}, V, D)"
-        )
+def _json(group: h5py.Group, attribute: str, noun: str) -> dict[str, Any]:
+    return metadata.parse(hdf5.text(hdf5.attribute(group, attribute)), noun)
+
+
+def _provenance(items: _Items) -> dict[str, Any]:
+    if "provenance/json" in items:
+        return metadata.parse(hdf5.text(_dataset(items, "provenance/json")[()]), "provenance")
+    return _json(items["provenance"], "json", "provenance")
 
 
 def verify(path: Path) -> list[str]:
@@ -301,96 +313,20 @@ def verify(path: Path) -> list[str]:
         One message per problem; empty for an intact file.
 
     Raises:
-        BenchkitError: the file cannot be read, see `read`.
+        BenchkitError: the file cannot be read even without its checks, see `read`.
     """
-    split, stored = read(path), stored_fingerprints(path)
+    split, stored = read(path, check=False), stored_fingerprints(path)
     problems = []
     for kind, value in split.fingerprints().items():
         if stored[kind] != value:
             noun = "fingerprint" if kind == "both" else f"fingerprint of the {kind}"
-            problems.append(f"the {noun} is {value[:12]}, the file says {stored[kind][:12]}")
-    return problems + _check_names(split) + _check_labels(split) + _check_features(split)
-
-
-def _check_names(split: Split) -> list[str]:
-    problems = []
-    if len(set(split.class_names)) != len(split.class_names):
-        problems.append("a class name occurs twice")
-    ids = [image for part in split.parts.values() for image in part.ids.tolist()]
-    if len(set(ids)) != len(ids):
-        problems.append("an image id occurs twice")
-    return problems
-
-
-def _check_labels(split: Split) -> list[str]:
-    """Check counts and shot groups, and that observed labels obey their regime."""
-    train = split.train
-    problems = []
-    if not np.array_equal(matrices.counts(train.true, 1), split.train_count):
-        problems.append("classes/train_count is not the number of true training positives")
-    for name in ("train", "val"):
-        part = split.parts.get(name)
-        if part is not None and part.observed is not None:
-            broken = contradictions(part.true, part.observed, split.regime.kind)
-            problems += [f"{name}: {problem}" for problem in broken]
-    if train.observed is not None and not np.array_equal(
-        matrices.counts(train.observed, 1), split.observed_count
-    ):
-        problems.append("classes/observed_count is not the number of observed training positives")
-    if not np.array_equal(split.shot, _shots(split)):
-        problems.append("classes/shot does not follow from the counts and the thresholds")
-    return problems
-
-
-def _check_features(split: Split) -> list[str]:
-    return [
-        f"{name}/features holds a value that is not finite"
-        for name, part in split.parts.items()
-        if part.features is not None and not np.isfinite(part.features).all()
-    ]
-
-
-def _shots(split: Split) -> np.ndarray:
-    return shots.groups_of(split.train_count, split.observed_count, split.thresholds)
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read arrays from any HDF5 file.
-
-    Args:
-        path: the file.
-        names: arrays or groups; `a/b` is the array `b` in the group `a`.
-
-    Returns:
-        The arrays that the file has, text as unicode. A group `a` gives its arrays as `a/b` and its
-        attributes as `a@b`.
-
-    Raises:
-        BenchkitError: no such file, not HDF5, damaged, or an array of neither numbers nor text.
-    """
-    if path.is_dir():
-        raise BenchkitError(f"{path}: this is a folder; give the path of a file")
-    if not path.is_file():
-        raise BenchkitError(f"{path}: there is no such file")
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            for name in names:
-                item = file.get(name)
-                members = {name: item}
-                if isinstance(item, h5py.Group):
-                    members = {f"{name}/{key}": value for key, value in item.items()}
-                    arrays |= {f"{name}@{key}": np.asarray(v) for key, v in item.attrs.items()}
-                for key, value in members.items():
-                    if isinstance(value, h5py.Dataset):
-                        is_text = h5py.check_string_dtype(value.dtype) is not None
-                        # h5py marks bytes as ASCII, whatever their encoding.
-                        array = value.asstr("utf-8")[()] if is_text else value[()]
-                        arrays[key] = np.asarray(array, str) if is_text else array
-    except (LookupError, OSError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).strip("'\"")
-        raise BenchkitError(f"{path} is not an HDF5 file, or damaged: {reason}") from None
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufU":
-            raise BenchkitError(f"{path}: the array {name!r} holds neither numbers nor text")
-    return arrays
+            length = 12 if stored[kind][:12] != value[:12] else None
+            problems.append(
+                f"the {noun} is {value[:length]}, the file says {stored[kind][:length]}"
+            )
+    return (
+        problems
+        + checks.name_problems(split)
+        + checks.label_problems(split)
+        + checks.feature_problems(split)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ from typing import Any
 from benchkit.base import fields
 from benchkit.base.errors import BenchkitError, UsageError
 from benchkit.base.messages import Bar
-from benchkit.split import file as split_file
+from benchkit.split import hdf5
 from benchkit.split.request import LISTS, Request
 from splits.errors import InputError
 from splits.source import Source
@@ -25,23 +25,32 @@ class SourceCall:
 
     Attributes:
         text: KIND:PATH, for messages.
+        kind: KIND.
         module: the module of the source; None for the list files of a published split.
         path: the path; for list files the folder of the images, or None.
         options: option -> value, for every option of the source.
         recorded: the options that a split records.
+        explicit: the names of the options that the caller passed.
     """
 
     text: str
+    kind: str
     module: ModuleType | None
     path: Path | None
     options: Mapping[str, Any]
     recorded: Mapping[str, Any]
+    explicit: Collection[str] = ()
 
     @property
     def backbone(self) -> str:
         """The backbone if none is named, or none."""
         default = getattr(self.module, "default_backbone", None)
         return "none" if default is None else str(default(self.options))
+
+    @property
+    def has_observed(self) -> bool:
+        """Whether the options name observed labels of the source."""
+        return any(self.options.get(name) for name in ("observed", "candidates"))
 
     @property
     def has_test_part(self) -> bool | None:
@@ -73,7 +82,9 @@ def parse(request: Request) -> SourceCall:
         options = registry.complete(kind, _typed(kind, request.source_options), path_kind)
     except (InputError, BenchkitError) as error:
         raise UsageError(str(error)) from None
-    return SourceCall(text, module, path, options, registry.recorded(kind, options, path_kind))
+    recorded = registry.recorded(kind, options, path_kind)
+    explicit = frozenset(request.source_options)
+    return SourceCall(text, kind, module, path, options, recorded, explicit)
 
 
 def _parse_lists(request: Request, text: str, folder: str) -> SourceCall:
@@ -84,7 +95,7 @@ def _parse_lists(request: Request, text: str, folder: str) -> SourceCall:
     path = Path(folder) if folder else None
     if path is not None and not path.is_dir():
         raise BenchkitError(f"{path}: there is no such folder of images")
-    return SourceCall(text, None, path, {}, {"kind": LISTS})
+    return SourceCall(text, LISTS, None, path, {}, {"kind": LISTS})
 
 
 def _typed(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,13 +127,21 @@ def load(call: SourceCall, seed: int, bar: Bar) -> Source | None:
     if call.module is None:
         return None
     tools: dict[str, Callable[..., Any]] = {
-        "read_hdf5": split_file.read_arrays,
+        "read_hdf5": hdf5.read_arrays,
         "draw_scenes": _draw_scenes(seed, bar),
     }
     names = getattr(call.module, "TOOLS", ())
-    source: Source = call.module.load(
-        call.path, **call.options, **{name: tools[name] for name in names}
-    )
+    try:
+        source: Source = call.module.load(
+            call.path, **call.options, **{name: tools[name] for name in names}
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BenchkitError(
+            f"{error.filename or call.text}: the file cannot be read: {reason}"
+        ) from None
+    except MemoryError:
+        raise BenchkitError(f"{call.text}: there is not enough memory to read the source") from None
     return source
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from benchkit.base.errors import BenchkitError, UsageError
 from benchkit.base.files import writable
 from benchkit.base.messages import Bar, Log, no_bar, no_log
 from benchkit.split import file as split_file
-from benchkit.split import loading, option_rules, published
+from benchkit.split import loading, option_rules, published, source_checks
 from benchkit.split.build import build, default_name
-from benchkit.split.decision import Subject
+from benchkit.split.decision import Subject, draw
 from benchkit.split.features import Features, backbone_features, check_images, source_features
 from benchkit.split.loading import SourceCall
 from benchkit.split.model import Split
@@ -28,7 +29,7 @@ from splits import class_file
 from splits.errors import InputError
 from splits.labels import counts
 from splits.regimes import Regime
-from splits.source import Source
+from splits.source import VAL, Source
 
 
 def make(request: Request, log: Log = no_log, bar: Bar = no_bar) -> Split:
@@ -50,19 +51,28 @@ def make(request: Request, log: Log = no_log, bar: Bar = no_bar) -> Split:
     checked = _check(request)
     source = loading.load(checked.source_call, request.seed, bar)
     if source is not None:
+        for note in source.notes:
+            log(f"{checked.source_call.text}: {note}")
         _log_empty_classes(source, checked.source_call, log)
     subject = _decide(request, checked, source, log)
     _check_against(subject, checked.call, request)
     writable(request.out)
+    call = checked.source_call
+    features = _features(subject.source, checked.call.backbone, request, log, bar)
     split = build(
         subject.source,
         subject.options,
-        _features(subject.source, checked.call.backbone, request, log, bar),
+        features,
         request.name or subject.name,
         decision=subject.decision,
-        source_options=checked.source_call.recorded,
+        source_options=call.recorded,
+        check=functools.partial(source_checks.check_evaluation, call),
     )
     split_file.write(split, request.out, log)
+    if features.of is None:
+        source_checks.log_missing_features(subject.source, call, request.explicit, log)
+    source_checks.log_evaluation(call, split, log)
+    source_checks.log_repeated_images(call.text, split.parts, log)
     sizes = ", ".join(f"{len(part.ids)} {name}" for name, part in split.parts.items())
     log(f"{request.out}: {sizes} images, {len(split.class_names)} classes, {split.regime} labels")
     return split
@@ -94,6 +104,11 @@ def _check(request: Request) -> _Checked:
         elif request.published_files:
             raise UsageError("--published-file must be used with --published NAME")
     source_call = loading.parse(request)
+    if request.published is not None and source_call.has_observed:
+        raise UsageError(
+            "the options observed and candidates cannot be used with --published, which fixes the "
+            "labels"
+        )
     call = _call(request, source_call, options)
     option_rules.check(call, request.explicit)
     with _usage_errors():
@@ -146,7 +161,12 @@ def _call(request: Request, source_call: SourceCall, options: Options) -> Call:
         tail, parts = "published", None
     else:
         tail, parts = options.long_tail.kind, source_call.has_test_part
-    return Call(tail=tail, backbone=request.backbone or source_call.backbone, parts=parts)
+    return Call(
+        tail=tail,
+        backbone=request.backbone or source_call.backbone,
+        parts=parts,
+        observed=source_call.has_observed,
+    )
 
 
 def _check_out(request: Request, source_call: SourceCall, options: Options) -> None:
@@ -168,11 +188,14 @@ def _check_out(request: Request, source_call: SourceCall, options: Options) -> N
 
 def _check_against(subject: Subject, call: Call, request: Request) -> None:
     """Check the options whose effect depends on the source that was read."""
-    has_parts = subject.decision is not None or subject.source.part is not None
-    has_features = call.computes or subject.source.features is not None
-    option_rules.check(
-        dataclasses.replace(call, parts=has_parts, features=has_features), request.explicit
+    part = subject.source.part
+    known = dataclasses.replace(
+        call,
+        parts=request.published is not None or part is not None,
+        features=call.computes or subject.source.features is not None,
+        val=request.published is None and part is not None and bool((part == VAL).any()),
     )
+    option_rules.check(known, request.explicit)
 
 
 # ----------------------------------------------------------------------------- source, features
@@ -188,7 +211,11 @@ def _decide(request: Request, checked: _Checked, source: Source | None, log: Log
     """Cut the source down to a published split if one is named."""
     if request.published is None:
         assert source is not None  # only published splits are made without a source
-        return Subject(source, checked.options, None, default_name(source.name, checked.options))
+        # The name contains the regime of the source's own labels, which the decision measures.
+        decision = None if source.observed is None else draw(source, checked.options)
+        own = None if decision is None else decision.regime
+        name = default_name(source.name, checked.options, own)
+        return Subject(source, checked.options, decision, name)
     subject = published.decide(
         request.published,
         source,

@@ -22,12 +22,16 @@ class Call:
         backbone: the name of the backbone, or none.
         parts: whether the source has a test part; None if that is not known yet.
         features: whether the split has features; None if that is not known yet.
+        val: whether the source has a validation part; None if that is not known yet.
+        observed: whether the source has observed labels of its own.
     """
 
     tail: str
     backbone: str
     parts: bool | None = None
     features: bool | None = None
+    val: bool | None = None
+    observed: bool = False
 
     @property
     def computes(self) -> bool:
@@ -82,13 +86,31 @@ RULES: Mapping[str, tuple[str, Rule]] = {
         "--test-fraction",
         Rule("parts", (False,), "a source without a test part", "the source has a test part"),
     ),
+    "val_fraction": (
+        "--val-fraction",
+        Rule(
+            "val",
+            (False,),
+            "a source without a validation part",
+            "the source has a validation part",
+        ),
+    ),
+    "regime": (
+        "--regime",
+        Rule(
+            "observed",
+            (False,),
+            "a source without the options observed and candidates",
+            "the source has observed labels of its own",
+        ),
+    ),
 }
 """Argument -> the option of the command line, and the calls to which it applies."""
 
 ALWAYS = frozenset(
     {
-        *("source", "out", "name", "seed", "many", "few", "shot_reference", "val_fraction"),
-        *("long_tail", "target_counts", "regime", "backbone"),
+        *("source", "out", "name", "seed", "many", "few", "shot_reference"),
+        *("long_tail", "target_counts", "backbone"),
         *("published", "published_files", "source_options"),
     }
 )

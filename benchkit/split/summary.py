@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchkit.base.errors import BenchkitError
+from benchkit.split import metadata
 from benchkit.split.model import Split
 from splits import labels as matrices
 from splits import noise, statistics
@@ -215,16 +216,12 @@ def _tail(split: Split) -> dict[str, dict[str, int]]:
     report = split.provenance.get("long_tail_report")
     if report is None:
         return {}
-    try:
-        _ = len(report["not_met"]), float(report["cooccurrence_drift"])
-        return {
-            entry["name"]: {key: int(entry[key]) for key in ("available", "target")}
-            for entry in report["classes"]
-        }
-    except (LookupError, TypeError, ValueError):
+    counts = metadata.tail_counts(report)
+    if counts is None:
         raise BenchkitError(
             f"the long-tail report of the split '{split.name}' is damaged; make the split again"
-        ) from None
+        )
+    return counts
 
 
 def _features(split: Split) -> dict[str, Any] | None:

@@ -15,9 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.core import Batch, Clock, LabelTable, Method, Oracle, Problem, Run, Setup
+from baselines.core import (
+    Batch,
+    Clock,
+    LabelTable,
+    Method,
+    Oracle,
+    Problem,
+    Run,
+    Setup,
+    hyperparameters,
+)
+from baselines.core.errors import is_interrupt
 from baselines.core.hyperparameters import describe
+from baselines.core.info import problems
 from benchkit.base.draw import Draw
+from benchkit.training import rehearsal
 from benchkit.training.inputs import TrainingSet
 from benchkit.training.recipe import Recipe
 from benchkit.training.trainer import Trained, scores, train
@@ -25,7 +38,6 @@ from leaderboard import metrics
 from splits import regimes
 from splits.shots import FEW, MANY, MEDIUM
 
-UNKNOWN_TREATMENTS = ("negative", "ignored", "estimated")
 _TRAIN_IMAGES, _TEST_IMAGES, _FEATURES, _CLASSES = 160, 400, 12, 5
 _RECIPE = Recipe(epochs=6, batch=16, lr=0.01, weight_decay=0.0)
 _LEVELS = {"pal": 0.7, "ppl": 0.3, "missing": 0.3, "candidates": 0.3}
@@ -36,9 +48,9 @@ _STACKING_TOLERANCE = 1e-5  # relative to the largest score, or to 1 if all scor
 def check_method(method: type[Method]) -> None:
     """Check a method against the contract.
 
-    The method must have complete metadata, learn, repeat its numbers for the same seed, give the
-    same numbers stacked with other runs as alone, keep losses and gradients finite in difficult
-    batches, and treat unknown labels as it declares.
+    The method must have complete metadata, follow the rules of `step`, learn, repeat its numbers
+    for the same seed, give the same numbers stacked with other runs as alone, keep losses and
+    gradients finite in difficult batches, and treat unknown labels as it declares.
 
     Args:
         method: a subclass of `Method` with an `info`.
@@ -68,12 +80,18 @@ def check_method(method: type[Method]) -> None:
         try:
             check(method)
         except AssertionError as error:
-            raise AssertionError(f"{method.info.key}: {check.__name__}: {error}") from None
-        except Exception as error:
+            raise AssertionError(f"{_name(method)}: {check.__name__}: {error}") from None
+        except BaseException as error:  # a method may also call `sys.exit`
+            if is_interrupt(error):
+                raise
             raise AssertionError(
-                f"{method.info.key}: {check.__name__}: the method raises "
-                f"{type(error).__name__}: {error}"
+                f"{_name(method)}: {check.__name__}: the method raises "
+                f"{rehearsal.failure(error, method)}"
             ) from error
+
+
+def _name(method: type[Method]) -> str:
+    return str(getattr(method.info, "key", method.__name__))
 
 
 # ----------------------------------------------------------------------------- the checks
@@ -82,23 +100,12 @@ def check_method(method: type[Method]) -> None:
 def check_metadata(method: type[Method]) -> None:
     """`info` is complete, and every hyperparameter has a help text."""
     info = method.info
-    for name in ("key", "title", "paper", "equation"):
+    for problem in problems(info):
+        raise AssertionError(problem)
+    for name in ("title", "paper", "equation"):
         assert getattr(info, name).strip(), f"info.{name} is empty; give it a text"
-    assert info.key == info.key.lower() and " " not in info.key, (
-        f"info.key is {info.key!r}; write it in lower case and without spaces"
-    )
-    assert info.unknown in UNKNOWN_TREATMENTS, (
-        f"info.unknown is {info.unknown!r}; it must be one of {', '.join(UNKNOWN_TREATMENTS)}"
-    )
-    unknown_regimes = sorted(set(info.regimes) - set(regimes.KINDS))
-    assert not unknown_regimes, (
-        f"info.regimes contains {', '.join(unknown_regimes)}; "
-        f"the regimes are {', '.join(regimes.KINDS)}"
-    )
-    assert dataclasses.is_dataclass(method.Hyper), "Hyper must be a dataclass"
-    assert method.Hyper.__dataclass_params__.frozen, (  # type: ignore[attr-defined]
-        "Hyper must be frozen; decorate it with @dataclass(frozen=True)"
-    )
+    for problem in hyperparameters.problems(method.Hyper):
+        raise AssertionError(problem)
     for entry in describe(method.Hyper):
         assert entry["help"], (
             f"the hyperparameter {entry['name']} has no help; declare it with "
@@ -113,6 +120,19 @@ def check_metadata(method: type[Method]) -> None:
         f"oracle() returns {oracle} with the default hyperparameters, but info.oracle is "
         f"{info.oracle}; make them equal"
     )
+    for regime in info.regimes:
+        hyper = method.Hyper(**method.defaults_for(regime))
+        assert regime in method(hyper).regimes(), (
+            f"info.regimes contains {regime}, but regimes() does not with the defaults of "
+            f"defaults_for('{regime}'); make them agree"
+        )
+
+
+def check_rules(method: type[Method]) -> None:
+    """The first steps follow the rules of the contract; see `rehearsal.violation`."""
+    data = toy_data(suitable_regime(method))[0]
+    sentence = rehearsal.violation(method(), data, _RECIPE.epochs)
+    assert sentence is None, sentence
 
 
 def check_learning(method: type[Method]) -> None:
@@ -225,6 +245,7 @@ def check_unknown_labels(method: type[Method]) -> None:
 
 CHECKS: tuple[Callable[[type[Method]], None], ...] = (
     check_metadata,
+    check_rules,
     check_learning,
     check_repeatability,
     check_stacking,

@@ -14,6 +14,7 @@ from baselines.core import LabelTable, Method, Oracle, Problem
 from baselines.core import labels as label_tables
 from baselines.core.labels import CompressedTable
 from benchkit.base.errors import BenchkitError
+from benchkit.split.checks import is_finite
 from benchkit.split.model import Split
 from splits.labels import Labels, SparseLabels, dense
 
@@ -159,7 +160,7 @@ def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
         Part name -> float32 [N, V, D], a copy.
 
     Raises:
-        BenchkitError: the split has no features.
+        BenchkitError: the split has no features, or one that is not finite or that overflows.
     """
     features = {}
     for name, part in split.parts.items():
@@ -168,16 +169,28 @@ def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
                 f"the {name} part of split '{split.name}' has no features; make the split with "
                 "--backbone, or from arrays with features X"
             )
+        if not is_finite(part.features):
+            raise BenchkitError(
+                f"the {name} features of split '{split.name}' hold a value that is not finite; "
+                "`benchkit verify` checks a split file"
+            )
         features[name] = part.features.astype(np.float32)  # a copy, even of float32
     if not on:
         return features
     train = features["train"]
     mean, deviation = moments(train.reshape(-1, train.shape[-1]))
     deviation[deviation < 1e-12] = 1.0
-    for array in features.values():
+    for name, array in features.items():
         for start in range(0, len(array), _BLOCK):
             block = array[start : start + _BLOCK]
-            block[...] = (block - mean) / deviation
+            try:
+                with np.errstate(over="raise"):
+                    block[...] = (block - mean) / deviation
+            except FloatingPointError:
+                raise BenchkitError(
+                    f"the {name} part of split '{split.name}' has features that are too large "
+                    "after standardising; scale them, or train with --recipe standardise=off"
+                ) from None
     return features
 
 

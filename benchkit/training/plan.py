@@ -11,7 +11,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from baselines.core import ClassAware, Clock, LabelTable, Method, Problem, Run, Sampling, Shuffle
+from baselines.core import (
+    ClassAware,
+    Clock,
+    LabelTable,
+    Method,
+    MethodError,
+    Problem,
+    Run,
+    Sampling,
+    Shuffle,
+)
 from baselines.core.sampling import class_aware
 from benchkit.base.draw import Draw
 
@@ -29,6 +39,7 @@ def epoch_length(
 
     Raises:
         ValueError: the methods want epochs of different lengths.
+        MethodError: an epoch without rows.
     """
     if sampler != "method":
         return problems[0].num_images
@@ -40,7 +51,10 @@ def epoch_length(
         raise ValueError(
             f"stacked runs must visit the same number of rows per epoch, not {sorted(lengths)}"
         )
-    return lengths.pop()
+    length = lengths.pop()
+    if not isinstance(length, int) or length < 1:
+        raise MethodError(f"epoch_length returns {length!r}; it must be a positive whole number")
+    return length
 
 
 def sampling(

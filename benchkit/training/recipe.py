@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from benchkit.base import fields
 from benchkit.base.errors import BenchkitError
-from benchkit.base.fields import Field
+from benchkit.base.fields import Field, shown
+from benchkit.base.paths import regular_file
 
 if TYPE_CHECKING:
     from baselines.core.heads import Head
 
 LINEAR_HEADS = ("linear-scaled", "linear")
+LARGEST = (1 << 31) - 1
+"""The largest integer in a recipe."""
+
+_WIDEST_HEAD = 1 << 20
+_LONGEST_FILE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,8 @@ def milestones(text: str) -> list[int]:
 
 # ----------------------------------------------------------------------------- checking
 
+_DIGITS = re.compile(r"[0-9]{1,10}")
+
 _LIMITS: dict[str, dict[str, Any]] = {
     "optimiser": {"choices": ("adam", "adamw", "sgd")},
     "lr": {"low": 0.0},
@@ -146,20 +155,24 @@ FIELDS: tuple[Field, ...] = tuple(
 def _typed(values: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """Some fields of a recipe, converted and checked; `owner` starts every message."""
     typed = fields.parse(FIELDS, values, owner)
+    for name, value in typed.items():
+        if isinstance(value, int) and value > LARGEST:
+            raise BenchkitError(f"{owner}: {name}={shown(value)} is greater than {LARGEST}")
     head = typed.get("head", LINEAR_HEADS[0])
     if head not in LINEAR_HEADS:
         kind, _, width = head.partition(":")
-        if kind != "hidden" or not width.isdecimal() or int(width) == 0:
+        number = int(width) if _DIGITS.fullmatch(width) else 0
+        if kind != "hidden" or not 1 <= number <= _WIDEST_HEAD:
             raise BenchkitError(
-                f"{owner}: head={head!r} is not one of {', '.join(LINEAR_HEADS)}, hidden:WIDTH"
+                f"{owner}: head={shown(head)} is not one of {', '.join(LINEAR_HEADS)}, "
+                f"hidden:WIDTH (WIDTH from 1 to {_WIDEST_HEAD})"
             )
-    try:
-        milestones(typed.get("milestones", ""))
-    except ValueError:
-        text = typed["milestones"]
+    text = typed.get("milestones", "")
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(not part or _DIGITS.fullmatch(part) for part in parts):
         raise BenchkitError(
-            f"{owner}: milestones={text!r} is not a list of epochs such as 5,7"
-        ) from None
+            f"{owner}: milestones={shown(text)} is not a list of epochs such as 5,7"
+        )
     return typed
 
 
@@ -246,6 +259,8 @@ def parse(arguments: Iterable[str | Mapping[str, Any]]) -> Recipe:
     for argument in arguments:
         if isinstance(argument, Mapping):
             recipe = dataclasses.replace(recipe, **_typed(argument, "recipe"))
+        elif not isinstance(argument, str):
+            raise BenchkitError(f"recipe {shown(argument)} is neither a text nor a mapping")
         elif "=" in argument:
             name, value = fields.assignment(argument, "--recipe", "epochs=20")
             recipe = dataclasses.replace(recipe, **_typed({name: value}, "recipe"))
@@ -256,14 +271,30 @@ def parse(arguments: Iterable[str | Mapping[str, Any]]) -> Recipe:
             recipe = RECIPES[argument][1]
         else:
             hint = fields.nearest(argument, RECIPES)
-            raise BenchkitError(f"there is no recipe '{argument}'; {hint}")
+            raise BenchkitError(f"there is no recipe {shown(argument)}; {hint}")
     return recipe
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    regular_file(path, "recipe")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
     except OSError as error:
         raise BenchkitError(f"recipe {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if len(content) > _LONGEST_FILE:
+        raise BenchkitError(f"recipe {path} has more than {_LONGEST_FILE >> 10} KiB")
+    try:
+        values = tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BenchkitError(f"recipe {path} is not UTF-8 text, at byte {error.start}") from None
+    except RecursionError:
+        raise BenchkitError(f"recipe {path} is nested too deeply; give FIELD = VALUE") from None
+    except tomllib.TOMLDecodeError as error:
         raise BenchkitError(f"recipe {path} is not valid TOML: {error}") from None
+    except ValueError:  # Python's limit of digits
+        raise BenchkitError(f"recipe {path} has a number of too many digits") from None
+    for name, value in values.items():
+        if isinstance(value, dict):
+            raise BenchkitError(f"recipe {path}: [{name}] is a table; give {name} = VALUE")
+    return values

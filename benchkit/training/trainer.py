@@ -18,6 +18,7 @@ from torch import Tensor
 
 from baselines.core import Clock, Method, Problem, Run, Setup
 from benchkit.base.draw import Draw
+from benchkit.base.errors import BenchkitError
 from benchkit.training import plan
 from benchkit.training.inputs import TrainingSet
 from benchkit.training.optimiser import clip_gradients, make_optimiser, set_rates
@@ -26,6 +27,8 @@ from benchkit.training.stack import Stack
 from splits.shots import SHOT_NAMES
 
 Score = Callable[[Method, Run], float | None]
+
+MOST_STEPS = 1 << 31  # of a stage
 
 
 @dataclass
@@ -74,22 +77,24 @@ def train(
 
     Raises:
         ValueError: the runs cannot be stacked because their epochs differ in length.
+        BenchkitError: a stage has more than `MOST_STEPS` steps.
     """
     problems = data.problems(methods, recipe.epochs)
-    stack = Stack.of(methods, seeds, _setups(methods, problems, seeds, 0, data))
+    stack = Stack.of(methods, seeds, setups(methods, problems, seeds, 0, data))
     results = [Trained(method, Setup({})) for method in methods]
     best = [-math.inf] * len(methods)
     stages, epochs_done = methods[0].stages(), 0
     for stage_number, stage in enumerate(stages):
         if stage.restart:
-            stack.restart(stage.restart, _setups(methods, problems, seeds, stage_number, data))
+            stack.restart(stage.restart, setups(methods, problems, seeds, stage_number, data))
         length = plan.epoch_length(methods, problems, stage_number, recipe.sampler)
         batch = min(recipe.batch, length)
         epochs, steps = stage.epochs or recipe.epochs, length // batch
+        _check_steps(epochs, steps, stage.name)
         optimiser = make_optimiser(stack.params, stage.train, methods[0].rates(), recipe)
         for epoch in range(1, epochs + 1):
             clock = Clock(stage_number, epoch, epochs, 0, steps)
-            _start_epoch(stack, problems, seeds, data, clock)
+            start_epoch(stack, problems, seeds, data, clock)
             epoch_rows = _epoch_rows(stack, problems, seeds, data, recipe, clock, batch)
             losses = torch.zeros(len(stack), device=data.features.device)
             corrections: Tensor | None = None
@@ -141,7 +146,15 @@ def scores(method: Method, run: Run, features: Tensor, rows: int = 8192) -> np.n
 # ----------------------------------------------------------------------------- before the steps
 
 
-def _setups(
+def _check_steps(epochs: int, steps: int, stage: str) -> None:
+    if epochs * steps > MOST_STEPS:
+        raise BenchkitError(
+            f"the stage '{stage}' has {epochs} epochs of {steps} steps, and at most 2^31 steps are "
+            "possible; use fewer epochs or a larger batch"
+        )
+
+
+def setups(
     methods: Sequence[Method],
     problems: Sequence[Problem],
     seeds: Sequence[int],
@@ -150,17 +163,17 @@ def _setups(
 ) -> list[Setup]:
     """Freshly drawn setups, one per run, on the device of the data."""
     device = data.features.device
-    setups = []
+    created = []
     for method, problem, seed in zip(methods, problems, seeds, strict=True):
         setup = method.setup(problem, Draw(seed).at(stage, 0))
         parts = (setup.params, setup.state, setup.memory, setup.constants)
         on_device = ({k: v.detach().to(device) for k, v in part.items()} for part in parts)
-        setups.append(Setup(*on_device))
-    return setups
+        created.append(Setup(*on_device))
+    return created
 
 
 @torch.no_grad()
-def _start_epoch(
+def start_epoch(
     stack: Stack,
     problems: Sequence[Problem],
     seeds: Sequence[int],

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from leaderboard.columns import COLUMNS
 from leaderboard.labels import json_text
-from leaderboard.table import Row, Table
+from leaderboard.render.text import visible
+from leaderboard.row import Row
+from leaderboard.table import Table
+
+# Spreadsheets take a cell that starts with one of these as a formula; the last four are fullwidth.
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 _HEAD = (
     "split",
@@ -20,6 +25,7 @@ _HEAD = (
     "hyperparameters",
     "recipe",
     "oracle",
+    "note",
     "seeds",
 )
 
@@ -32,7 +38,8 @@ def csv(tables: Sequence[Table]) -> str:
 
     Returns:
         A header and one line per row. Means and standard deviations are fractions from 0 to 1; an
-        empty field is undefined or missing. Hyperparameters and recipe are JSON.
+        empty field is undefined or missing. Hyperparameters and recipe are JSON. A text that a
+        spreadsheet would take as a formula starts with an apostrophe.
     """
     text = io.StringIO()
     writer = stdlib_csv.writer(text, lineterminator="\n")
@@ -47,7 +54,7 @@ def csv(tables: Sequence[Table]) -> str:
 def _line(table: Table, row: Row) -> list[object]:
     arguments = row.arguments
     cells = [row.cells[column.key] for column in COLUMNS]
-    return [
+    texts = (
         table.split.name,
         table.split.fingerprint,
         table.split.regime,
@@ -59,6 +66,15 @@ def _line(table: Table, row: Row) -> list[object]:
         json_text(arguments.hyperparameters),
         json_text(arguments.recipe),
         " ".join(row.method.oracle),
+        row.method.note,
+    )
+    return [
+        *map(_text, texts),
         len(row.seeds),
         *(value for cell in cells for value in (cell.mean, cell.std)),
     ]
+
+
+def _text(text: str) -> str:
+    """A text as a cell that spreadsheets show as it is."""
+    return f"'{visible(text)}" if text.startswith(_FORMULA_SIGNS) else visible(text)

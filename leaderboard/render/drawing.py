@@ -6,6 +6,7 @@ serves the light and the dark theme. The same figure always gives the same bytes
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
@@ -78,7 +79,9 @@ def draw(
 
 @contextmanager
 def _style() -> Iterator[None]:
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # Text stays text in the SVG, so the browser's fonts draw it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield

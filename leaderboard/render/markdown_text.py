@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from leaderboard.columns import MAP_COLUMNS
 from leaderboard.marks import Mark
-from leaderboard.render.text import caption, cell_text, row_name
-from leaderboard.table import Cell, Row, Table
+from leaderboard.render.text import caption, cell_text, row_name, visible
+from leaderboard.row import Cell, Row
+from leaderboard.table import Table
 
 _FRAMES = {
     Mark.NONE: "{}",
@@ -61,6 +62,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape Markdown and HTML characters; the underscore in `a_b` needs no escape."""
-    signs = r"[\\`*|<>&\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
-    return re.sub(signs, r"\\\g<0>", " ".join(text.split()))
+    """Escape the signs of Markdown, HTML and formulas; the underscore in `a_b` needs no escape."""
+    signs = r"[\\`*|<>&\[\]$~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    return re.sub(signs, r"\\\g<0>", " ".join(visible(text).split()))

@@ -12,8 +12,9 @@ from markupsafe import Markup
 from leaderboard.columns import COLUMNS, F1_COLUMNS, MAP_COLUMNS
 from leaderboard.labels import shown
 from leaderboard.marks import percent
-from leaderboard.render.text import DASH, caption, cell_text, row_name
-from leaderboard.table import Cell, Row, Table
+from leaderboard.render.text import DASH, caption, cell_text, printable, row_name, visible
+from leaderboard.row import Cell, Row
+from leaderboard.table import Table
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -43,6 +44,7 @@ def html(tables: Sequence[Table], *, title: str = "Leaderboard") -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
     )
     environment.filters.update(
         cell_text=cell_text, row_name=row_name, caption=caption, seconds=_seconds
@@ -56,9 +58,15 @@ def html(tables: Sequence[Table], *, title: str = "Leaderboard") -> str:
     )
 
 
+def _finalized(value: object) -> object:
+    """A value of the template without invisible characters; escaping its tags comes later."""
+    is_plain = isinstance(value, str) and not isinstance(value, Markup)
+    return printable(str(value)) if is_plain else value
+
+
 def best_row(table: Table) -> Row | None:
     """The first ranked row with a total; `None` if there is none."""
-    rows = (row for row in table.rows if not row.is_oracle and row.cells["total"].mean is not None)
+    rows = (row for row in table.rows if row.is_ranked and row.cells["total"].mean is not None)
     return next(rows, None)
 
 
@@ -75,6 +83,7 @@ def _section(table: Table, name: str) -> Mapping[str, object]:
         "map_columns": MAP_COLUMNS,
         "f1_columns": F1_COLUMNS,
         "columns": COLUMNS,
+        "has_spread": any(len(row.seeds) > 1 for row in table.rows),
         "figures": _figures(table, name),
         "details": [_details(row) for row in table.rows],
     }
@@ -100,8 +109,8 @@ def _figures(table: Table, name: str) -> list[_Figure]:
     if row is not None:
         figures.append(
             _Figure(
-                f"AP per class: {row.label}",
-                "The best row that is not an oracle, mean over seeds, one dot per class.",
+                f"AP per class: {visible(row.label)}",
+                "The best ranked row, mean over seeds, one dot per class.",
                 Markup(ap_plot(table, row, f"{name}-ap")),
             )
         )
@@ -131,11 +140,17 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         for versions in (record.environment.versions for record in row.records)
     }
     paper = ", ".join(str(part) for part in (method.paper, method.year) if part)
+    declared = [
+        ("scale of the scores", method.scale),
+        ("note", method.note),
+        ("head", "the method's own; the recipe's is not used" if method.own_head else ""),
+    ]
     return [
         ("paper", paper or DASH),
         ("kind", method.kind),
         ("method version", row.arguments.method_version),
         ("oracle", ", ".join(mark.replace("_", " ") for mark in method.oracle) or "none"),
+        *((name, text) for name, text in declared if text),
         ("versions", "; ".join(sorted(versions - {""})) or DASH),
     ]
 

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from leaderboard.marks import percent
 from leaderboard.record import SHOTS
 from leaderboard.render.drawing import INK, MUTED, SHOT_COLOURS, SHOT_MARKERS, draw
-from leaderboard.render.text import row_name
+from leaderboard.render.text import row_name, visible
+from leaderboard.row import Row
 from leaderboard.statistics import mean
-from leaderboard.table import Row, Table
+from leaderboard.table import Table
 
 _WIDTH = 12.0
 _NAMED_CLASSES = 48
@@ -189,6 +190,7 @@ def _class_ticks(axes: Axes, names: Sequence[str]) -> None:
 
 def _short(label: str, length: int = _LABEL_LENGTH) -> str:
     """Shorten a long label in its middle, because rows of one method often differ at the end."""
+    label = visible(label)
     if len(label) <= length:
         return label
     head = length // 2

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from leaderboard.columns import MAP_COLUMNS
 from leaderboard.marks import Mark
-from leaderboard.render.text import caption, cell_text, row_name
-from leaderboard.table import Cell, Table
+from leaderboard.render.text import caption, cell_text, row_name, visible
+from leaderboard.row import Cell
+from leaderboard.table import Table
 
-_HARD_SPACE = "\u00a0"  # rich strips ordinary spaces at the end of a cell
-_SIGNS = {Mark.NONE: _HARD_SPACE, Mark.BEST: "¹", Mark.SECOND: "²", Mark.LOWEST: "↓"}
+_SIGNS = {Mark.NONE: " ", Mark.BEST: "¹", Mark.SECOND: "²", Mark.LOWEST: "↓"}
 _STYLES = {
     Mark.NONE: "",
     Mark.BEST: "bold green",
@@ -43,17 +43,28 @@ def _grid(table: Table) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     grid.add_column("method", overflow="fold", min_width=12)
     grid.add_column("n", justify="right")
+    columns = []
     for column in MAP_COLUMNS:
-        grid.add_column(column.title + 2 * _HARD_SPACE, justify="right", no_wrap=True)
-    for row in table.rows:
-        cells = [_cell(row.cells[column.key]) for column in MAP_COLUMNS]
+        cells = _aligned([row.cells[column.key] for row in table.rows])
+        grid.add_column(column.title.rjust(len(cells[0])), no_wrap=True)
+        columns.append(cells)
+    for row, *cells in zip(table.rows, *columns, strict=True):
         grid.add_row(Text(row_name(row)), str(len(row.seeds)), *cells)
     return grid
 
 
-def _cell(cell: Cell) -> Text:
-    text = Text(cell_text(cell).replace(" ± ", "±"), style=_STYLES[cell.mark])
-    return Text.assemble(text, _HARD_SPACE + _SIGNS[cell.mark])
+def _aligned(cells: Sequence[Cell]) -> list[Text]:
+    """The cells of a column with their marks, padded so that the decimal points are aligned."""
+    parts = [cell_text(cell).partition(" ± ") for cell in cells]
+    means = max(len(mean) for mean, _, _ in parts)
+    spreads = max(len(std) for _, _, std in parts)
+    texts = []
+    for cell, (mean, sign, std) in zip(cells, parts, strict=True):
+        spread = f"{sign.strip() or ' '}{std:{spreads}}" if spreads else ""
+        text = Text(mean.rjust(means)).append(spread)
+        text.stylize(_STYLES[cell.mark], means - len(mean), len(text) - spreads + len(std))
+        texts.append(text.append(f" {_SIGNS[cell.mark]}"))
+    return texts
 
 
 def _footer(table: Table) -> Grid:
@@ -62,5 +73,5 @@ def _footer(table: Table) -> Grid:
     grid.add_column(overflow="fold")
     lines = [*table.footer, ("marks", "¹ best, ² second, ↓ lowest of a column")]
     for name, text in [*lines, *(("note", note) for note in table.notes)]:
-        grid.add_row(Text(name), Text(text))
+        grid.add_row(Text(name), Text(visible(text)))
     return grid

@@ -15,7 +15,7 @@ from typing import NoReturn
 import numpy as np
 
 from splits.errors import InputError
-from splits.source import Source
+from splits.source import TEST, TRAIN, VAL, Source
 from splits.sources._text import digests, line_error, lines_by_name, read_names
 from splits.sources.registry import Option
 
@@ -35,7 +35,7 @@ OPTIONS = {
         "wide, lists: the prefix of the names of the feature columns",
         only={"layout": ("wide", "lists")},
     ),
-    "split": Option("", "the column of parts: train or test, 0 or 1"),
+    "split": Option("", "the column of parts: train, test or val, or 0, 1 or 2"),
     "test_ids": Option(
         "", "a file with an image id per line: these images are the test part", is_path=True
     ),
@@ -52,13 +52,14 @@ OPTIONS = {
         "|", "lists: the separator of classes; 'space' and 'tab' are allowed", only=_LISTS
     ),
     "no_label": Option("", "lists: a name that means no class, such as 'No Finding'", only=_LISTS),
+    "minus_one": Option("unknown", "the meaning of -1", ("unknown", "negative"), record="changed"),
     "images": Option(
         "", "the folder of the images; image ids are file names in it", is_path=True, record="never"
     ),
 }
 
 _VALUES = {"1": 1, "0": 0, "-1": -1, "": -1, "true": 1, "false": 0}
-_PARTS = {"train": 0, "0": 0, "test": 1, "1": 1}
+_PARTS = {"train": TRAIN, "0": TRAIN, "test": TEST, "1": TEST, "val": VAL, "2": VAL}
 _BLANKS = {"space": " ", "tab": "\t"}
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -79,6 +80,7 @@ class TableOptions:
     absent: str = "negative"
     separator: str = "|"
     no_label: str = ""
+    minus_one: str = "unknown"
     images: str = ""
 
 
@@ -143,7 +145,7 @@ class _Table:
     def _part(self, line: int, text: str) -> int:
         if text.lower() not in _PARTS:
             raise line_error(
-                self.file, line, f"{self.options.split!r} must be train or test, not {text!r}."
+                self.file, line, f"{self.options.split!r} must be train, test or val, not {text!r}."
             )
         return _PARTS[text.lower()]
 
@@ -166,6 +168,8 @@ class _Table:
         """The code of a label."""
         text = text.strip()
         code = _code(text)
+        if code == -1 and text and self.options.minus_one == "negative":
+            return 0
         if code is None:
             raise line_error(
                 self.file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,26 +34,50 @@ def find_file(root: Path, *names: str, content: str) -> Path:
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder.")
     for name in names:
-        if (root / name).is_file():
+        if is_file(root / name):
             return root / name
     for name in names:
-        if (root / name).is_dir():
-            raise InputError(f"{root / name}: this is a folder; a file with {content} is needed.")
+        kind = _kind(root / name)
+        if kind:
+            raise InputError(f"{root / name}: this is {kind}; a file with {content} is needed.")
     raise InputError(f"{root / names[0]}: there is no such file; it must hold {content}.")
 
 
 def need_file(path: Path, hint: str = "") -> None:
-    """Raise if a file does not exist or is a folder.
+    """Raise if a file does not exist, or is a folder, a named pipe or a device.
 
     Args:
         path: the file.
         hint: the kind of file that is needed, for the message.
     """
     end = f"; give {hint}." if hint else "."
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder, not a file{end}")
-    if not path.is_file():
+    kind = _kind(path)
+    if kind:
+        raise InputError(f"{path}: this is {kind}, not a file{end}")
+    if not is_file(path):
         raise InputError(f"{path}: there is no such file{end}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a regular file that may be looked up.
+
+    Opening a named pipe would wait for a writer, and reading a device may never end.
+    """
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, or a folder that may not be searched
+        return False
+
+
+def _kind(path: Path) -> str:
+    """The description of an existing path that is no regular file, or an empty text."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder" if stat.S_ISDIR(mode) else "a named pipe, a socket or a device"
 
 
 def read_text(path: Path) -> str:

@@ -1,13 +1,15 @@
 """Reads a data set from one `.npz` file of plain arrays.
 
-Keys of the labels: a dense `Y` [N, C] of 0, 1 and -1 (unknown), or the rows of a sparse matrix in
-`indptr` [N+1], `indices` and `shape` [2]. Optional keys: features `X` [N, D] or [N, V, D],
-`split` [N] (0 train, 1 test), `label_names` [C], `image_ids` [N], and `file_names` [N], the paths
-of the images below the folder `images`.
+Keys of the labels: a dense `Y` [N, C] of 0, 1 and -1 (unknown), or the compressed rows of a sparse
+matrix in `indptr` [N+1], `indices` and `shape` [2], optionally with the codes `values` of the
+stored labels (1 by default) and the code `fill` of all others (0 by default). Optional keys:
+features `X` [N, D] or [N, V, D], `split` [N] (0 train, 1 test, 2 val), `label_names` [C],
+`image_ids` [N], and `file_names` [N], the paths of the images below the folder `images`.
 """
 
 from __future__ import annotations
 
+import difflib
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
@@ -16,8 +18,9 @@ import numpy as np
 
 from splits import npy
 from splits.errors import InputError
-from splits.source import Source, digest_file
-from splits.sources._matrix import zeros
+from splits.labels import Labels
+from splits.source import TEST, TRAIN, VAL, Source, digest_file
+from splits.sources._label_arrays import read_dense, read_shape, read_sparse, recoded
 from splits.sources._text import need_file
 from splits.sources.registry import Option
 
@@ -29,13 +32,34 @@ OPTIONS = {
     "images": Option(
         "", "the folder that file_names are relative to", is_path=True, record="never"
     ),
-    "minus_one": Option("unknown", "the meaning of -1 in Y", ("unknown", "negative")),
-    "zero": Option("negative", "the meaning of 0 in Y", ("negative", "positive", "unknown")),
+    "minus_one": Option("unknown", "the meaning of -1 in the labels", ("unknown", "negative")),
+    "zero": Option(
+        "negative", "the meaning of 0 in the labels", ("negative", "positive", "unknown")
+    ),
+    "observed": Option(
+        "", "the key (or prefix) of observed labels 1, 0, -1 beside the true ones", record="changed"
+    ),
+    "candidates": Option(
+        "", "the key (or prefix) of candidate labels 1, 0 beside the true ones", record="changed"
+    ),
 }
 
-_SPARSE = ("indptr", "indices", "shape")
-_CODES = {"positive": 1, "negative": 0, "unknown": -1}
+_ROWS = ("indptr", "indices")
+_ENTRIES = ("values", "fill", "data", "format")  # the last two are written by SciPy
+_SPARSE = (*_ROWS, "shape")
 _OTHERS = ("split", "label_names", "image_ids", "file_names")
+_KNOWN = ("Y", "X", *_SPARSE, "values", "fill", *_OTHERS)
+_MOST_NAMED = 5  # keys in a message
+
+
+def check(options: Mapping[str, object], _: str) -> None:
+    """Check that the options can be combined.
+
+    Raises:
+        InputError: both observed and candidate labels.
+    """
+    if options["observed"] and options["candidates"]:
+        raise InputError("observed and candidates cannot be combined; leave one of them out.")
 
 
 def load(
@@ -47,6 +71,8 @@ def load(
     images: str = "",
     minus_one: str = "unknown",
     zero: str = "negative",
+    observed: str = "",
+    candidates: str = "",
 ) -> Source:
     """Read a source from an `.npz` file.
 
@@ -54,43 +80,58 @@ def load(
         path: the file.
         name: the name of the data set; by default the stem of the file name.
         labels: the key of a dense label matrix, or the prefix of a sparse one (`p75` for
-            `p75_indptr` and `p75_indices`); `Y` or no prefix by default.
+            `p75_indptr`, `p75_indices`, ...); `Y` or no prefix by default.
         features: the key of the features, or "none".
         images: the folder that `file_names` are relative to.
-        minus_one: the meaning of -1 in a dense matrix, "unknown" or "negative".
-        zero: the meaning of 0 in a dense matrix, "negative", "positive" or "unknown".
+        minus_one: the meaning of -1 in the labels, "unknown" or "negative".
+        zero: the meaning of 0 in the labels, "negative", "positive" or "unknown".
+        observed: the key or prefix of observed labels of the same shape: 1, 0, -1 (unknown).
+        candidates: the key or prefix of candidate labels of the same shape, 1 or 0; not both.
 
     Returns:
         The source. Without names, classes are called class_0, class_1, ... and images 0, 1, ...;
-        features are float32 [N, V, D], with V = 1 if the file has no view axis.
+        features are float32 [N, V, D], with V = 1 if the file has no view axis. Sparse labels are
+        `SparseLabels`, except those without `values` and `fill` that are small enough for an array.
 
     Raises:
         InputError: no such file, not an `.npz` file or a damaged one, missing or ambiguous labels,
-            arrays of Python objects, arrays of inconsistent shapes, invalid values.
+            arrays of Python objects, arrays of inconsistent shapes, invalid values, observed labels
+            that contradict the true ones.
     """
     path = Path(path)
-    arrays = _read(path, set(keys(labels, features)))
+    arrays, unused = _read(path, labels, features, observed, candidates)
+    selected = choose(path, arrays, labels, features, observed, candidates)
     return from_arrays(
-        choose(path, arrays, labels, features),
+        selected,
         path,
         name or path.stem,
         {path.name: digest_file(path)},
         images=images,
         minus_one=minus_one,
         zero=zero,
+        notes=_notes(arrays, unused, labels, features),
     )
 
 
-def keys(labels: str, features: str) -> list[str]:
-    """The keys to read for the options `labels` and `features`; a file need not have all."""
-    dense_or_sparse = (
-        [labels, f"{labels}_indptr", f"{labels}_indices"] if labels else ["Y", *_SPARSE[:2]]
-    )
-    return [*dense_or_sparse, "shape", *_OTHERS, *([] if features == "none" else [features])]
+def keys(labels: str, features: str, observed: str = "", candidates: str = "") -> list[str]:
+    """The keys to read for the options of `load`; a file need not have all."""
+    prefixed = [
+        prefix + key
+        for prefix in (f"{labels}_" if labels else "", f"{observed}_", f"{candidates}_")
+        for key in (*_ROWS, *_ENTRIES)
+        if prefix != "_"
+    ]
+    plain = [labels or "Y", "shape", *_OTHERS, observed, candidates]
+    return [*filter(None, plain), *prefixed, *([] if features == "none" else [features])]
 
 
 def choose(
-    path: Path, arrays: Mapping[str, np.ndarray], labels: str, features: str
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    labels: str,
+    features: str,
+    observed: str = "",
+    candidates: str = "",
 ) -> dict[str, np.ndarray]:
     """Rename the arrays of a file to the keys of `from_arrays`.
 
@@ -99,29 +140,42 @@ def choose(
         arrays: its arrays by their own keys.
         labels: as in `load`.
         features: as in `load`.
+        observed: as in `load`.
+        candidates: as in `load`.
 
     Raises:
         InputError: the file has no labels or features of this name.
     """
     selected = {key: arrays[key] for key in (*_OTHERS, "shape") if key in arrays}
-    if not labels:
-        selected |= {key: arrays[key] for key in ("Y", *_SPARSE) if key in arrays}
-    elif labels in arrays:
-        selected["Y"] = arrays[labels]
-    elif f"{labels}_indptr" in arrays:
-        sparse = {key: f"{labels}_{key}" for key in _SPARSE[:2]}
-        selected |= {key: arrays[name] for key, name in sparse.items() if name in arrays}
+    if labels:
+        selected |= _matrix(path, arrays, labels, "labels", "Y", "")
     else:
-        raise InputError(
-            f"{path}: there are no labels {labels!r}, nor {labels}_indptr and {labels}_indices."
-        )
+        selected |= {key: arrays[key] for key in ("Y", *_ROWS, *_ENTRIES) if key in arrays}
     if "Y" in selected and labels:
         selected.pop("shape", None)
+    for noun, key in (("observed", observed), ("candidates", candidates)):
+        if key:
+            selected |= _matrix(path, arrays, key, noun, noun, f"{noun}_")
     if features in arrays:
         selected["X"] = arrays[features]
     elif features not in ("X", "none"):
         raise InputError(f"{path}: there are no features {features!r}.")
     return selected
+
+
+def _matrix(
+    path: Path, arrays: Mapping[str, np.ndarray], key: str, noun: str, dense: str, prefix: str
+) -> dict[str, np.ndarray]:
+    """One label matrix: under `dense`, or in compressed rows under `prefix`."""
+    if key in arrays:
+        return {dense: arrays[key]}
+    names = {f"{prefix}{name}": f"{key}_{name}" for name in (*_ROWS, *_ENTRIES)}
+    rows = {name: arrays[own] for name, own in names.items() if own in arrays}
+    if f"{prefix}indptr" not in rows:
+        raise InputError(
+            f"{path}: there are no {noun} {key!r}, nor {key}_indptr and {key}_indices."
+        )
+    return rows
 
 
 def from_arrays(
@@ -133,34 +187,38 @@ def from_arrays(
     images: str = "",
     minus_one: str = "unknown",
     zero: str = "negative",
+    notes: tuple[str, ...] = (),
 ) -> Source:
     """A source from arrays in memory.
 
     Args:
-        arrays: the arrays, by the keys in the description of this module.
+        arrays: the arrays, by the keys in the description of this module; observed and candidate
+            labels under `observed` and `candidates`, or in compressed rows with this prefix.
         path: their file, for messages.
         name: the name of the data set.
         digests: the digests of the files that were read.
         images: as in `load`.
         minus_one: as in `load`.
         zero: as in `load`.
+        notes: messages for the user.
 
     Raises:
         InputError: as `load`.
     """
-    labels = _labels(path, dict(arrays))
+    labels = _labels(path, arrays)
     if (minus_one, zero) != ("unknown", "negative"):
-        if "Y" not in arrays:
+        if "Y" not in arrays and "values" not in arrays and "fill" not in arrays:
             raise InputError(
-                f"{path}: minus_one and zero have no effect on sparse labels, which store only "
-                f"positives; they can only be used with a matrix Y."
+                f"{path}: minus_one and zero have no effect on sparse labels without 'values' and "
+                f"'fill', which store only positives; add these arrays, or use a matrix Y."
             )
-        labels = np.array([_CODES[zero], 1, _CODES[minus_one]], np.int8)[labels]
+        labels = recoded(path, labels, minus_one, zero)
     rows, classes = labels.shape
     names = arrays.get("label_names", np.array([f"class_{c}" for c in range(classes)]))
     ids = arrays.get("image_ids", np.arange(rows))
     _expect(path, "label_names", names, kinds="U", shape=(classes,), of="text")
     _expect(path, "image_ids", ids, kinds="Uiu", shape=(rows,), of="text or integers")
+    candidates = _observed(path, arrays, "candidates", labels.shape)
     return Source(
         name=name,
         class_names=tuple(names.tolist()),
@@ -172,22 +230,36 @@ def from_arrays(
         features=_features(path, arrays.get("X"), rows),
         digests=digests,
         path=path,
+        observed=_observed(path, arrays, "observed", labels.shape)
+        if candidates is None
+        else candidates,
+        candidates=candidates is not None,
+        notes=notes,
     )
 
 
-def _read(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Some arrays of the file, each decompressed once."""
+# ----------------------------------------------------------------------------- the file
+
+
+def _read(path: Path, *options: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays for the options of `keys`, each decompressed once, and the other keys."""
+    names = set(keys(*options))
     need_file(path, "an .npz file of arrays")
     if not zipfile.is_zipfile(path):
         raise InputError(
             f"{path}: this is not an .npz file, or it is truncated; write one with numpy.savez."
         )
     arrays: dict[str, np.ndarray] = {}
-    key = ""
+    key, unused = "", []
     try:
         with np.load(path, allow_pickle=False) as file:
-            for key in (key for key in file.files if key in names):
-                arrays[key] = file[key]
+            if "indptr" not in file.files:  # then these belong to no matrix
+                names -= set(_ENTRIES) - set(options)
+            for key in file.files:
+                if key in names:
+                    arrays[key] = npy.member(file, key)
+                else:
+                    unused.append(key)
     except npy.BROKEN_NPZ as error:
         if "allow_pickle" in str(error):
             raise InputError(
@@ -195,11 +267,38 @@ def _read(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
                 f"they can run code; save it as numbers or as text (unicode)."
             ) from None
         where = f"the array {key!r}" if key else "the file"
-        raise InputError(f"{path}: {where} is damaged and cannot be read ({error}).") from None
+        reason = str(error) or "it is nested too deeply"
+        raise InputError(f"{path}: {where} is damaged and cannot be read ({reason}).") from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path}: {key!r} is not an array; write it with numpy.savez.")
-    return arrays
+    return arrays, unused
+
+
+def _notes(
+    arrays: Collection[str], unused: list[str], labels: str, features: str
+) -> tuple[str, ...]:
+    """A message about keys that are not read and may be misspelled, or may be the features."""
+    hints = []
+    for key in unused:
+        near = _nearest(key, [known for known in _KNOWN if known not in arrays])
+        is_expected = (near == "Y" and labels) or (near == "X" and features == "none")
+        if near and not is_expected and not (near in _SPARSE and "Y" in arrays):
+            hints.append(f"unused array {key!r}; did you mean {near!r}?")
+    if not hints and features == "X" and "X" not in arrays and unused:
+        listed = ", ".join(map(repr, unused[:_MOST_NAMED]))
+        more = f" and {len(unused) - _MOST_NAMED} more" if len(unused) > _MOST_NAMED else ""
+        hints.append(
+            f"unused arrays: {listed}{more}; features are read from 'X', or from KEY with "
+            f"-o features=KEY"
+        )
+    return tuple(hints[:_MOST_NAMED])
+
+
+def _nearest(key: str, known: Collection[str]) -> str | None:
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(key.lower(), by_lower, 1, cutoff=0.75)
+    return by_lower[close[0]] if close else None
 
 
 def _expect(
@@ -212,12 +311,16 @@ def _expect(
         )
 
 
-def _labels(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+# ----------------------------------------------------------------------------- labels
+
+
+def _labels(path: Path, arrays: Mapping[str, np.ndarray]) -> Labels:
+    """The true labels."""
     sparse = [key for key in _SPARSE if key in arrays]
     if "Y" in arrays and sparse:
         raise InputError(f"{path}: there are two sets of labels, 'Y' and {sparse[0]!r}; keep one.")
     if "Y" in arrays:
-        return _dense(path, arrays["Y"])
+        return read_dense(path, "Y", arrays["Y"])
     if len(sparse) < len(_SPARSE):
         missing = [key for key in _SPARSE if key not in arrays]
         detail = f" ({', '.join(map(repr, missing))} missing)" if sparse else ""
@@ -225,74 +328,19 @@ def _labels(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
             f"{path}: there are no labels{detail}; the file needs 'Y' [N, C], or 'indptr', "
             f"'indices' and 'shape'."
         )
-    return _from_rows(path, *(arrays[key] for key in _SPARSE))
+    return read_sparse(path, arrays, read_shape(path, arrays["shape"]))
 
 
-def _dense(path: Path, labels: np.ndarray) -> np.ndarray:
-    if labels.ndim != 2 or labels.dtype.kind not in "biuf":
-        raise InputError(
-            f"{path}: 'Y' must be a matrix of numbers [N, C], not {labels.dtype} of shape "
-            f"{labels.shape}."
-        )
-    wrong = (labels != 0) & (labels != 1) & (labels != -1)
-    if wrong.any():
-        row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
-        raise InputError(
-            f"{path}: 'Y' has the label {labels[row, column]} at row {row}, class {column}; a "
-            f"label must be 1 (positive), 0 (negative) or -1 (unknown)."
-        )
-    return labels.astype(np.int8)
-
-
-def _from_rows(
-    path: Path, indptr: np.ndarray, indices: np.ndarray, shape: np.ndarray
-) -> np.ndarray:
-    """The dense matrix of the compressed rows `indices[indptr[i] : indptr[i + 1]]`."""
-    for key, array in (("indptr", indptr), ("indices", indices), ("shape", shape)):
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise InputError(
-                f"{path}: {key!r} must be a list of integers, not {array.dtype} of shape "
-                f"{array.shape}."
-            )
-    if len(shape) != 2 or (shape < 1).any():
-        raise InputError(
-            f"{path}: 'shape' must be two numbers >= 1, images and classes, not {shape.tolist()}."
-        )
-    rows, classes = shape.tolist()
-    indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
-    if len(indptr) != rows + 1:
-        raise InputError(
-            f"{path}: 'indptr' has {len(indptr)} entries; {rows} images need {rows + 1}."
-        )
-    if indptr[0] != 0 or indptr[-1] != len(indices):
-        raise InputError(
-            f"{path}: 'indptr' must increase from 0 to the length of 'indices', {len(indices)}, "
-            f"not from {indptr[0]} to {indptr[-1]}."
-        )
-    decreases = np.diff(indptr) < 0
-    if decreases.any():
-        raise InputError(
-            f"{path}: 'indptr' decreases after row {int(decreases.argmax())}; it must increase."
-        )
-    row = np.repeat(np.arange(rows), np.diff(indptr))
-    outside = (indices < 0) | (indices >= classes)
-    if outside.any():
-        entry = int(outside.argmax())
-        raise InputError(
-            f"{path}: 'indices' names class {indices[entry]} in row {row[entry]}; there are "
-            f"{classes} classes, 0 to {classes - 1}."
-        )
-    order = np.lexsort((indices, row))
-    repeated = (np.diff(row[order]) == 0) & (np.diff(indices[order]) == 0)
-    if repeated.any():
-        entry = int(order[repeated.argmax()])
-        raise InputError(
-            f"{path}: 'indices' names class {indices[entry]} twice in row {row[entry]}; classes "
-            f"must be unique."
-        )
-    labels = zeros(path, rows, classes)
-    labels[row, indices] = 1
-    return labels
+def _observed(
+    path: Path, arrays: Mapping[str, np.ndarray], key: str, shape: tuple[int, ...]
+) -> Labels | None:
+    """The labels `observed` or `candidates`, if there are any."""
+    if key in arrays:
+        return read_dense(path, key, arrays[key])
+    rows = {
+        name: arrays[f"{key}_{name}"] for name in (*_ROWS, *_ENTRIES) if f"{key}_{name}" in arrays
+    }
+    return read_sparse(path, rows, (shape[0], shape[1])) if rows else None
 
 
 def _paths(path: Path, names: np.ndarray | None, rows: int, images: str) -> np.ndarray | None:
@@ -319,12 +367,13 @@ def _paths(path: Path, names: np.ndarray | None, rows: int, images: str) -> np.n
 def _part(path: Path, split: np.ndarray | None, rows: int) -> np.ndarray | None:
     if split is None:
         return None
-    _expect(path, "split", split, kinds="biu", shape=(rows,), of="0 (train) or 1 (test)")
-    wrong = (split != 0) & (split != 1)
+    _expect(path, "split", split, kinds="biu", shape=(rows,), of="0 (train), 1 (test) or 2 (val)")
+    wrong = (split != TRAIN) & (split != TEST) & (split != VAL)
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"{path}: 'split' is {split[row]} in row {row}; it must be 0 (train) or 1 (test)."
+            f"{path}: 'split' is {split[row]} in row {row}; it must be 0 (train), 1 (test) or 2 "
+            f"(val)."
         )
     return split.astype(np.uint8)
 

@@ -296,13 +296,15 @@ def _parse(file: Path) -> dict[str, Any]:
     need_file(file, "COCO instance annotations")
     text = read_text(file)
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{file}: this is not JSON, or it is truncated: {error.msg} at line {error.lineno}, "
             f"column {error.colno} (character {error.pos})."
         ) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{file}: this JSON is nested too deeply.") from None
+    except ValueError as error:
         raise InputError(f"{file}: this cannot be read as JSON ({error}).") from None
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
@@ -317,6 +319,16 @@ def _parse(file: Path) -> dict[str, Any]:
                     f"{file}: {key}[{position}] is not an object with a whole number as 'id'."
                 )
     return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that occurs twice, Python would keep the last value."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated[:40]!r} occurs twice in one object")
+    return value
 
 
 def _all_have_ids(items: list[Any]) -> bool:

@@ -18,6 +18,8 @@ HELP = "An HDF5 file with the arrays of an arrays source; arrays in groups are n
 OPTIONS = dict(arrays.OPTIONS)
 TOOLS = ("read_hdf5",)
 
+check = arrays.check
+
 
 def load(
     path: Path,
@@ -28,6 +30,8 @@ def load(
     images: str = "",
     minus_one: str = "unknown",
     zero: str = "negative",
+    observed: str = "",
+    candidates: str = "",
 ) -> Source:
     """Read a source from an HDF5 file.
 
@@ -39,6 +43,8 @@ def load(
         images: as in `arrays.load`.
         minus_one: as in `arrays.load`.
         zero: as in `arrays.load`.
+        observed: as in `arrays.load`.
+        candidates: as in `arrays.load`.
 
     Returns:
         The source.
@@ -47,9 +53,9 @@ def load(
         InputError: as `arrays.load`, and the errors of `read_hdf5`.
     """
     path = Path(path)
-    content = read_hdf5(path, arrays.keys(labels, features))
+    content = read_hdf5(path, arrays.keys(labels, features, observed, candidates))
     return arrays.from_arrays(
-        arrays.choose(path, content, labels, features),
+        arrays.choose(path, content, labels, features, observed, candidates),
         path,
         path.stem,
         {path.name: digest_file(path)},

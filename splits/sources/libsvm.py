@@ -12,7 +12,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
-from splits.sources._matrix import MAX_CLASSES, zeros
+from splits.sources._matrix import MAX_CLASSES, check_dense, zeros
 from splits.sources._text import (
     digests,
     line_error,
@@ -150,6 +150,7 @@ def _dense(path: Path, rows: list[dict[int, float]]) -> np.ndarray:
     if not width:
         raise InputError(f"{path}: no line has a feature; features=none reads labels only.")
     try:
+        check_dense(len(rows) * width, sum(map(len, rows)), itemsize=4)
         dense = np.zeros((len(rows), 1, width), np.float32)
     except (MemoryError, ValueError):
         raise InputError(

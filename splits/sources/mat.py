@@ -7,7 +7,6 @@ caller passes the function that does.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from scipy.io import loadmat, whosmat
-from scipy.io.matlab import MatReadError
 
 from splits.errors import InputError
-from splits.source import Source
-from splits.sources import arrays
+from splits.source import TEST, TRAIN, VAL, Source
+from splits.sources import _mat5, arrays
+from splits.sources._matrix import check_dense
 from splits.sources._text import digests, need_file, read_names
 from splits.sources.registry import Option
 
@@ -28,7 +27,7 @@ HELP = "A MATLAB file of matrices: labels Y, optionally features X; options set 
 OPTIONS = {
     "labels": Option("Y", "the variable of the labels"),
     "features": Option("X", "the variable of the features, or none"),
-    "split": Option("", "the variable of parts, 0 train and 1 test"),
+    "split": Option("", "the variable of parts, 0 train, 1 test and 2 val"),
     "orientation": Option(
         "auto",
         "images are rows or columns; auto: whichever fits the features, else rows",
@@ -49,19 +48,9 @@ Reader = Callable[[Path, Sequence[str]], Mapping[str, np.ndarray]]
 """(path, names) -> the arrays of these names in an HDF5 file; those of a group as `group/name`, and
 its attributes as `group@name`."""
 
+_HEADER = 128  # bytes
 _HDF5 = b"MATLAB 7.3 MAT-file"
-_BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    NotImplementedError,
-    ArithmeticError,
-    MemoryError,
-    MatReadError,
-    zlib.error,
-)
+_BROKEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)
 
 
 def load(
@@ -81,7 +70,7 @@ def load(
         path: the file, of any version.
         labels: the variable of the labels, [N, C] or [C, N] of 1, 0 and -1; sparse or not.
         features: the variable of the features, [N, D] or [D, N]; "none" to read labels only.
-        split: the variable of the parts, N zeros (train) and ones (test).
+        split: the variable of the parts, N numbers 0 (train), 1 (test) or 2 (val).
         orientation: "rows", "columns" or "auto", of the labels.
         minus_one: the meaning of -1: "unknown", "negative", or "auto" (unknown if there is a 0).
         classes: a file with a class name per line.
@@ -96,11 +85,12 @@ def load(
     """
     path = Path(path)
     names = [name for name in (labels, features, split) if name and name != "none"]
-    variables = _variables(path, names, read_hdf5)
+    variables, all_names = _variables(path, names, read_hdf5)
     for name in names:
         value = variables.get(name)
         if value is None and (name, features) != ("X", "X"):
-            known = ", ".join(_names(path) or variables) or "none of the requested variables"
+            shown = [text if text.isprintable() else repr(text) for text in all_names]
+            known = ", ".join(shown) or "none of the requested variables"
             raise InputError(f"{path}: there is no variable {name!r}; there are {known}.")
         if value is not None and (value.ndim != 2 or value.dtype.kind not in "biuf"):
             raise InputError(
@@ -124,30 +114,38 @@ def load(
     )
 
 
-def _variables(path: Path, names: Sequence[str], read_hdf5: Reader | None) -> dict[str, np.ndarray]:
+def _variables(
+    path: Path, names: Sequence[str], read_hdf5: Reader | None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The variables of these names, and the names of all variables that can be listed."""
     need_file(path)
     with path.open("rb") as file:
-        is_hdf5 = file.read(len(_HDF5)) == _HDF5
-    if is_hdf5:
+        start = file.read(_HEADER)
+    if start.startswith(_HDF5):
         if read_hdf5 is None:
             raise InputError(f"{path}: this is a MATLAB 7.3 file; save it with 'save -v7'.")
-        return _from_hdf5(path, read_hdf5(path, names), names)
+        variables = _from_hdf5(path, read_hdf5(path, names), names)
+        return variables, list(variables)
     try:
+        if _mat5.is_level_5(start):
+            return _mat5.read(path, names)
+        return _level_4(path, names)
+    except _mat5.DamagedError as error:
+        raise InputError(f"{path}: this is not a MATLAB file, or it is damaged: {error}.") from None
+    except MemoryError as error:
+        raise InputError(f"{path}: there is not enough memory for a matrix ({error}).") from None
+
+
+def _level_4(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The variables of a file of MATLAB 4; SciPy reads them in Python."""
+    try:
+        all_names = [name for name, _, _ in whosmat(path)]
         content = loadmat(path, variable_names=list(names))
-    except _BROKEN as error:
-        raise InputError(
-            f"{path}: this is not a MATLAB file, or it is truncated ({error})."
-        ) from None
+    except Exception as error:  # its reader raises many types on damaged files
+        reason = str(error).splitlines()[0] if str(error) else "it is truncated"
+        raise _mat5.DamagedError(reason.rstrip(".")) from None
     variables = {name: value for name, value in content.items() if not name.startswith("__")}
-    return {name: _array(path, name, value) for name, value in variables.items()}
-
-
-def _names(path: Path) -> list[str]:
-    """The names of all variables; none for a file of version 7.3."""
-    try:
-        return [name for name, _, _ in whosmat(path)]
-    except _BROKEN:
-        return []
+    return {name: _array(path, name, value) for name, value in variables.items()}, all_names
 
 
 def _array(path: Path, name: str, value: Any) -> np.ndarray:
@@ -156,10 +154,12 @@ def _array(path: Path, name: str, value: Any) -> np.ndarray:
     The indices of a sparse matrix are checked, because SciPy would write out of bounds.
     """
     try:
-        if not hasattr(value, "check_format"):
+        if not sparse.issparse(value):
             return np.asarray(value)
-        value.check_format(full_check=True)
-        array: np.ndarray = value.toarray()
+        matrix = sparse.csc_array(value)
+        matrix.check_format(full_check=True)
+        check_dense(matrix.shape[0] * matrix.shape[1], matrix.nnz, matrix.dtype.itemsize)
+        array: np.ndarray = matrix.toarray()
         return array
     except _BROKEN as error:
         raise _damaged(path, name, error) from None
@@ -198,12 +198,12 @@ def _sparse(path: Path, content: Mapping[str, np.ndarray], name: str) -> sparse.
 
 def _part_codes(path: Path, name: str, parts: np.ndarray) -> np.ndarray:
     """The parts as integers; MATLAB stores numbers as floats by default."""
-    wrong = (parts != 0) & (parts != 1)
+    wrong = (parts != TRAIN) & (parts != TEST) & (parts != VAL)
     if wrong.any():
         row = int(wrong.argmax())
         raise InputError(
-            f"{path}: the variable {name!r} is {parts[row]} for image {row}; it must be 0 (train) "
-            f"or 1 (test)."
+            f"{path}: the variable {name!r} is {parts[row]} for image {row}; it must be 0 (train), "
+            f"1 (test) or 2 (val)."
         )
     return parts.astype(np.int64)
 

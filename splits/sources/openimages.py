@@ -49,6 +49,8 @@ OPTIONS = {
     ),
 }
 
+HAS_UNKNOWN_LABELS = True
+
 _COLUMNS = ("ImageID", "LabelName", "Confidence")
 _CHUNK = 1 << 19
 _BLOCK = 1 << 24  # bytes

@@ -44,7 +44,7 @@ def load(path: Path, **options: Any) -> Source:
             f"{path}: reading Parquet needs the package pyarrow; run 'pip install pyarrow', or "
             f"write the table as CSV."
         ) from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are these
+    except Exception as error:  # pandas raises many types on damaged metadata
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: this is not a Parquet file, or it is truncated ({reason})."

@@ -15,6 +15,8 @@ and optionally
     default_backbone  `default_backbone(options) -> str`, a backbone's name or "none"; without it,
                       "none"
     HAS_TEST_PART     whether the source has a test part, if that is known before it is read
+    HAS_UNKNOWN_LABELS  True for a source whose labels are unknown by design, also in the test part;
+                      for others, `make-split` reports unknown test labels
     check             `check(options, path) -> None`, raises InputError for options that cannot be
                       combined; `path` is "file", "folder" or ""
 

@@ -17,6 +17,7 @@ from splits.sources._text import (
     check_unique,
     digests,
     find_file,
+    is_file,
     line_error,
     no_overlap,
     numbered_lines,
@@ -244,7 +245,7 @@ def _from_xml(root: Path, image_set: str, classes: list[str], difficult: int) ->
     files = [image_list]
     for row, (image, line) in enumerate(ids.items()):
         file = root / "Annotations" / f"{image}.xml"
-        if not file.is_file():
+        if not is_file(file):
             raise line_error(image_list, line, f"image {image!r} has no annotation file {file}.")
         files.append(file)
         _read_annotation(file, column, labels[row], difficult)

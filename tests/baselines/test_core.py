@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import math
+import os
+import pkgutil
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +28,7 @@ from baselines.core import (
     LabelTable,
     Method,
     MethodError,
+    MethodInfo,
     Oracle,
     Problem,
     hyper,
@@ -32,11 +37,14 @@ from baselines.core import (
     registry,
 )
 from baselines.core.contract import last_write
+from baselines.core.errors import Interrupt
 from baselines.core.heads import HiddenHead, LinearHead
 from baselines.core.hyperparameters import describe, published
+from baselines.core.info import REGIMES, problems
 from baselines.core.sampling import class_aware, epoch_length
 from baselines.core.statistics import class_counts, cooccurrence
 from benchkit.base.draw import Draw
+from splits import regimes
 
 LABELS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "labels"
 
@@ -155,6 +163,147 @@ def test_plugins(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None
     (elsewhere / "text.txt").write_text("")
     with pytest.raises(MethodError, match=r"must end in \.py"):
         registry.load_plugin(elsewhere / "text.txt")
+
+
+GOOD = MethodInfo("mine", "Mine", "none", 2024, "L", "negative")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"key": "My Method"}, "info.key is 'My Method'; write it in lower case"),
+        ({"key": "../x"}, "info.key is '../x'; "),
+        ({"key": "all"}, "info.key is 'all'; "),
+        ({"key": "x" * 5000}, "info.key is 'xxx"),
+        ({"key": ["mine"]}, "info.key is ['mine']; "),
+        ({"title": 3}, "info.title is 3; it must be one line of text of at most 100 printable"),
+        ({"title": "a\nb"}, "info.title is 'a\\nb'; it must be one line of text"),
+        ({"paper": "\udc80"}, "info.paper is '\\udc80'; it must be one line of text"),
+        ({"equation": None}, "info.equation is None; it must be a text"),
+        ({"year": "x"}, "info.year is 'x'; it must be a whole number such as 2024"),
+        ({"year": True}, "info.year is True; it must be a whole number"),
+        ({"unknown": "maybe"}, "info.unknown is 'maybe'; it must be one of negative, ignored, est"),
+        ({"unknown": []}, "info.unknown is []; it must be one of negative"),
+        (
+            {"regimes": "pal"},
+            "info.regimes is 'pal'; it must be a tuple of names such as (\"full\",)",
+        ),
+        ({"regimes": ("pall",)}, "info.regimes contains pall; the names are full, pal, ppl"),
+        ({"oracle": ("truth",)}, "info.oracle contains truth; the names are true_labels, "),
+        ({"needs": ("a", 1)}, "info.needs is ('a', 1); it must be a tuple of names"),
+        ({"family": "x"}, "info.family is 'x'; it must be one of plain, long-tailed"),
+        ({"version": 2}, "info.version is 2; it must be one line of text"),
+    ],
+)
+def test_metadata_of_a_wrong_type(changes: dict[str, Any], message: str) -> None:
+    assert list(problems(GOOD)) == []
+    (problem,) = problems(dataclasses.replace(GOOD, **changes))
+    assert problem.startswith(message)
+    assert len(problem) < 250
+
+
+def test_the_regimes_are_those_of_splits() -> None:
+    assert REGIMES == regimes.KINDS
+    assert next(problems("text")) == "info is 'text'; it must be a MethodInfo"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"Title"', "3", "info.title is 3; it must be"),
+        ("info = MethodInfo(", "info = tuple; other = MethodInfo(", "it must be a MethodInfo"),
+        ("@dataclass(frozen=True)", "@dataclass", "Hyper must be frozen"),
+        ("    Hyper = Some", "    Hyper = 3", "Hyper must be a dataclass"),
+        ('float = hyper(0.5, "a rate")', "float", "the hyperparameter rate has no default"),
+        ("hyper(0.5,", "hyper(float('nan'),", "the hyperparameter rate has the default nan"),
+        ('"a rate")', '"a rate", low="0")', "the hyperparameter rate has low='0'; it must be a"),
+        ('"a rate")', '"a rate", choices="ab")', "choices='ab'; it must be a tuple"),
+        (
+            "    Hyper = Some",
+            "    Hyper = Some\n    def regimes(self): raise SystemExit(0)",
+            "regimes() fails: SystemExit: 0 (line 15)",
+        ),
+        (
+            "    Hyper = Some",
+            "    Hyper = Some\n    def oracle(self): return 'truth'",
+            "oracle() is 'truth'; it must be a tuple of names",
+        ),
+        (
+            "    Hyper = Some",
+            "    Hyper = Some\n    def defaults_for(self, regime): return {'rat': 1}",
+            "defaults_for('full') names 'rat'; the hyperparameters are rate",
+        ),
+        (
+            "    Hyper = Some",
+            "    Hyper = Some\n    def __init__(self): pass",
+            "regimes() fails: TypeError: ",
+        ),
+    ],
+)
+def test_plugins_that_are_refused(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, old: str, new: str, message: str
+) -> None:
+    path = tmp_path_factory.mktemp("plugins") / "mine.py"
+    assert old in FILE
+    path.write_text(FILE.replace("KEY", "mine").replace(old, new))
+    with pytest.raises(MethodError, match=re.escape(message)) as error:
+        registry.load_plugin(path)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("raise BaseException('bye')", "BaseException: bye"),
+        ("import os; os._exit(0)", "SystemExit: 0"),
+        ("raise Exception('a' + chr(10) + chr(27))", "Exception: a"),
+        ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+    ],
+)
+def test_plugins_that_end_their_import(tmp_path: Path, code: str, reason: str) -> None:
+    path, exit_of_the_process = tmp_path / "mine.py", os._exit
+    path.write_text(code)
+    with pytest.raises(MethodError) as error:
+        registry.load_plugin(path)
+    assert str(error.value) == f"plugin {path} cannot be imported: {reason} (line 1)"
+    assert os._exit is exit_of_the_process
+
+
+def test_ctrl_c_while_a_plugin_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("raise KeyboardInterrupt")
+    monkeypatch.setattr(Interrupt, "handled", False)  # without the handler of the command line
+    with pytest.raises(KeyboardInterrupt):
+        registry.load_plugin(path)
+    monkeypatch.setattr(Interrupt, "handled", True)
+    with pytest.raises(MethodError, match="cannot be imported: KeyboardInterrupt"):
+        registry.load_plugin(path)
+
+
+def test_an_entry_point_with_wrong_metadata(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "core_test_own", "Own")
+    point = SimpleNamespace(name="other", module="baselines.core_test_own")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
+    monkeypatch.setattr(pkgutil, "iter_modules", lambda path: [])
+    with pytest.raises(MethodError, match=r"entry point other: info\.key is 'Own'; write it in"):
+        registry.builtin()
+
+
+def test_two_plugins_of_one_file_name(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "same", name)
+    one = registry.load_plugin(tmp_path / "one" / "same.py")["one"]
+    two = registry.load_plugin(tmp_path / "two" / "same.py")["two"]
+    assert one.__module__ != two.__module__
+    assert sys.modules[one.__module__].__file__ == str(tmp_path / "one" / "same.py")
+
+
+@pytest.mark.parametrize("key", registry.builtin())
+def test_the_shipped_methods_pass_the_check_of_plugins(key: str) -> None:
+    registry.check(registry.get(key), key)
 
 
 # ------------------------------------------------------------------- hyperparameters

@@ -3,11 +3,11 @@
 from leaderboard import frames
 
 
-def test_one_row_per_run(load, four_methods):
-    frame = frames.runs(load(four_methods).records)
-    assert len(frame) == 8
+def test_one_row_per_run(load, five_methods):
+    frame = frames.runs(load(five_methods).records)
+    assert len(frame) == 11
     means = frame.groupby("method").total.mean().round(4).to_dict()
-    assert means == {"asl": 0.62, "focal": 0.55, "bce": 0.51, "db": 0.7}
+    assert means == {"asl": 0.62, "focal": 0.55, "bce": 0.51, "db": 0.7, "hill": 0.65}
     asl = frame[(frame.method == "asl") & (frame.seed == 2)].iloc[0]
     assert (asl.split, asl.regime, asl.selection) == ("coco-lt", "pal:0.5", "last")
     assert (asl.many, asl.medium, asl.few, asl.average) == (0.74, 0.64, 0.54, 0.64)

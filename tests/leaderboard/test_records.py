@@ -1,25 +1,31 @@
 """Reading a folder of runs, and the sentence for every way in which a record can be wrong."""
 
 import json
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from leaderboard import records
+from leaderboard import records, render
 from leaderboard.errors import ReportError
+from leaderboard.table import build_all
 
 
 def refusal(runs):
-    """The message of the error that reading a folder raises."""
+    """The message of the error that strict reading of a folder raises."""
     with pytest.raises(ReportError) as caught:
-        records.load(runs)
+        records.load(runs, strict=True)
     return str(caught.value)
 
 
-def test_reads_every_run_in_the_order_of_run_ids(write, four_methods):
-    loaded = records.load(write(four_methods))
+def test_reads_every_run_in_the_order_of_run_ids(write, five_methods):
+    loaded = records.load(write(five_methods))
     ids = [record.run_id for record in loaded.records]
-    assert ids == sorted(run["run_id"] for run in four_methods)
+    assert ids == sorted(run["run_id"] for run in five_methods)
     assert loaded.notes == ()
 
 
@@ -108,6 +114,9 @@ def test_the_same_run_in_two_folders_is_refused(write, record):
     message = refusal(runs)
     assert "hold the same run (asl, seed 0): keep one of the two folders." in message
     assert "copy" in message
+    loaded = records.load(runs)
+    assert [run.path.parent.name for run in loaded.records] == [record()["run_id"]]
+    assert loaded.unreadable == (message,)
 
 
 def test_the_same_run_in_two_formats_is_refused(write, record):
@@ -136,9 +145,9 @@ def test_broken_json_names_the_file(write, record):
     ("keys", "value", "sentence"),
     [
         (["format"], 3, "format is 3, but this version of the leaderboard reads formats 1 and 2"),
-        (["science", "seed"], "0", "science.seed must be a whole number, but is '0'."),
-        (["science", "seed"], True, "science.seed must be a whole number, but is True."),
-        (["science", "departures"], None, "science.departures must be an object, but is None."),
+        (["science", "seed"], "0", 'science.seed must be a whole number, but is "0".'),
+        (["science", "seed"], True, "science.seed must be a whole number, but is true."),
+        (["science", "departures"], None, "science.departures must be an object, but is null."),
         (
             ["science", "departures", "recipe"],
             ["warmup"],
@@ -149,7 +158,7 @@ def test_broken_json_names_the_file(write, record):
             1,
             "science.departures.recipe_defaults must be a string, but is 1.",
         ),
-        (["science", "recipe"], None, "science.recipe must be an object, but is None."),
+        (["science", "recipe"], None, "science.recipe must be an object, but is null."),
         (["split", "fingerprint"], "ff", "split.fingerprint must be the same as science.split"),
         (["split", "shot"], ["many"], "split.shot must be a list of 4 of 'many', 'medium'"),
         (["split", "train_count"], [1, 2, 3, -4], "split.train_count must be a list of 4 counts"),
@@ -163,10 +172,10 @@ def test_broken_json_names_the_file(write, record):
         (["metrics", "micro", "f1"], "high", "metrics.micro.f1 must be a fraction from 0 to 1"),
         (["metrics", "micro", "recall"], -1, "metrics.micro.recall must be a fraction from 0 to 1"),
         (["curve"], [1], "curve must be a list of objects, but is [1]."),
-        (["selected_epoch"], "1", "selected_epoch must be a whole number, but is '1'."),
+        (["selected_epoch"], "1", 'selected_epoch must be a whole number, but is "1".'),
         (["environment", "stacked_runs"], 1.5, "environment.stacked_runs must be a whole number"),
-        (["wall_seconds"], "long", "wall_seconds must be a number, but is 'long'."),
-        (["command"], "benchkit run", "command must be a list, but is 'benchkit run'."),
+        (["wall_seconds"], "long", 'wall_seconds must be a number, but is "long".'),
+        (["command"], "benchkit run", 'command must be a list, but is "benchkit run".'),
     ],
 )
 def test_ill_formed_values_name_file_and_key(write, record, keys, value, sentence):
@@ -188,3 +197,186 @@ def test_missing_keys_are_named(write, record, key):
     (runs / folder / "run.json").write_text(json.dumps(run))
     assert f"run.json: {key} must be " in refusal(runs)
     assert refusal(runs).endswith("but is nothing.")
+
+
+# --------------------------------------------------------------------------- one bad record
+
+
+def test_a_bad_record_is_left_out_and_named_under_every_table(write, record):
+    good = [record(seed=0), record(seed=1)]
+    bad = record("asl", 7)
+    runs = write([*good, bad])
+    path = runs / bad["run_id"] / "run.json"
+    path.write_text("{")
+    (runs / "failures").mkdir()
+    (runs / "failures" / "x.json").write_text("[]")
+    loaded = records.load(runs)
+    assert len(loaded.records) == 2
+    assert len(loaded.unreadable) == 2
+    assert loaded.unreadable[0].startswith(f"{path} is not valid JSON (")
+    assert (
+        loaded.unreadable[1] == f"{runs / 'failures' / 'x.json'}: the file must hold a JSON object."
+    )
+    assert loaded.general_notes == tuple(f"left out: {text}" for text in loaded.unreadable)
+    (table,) = build_all(loaded)
+    assert table.notes[:2] == loaded.general_notes
+    assert refusal(runs) == loaded.unreadable[0]
+
+
+def test_a_record_that_contradicts_most_of_its_split_is_left_out(write, record):
+    edited = record(seed=3)
+    edited["split"]["train_count"][0] = 1201
+    runs = write([edited, *(record(seed=seed) for seed in range(3))])
+    loaded = records.load(runs)
+    assert [run.arguments.seed for run in loaded.records if run.arguments.seed == 3] == []
+    assert len(build_all(loaded)[0].rows[0].records) == 3
+    (sentence,) = loaded.unreadable
+    assert sentence.startswith(f"{runs / edited['run_id'] / 'run.json'}: split differs from that")
+    assert refusal(runs) == sentence
+
+
+def test_only_bad_records_are_a_refusal_that_names_them(write, record):
+    runs = write([record()])
+    path = runs / record()["run_id"] / "run.json"
+    path.write_text("{")
+    with pytest.raises(ReportError, match=r"There is no finished run to report \(left out: "):
+        build_all(records.load(runs))
+
+
+def test_a_record_whose_arguments_were_edited_is_noticed(write, record):
+    run = record()
+    run["science"]["seed"] = 5
+    message = refusal(write([run]))
+    expected = record(seed=5)["run_id"]
+    assert f"run_id must be '{expected}', the digest of science, but is " in message
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (DEEP, "it is nested more than 32 levels deep"),
+        ('{"curve": ' + DEEP[99_960:100_040] + "}", "it is nested more than 32 levels deep"),
+        ('{"seed": ' + "9" * 10_000 + "}", "a whole number has 10000 digits, and at most 20 are"),
+        ('{"seed": 1e999}', "the number 1e999 is too large"),
+        ('{"seed": -Infinity}', "-Infinity is not JSON, a missing number is null"),
+        ('{"seed": 1, "b": 2, "seed": 3}', "the key 'seed' occurs twice in one object"),
+        (b'{"seed": "\xff"}', "byte 10 is not UTF-8"),
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_hostile_json_is_one_sentence(write, record, content, sentence):
+    runs = write([record()])
+    path = runs / record()["run_id"] / "run.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert refusal(runs).startswith(f"{path} is not valid JSON ({sentence}")
+    assert refusal(runs).endswith(": repeat the run, or remove its folder.")
+
+
+def test_a_file_that_is_too_large_or_not_regular_is_refused(write, record):
+    runs = write([record()])
+    path = runs / record()["run_id"] / "run.json"
+    with path.open("r+b") as file:
+        file.truncate(100 << 20)
+    assert refusal(runs) == (
+        f"{path} has 100.0 MiB, and a record has at most 16 MiB: repeat the run, or remove its "
+        "folder."
+    )
+    shutil.rmtree(path.parent)
+    (runs / "failures").mkdir()
+    os.mkfifo(runs / "failures" / "pipe.json")
+    assert "pipe.json is not a regular file" in refusal(runs)
+
+
+def test_names_that_are_not_utf_8_can_be_printed_and_encoded(write, record):
+    run = record()
+    run["command"] = ["benchkit", "run", "--split", "s\udcff.h5"]
+    run["method"]["title"] = "\ud800 A\u00e9\U0001f600"
+    loaded = records.load(write([run])).records[0]
+    assert loaded.command[-1] == "s\\udcff.h5"
+    assert loaded.method.title == "\\ud800 A\u00e9\U0001f600"
+
+
+# --------------------------------------------------------------------------- folders
+
+
+def test_a_record_that_was_set_aside_is_read_until_its_target_is_back(write, record):
+    runs = write([record(seed=0), record(seed=1)])
+    run_id = record(seed=1)["run_id"]
+    partial = runs / f".{run_id}.0123456789abcdef.partial"
+    partial.mkdir()
+    shutil.move(runs / run_id, partial / ".old0")
+    before = sorted(runs.rglob("*"))
+    loaded = records.load(runs)
+    assert {run.arguments.seed for run in loaded.records} == {0, 1}
+    assert loaded.notes == ()
+    assert sorted(runs.rglob("*")) == before
+    shutil.copytree(partial / ".old0", runs / run_id)
+    assert len(records.load(runs).records) == 2
+    shutil.rmtree(runs / run_id)
+    shutil.rmtree(partial / ".old0")
+    assert records.load(runs).interrupted == (partial.name,)
+
+
+def test_a_folder_above_the_runs_is_not_taken_for_interrupted_runs(write, record, tmp_path):
+    runs = write([record()])
+    for name in ("empty", "other"):
+        (runs.parent / name).mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=tmp_path.parent))
+    shutil.move(runs, work / "runs")
+    (work / "notes").mkdir()
+    with pytest.raises(ReportError) as caught:
+        build_all(records.load(work))
+    assert str(caught.value) == f"{work} holds no records; did you mean {work / 'runs'}?"
+    folder = work / "runs" / record()["run_id"]
+    with pytest.raises(ReportError) as caught:
+        build_all(records.load(folder))
+    assert str(caught.value) == (
+        f"{folder} holds no records, because it is the record of one run; did you mean "
+        f"{work / 'runs'}?"
+    )
+
+
+def test_folders_with_other_files_are_not_interrupted_runs(write, record):
+    runs = write([record()])
+    (runs / "figures").mkdir()
+    (runs / "figures" / "plot.svg").write_text("")
+    (runs / "half").mkdir()
+    (runs / "half" / "scores.npz").write_text("")
+    assert records.load(runs).interrupted == ("half",)
+
+
+# --------------------------------------------------------------------------- flipped bytes
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_damaged_record_is_the_same_record_or_one_sentence(record, data):
+    """Any change of bytes is read as a record, or is a sentence; rendering never fails either."""
+    content = bytearray(json.dumps(record()).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert", "truncate"]))
+        if kind == "flip":
+            content[position] ^= 1 << data.draw(st.integers(0, 7))
+        elif kind == "cut":
+            del content[position : position + data.draw(st.integers(1, 20))]
+        elif kind == "insert":
+            content[position:position] = data.draw(st.binary(min_size=1, max_size=8))
+        else:
+            del content[max(1, position) :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / record()["run_id"] / "run.json"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        loaded = records.load(Path(folder))
+        assert len(loaded.records) + len(loaded.unreadable) == 1
+        for run in loaded.records:
+            assert run.run_id == record()["run_id"]
+            tables = build_all(loaded)
+            for render_table in (render.markdown, render.csv):
+                render_table(tables).encode()
+        for sentence in loaded.unreadable:
+            assert sentence.startswith(str(path)) and "\n" not in sentence

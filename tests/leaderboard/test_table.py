@@ -1,10 +1,12 @@
 """Tables: rows, labels, marks, footers, and refusals to mix incomparable records."""
 
+from pathlib import Path
+
 import pytest
 
 from leaderboard.errors import ReportError
 from leaderboard.marks import Mark
-from leaderboard.record import Failure
+from leaderboard.record import Failure, Record
 from leaderboard.records import Records
 from leaderboard.render.text import cell_text
 from leaderboard.statistics import chance_ap, chance_deviation
@@ -21,15 +23,16 @@ def refusal(records, **filters):
     return str(caught.value)
 
 
-def test_rows_by_total_with_mean_and_spread(load, four_methods):
-    table = build(load(four_methods))
+def test_rows_by_total_with_mean_and_spread(load, five_methods):
+    table = build(load(five_methods))
     assert [(row.label, cell_text(row.cells["total"])) for row in table.rows] == [
-        ("db", "70.00 ± –"),
+        ("db", "70.00"),
+        ("hill", "65.00"),
         ("asl", "62.00 ± 2.00"),
         ("focal", "55.00 ± 0.00"),
-        ("bce", "51.00 ± 1.41"),
+        ("bce", "51.00 ± 1.00"),
     ]
-    asl = table.rows[1]
+    asl = table.rows[2]
     assert asl.seeds == (0, 1, 2)
     assert [cell_text(asl.cells[shot]) for shot in ("many", "medium", "few", "average")] == [
         "72.00 ± 2.00",
@@ -39,19 +42,43 @@ def test_rows_by_total_with_mean_and_spread(load, four_methods):
     ]
 
 
-def test_oracle_rows_are_shown_and_not_ranked(load, four_methods):
-    table = build(load(four_methods))
-    assert [(row.is_oracle, row.cells["total"].mark) for row in table.rows] == [
-        (True, Mark.NONE),
-        (False, Mark.BEST),
-        (False, Mark.SECOND),
-        (False, Mark.LOWEST),
+def test_oracle_rows_and_rows_of_few_seeds_are_shown_and_not_ranked(load, five_methods):
+    table = build(load(five_methods))
+    for column in ("total", "many", "few"):
+        assert [
+            (row.label, row.is_oracle, row.is_ranked, row.cells[column].mark) for row in table.rows
+        ] == [
+            ("db", True, False, Mark.NONE),
+            ("hill", False, False, Mark.NONE),
+            ("asl", False, True, Mark.BEST),
+            ("focal", False, True, Mark.SECOND),
+            ("bce", False, True, Mark.LOWEST),
+        ]
+    footer = dict(table.footer)
+    assert footer["† oracle"] == "db uses true counts; these rows are not ranked"
+    assert footer["seeds"] == "1 to 3 per row; rows with fewer than 3 are not ranked (hill)"
+
+
+def test_rows_of_one_seed_each_are_ranked(load, record):
+    table = build(load([record("asl", 0, 0.6), record("bce", 0, 0.5), record("focal", 0, 0.4)]))
+    marks = [row.cells["total"].mark for row in table.rows]
+    assert marks == [Mark.BEST, Mark.SECOND, Mark.LOWEST]
+    assert dict(table.footer)["seeds"] == "1 per row"
+
+
+def test_the_seeds_of_an_oracle_unrank_nobody(load, record):
+    runs = [record("db", 0, 0.7), record("db", 1, 0.7), record("asl", 0), record("bce", 0, 0.5)]
+    table = build(load(runs))
+    assert [(row.label, row.cells["total"].mark) for row in table.rows] == [
+        ("db", Mark.NONE),
+        ("asl", Mark.BEST),
+        ("bce", Mark.SECOND),
     ]
-    assert dict(table.footer)["† oracle"] == "db uses true counts; these rows are not ranked"
+    assert dict(table.footer)["seeds"] == "1 to 2 per row"
 
 
-def test_the_footer_describes_split_and_protocol(load, four_methods):
-    assert build(load(four_methods)).footer[:9] == (
+def test_the_footer_describes_split_and_protocol(load, five_methods):
+    assert build(load(five_methods)).footer[:10] == (
         ("split", "coco-lt, fingerprint c0c0c0c0c0c0"),
         ("regime", "pal:0.5"),
         ("images", "1,909 train, 200 val, 5,000 test"),
@@ -69,8 +96,91 @@ def test_the_footer_describes_split_and_protocol(load, four_methods):
         ),
         ("selection", "last"),
         ("metric version", "1"),
-        ("seeds", "1 to 3 per row"),
+        ("recipe", "defaults 1: epochs=20, lr=0.001"),
+        ("seeds", "1 to 3 per row; rows with fewer than 3 are not ranked (hill)"),
     )
+
+
+def footer_of(runs):
+    """The footer of a table of some runs, without files."""
+    parsed = (Record.from_json(run, Path("run.json")) for run in runs)
+    return dict(build(Records(tuple(parsed))).footer)
+
+
+def test_the_footer_states_a_recipe_that_all_rows_share(record):
+    recipe = {"epochs": 3, "lr": 0.001, "milestones": "", "ratio": 1 / 3}
+    names = {"recipe_defaults": "1", "recipe": ["epochs"], "hyperparameters": []}
+    runs = [record(key, 0, recipe=recipe, departures=names) for key in ("asl", "bce")]
+    runs.append(external(record, "ours", 0, 0.5, "a"))
+    assert footer_of(runs)["recipe"] == (
+        "epochs=3; otherwise defaults 1: lr=0.001, ratio=0.3333; unknown for ours (computed "
+        "elsewhere)"
+    )
+
+
+def test_a_row_whose_recipe_departs_from_most_rows_says_so(load, record):
+    longer = {"epochs": 40, "lr": 0.001}
+    runs = [record("asl", 0, 0.6), record("bce", 0, 0.5, recipe=longer), record("focal", 0, 0.4)]
+    assert [row.label for row in build(load(runs)).rows] == ["asl", "bce (epochs=40)", "focal"]
+
+
+def test_of_two_equally_frequent_recipes_the_footer_states_the_default(load, record):
+    longer = {"epochs": 40, "lr": 0.001}
+    table = build(load([record("asl", 0, 0.6), record("bce", 0, 0.5, recipe=longer)]))
+    assert [row.label for row in table.rows] == ["asl", "bce (epochs=40)"]
+    assert dict(table.footer)["recipe"] == (
+        "defaults 1: epochs=20, lr=0.001; rows with another recipe say so in their label"
+    )
+
+
+def test_the_recipe_of_scores_from_elsewhere_is_unknown(record):
+    footer = footer_of([external(record, "ours", 0, 0.5, "a")])
+    assert footer["recipe"] == "unknown, because all scores were computed elsewhere"
+    assert "heads" not in footer
+
+
+def test_the_footer_names_the_heads(record):
+    recipe = {"epochs": 20, "lr": 0.001, "head": "linear-scaled"}
+    names = {"recipe_defaults": "1", "recipe": [], "hyperparameters": []}
+    runs = [record(key, 0, recipe=recipe, departures=names) for key in ("asl", "gcn", "old")]
+    runs[0]["method"]["own_head"], runs[1]["method"]["own_head"] = False, True
+    assert footer_of(runs)["heads"] == (
+        "linear-scaled, from the recipe; the method's own for gcn; not recorded, maybe the "
+        "method's own, for old"
+    )
+    assert footer_of(runs)["recipe"] == "defaults 1: epochs=20, lr=0.001, head=linear-scaled"
+
+
+def test_the_footer_counts_classes_without_negatives_and_unknown_labels(record):
+    run = record("asl", 0, 0.6)
+    assert not {"test labels", "no negatives"} & footer_of([run]).keys()
+    run["split"]["test_known"] = [40, 30, 4000, 0]
+    footer = footer_of([run])
+    assert footer["no negatives"] == (
+        "2 classes have no known negative in the test part, so their AP is 100 by definition "
+        "(cat & <dog>, cup)"
+    )
+    assert footer["test labels"] == (
+        "20.35 % known; 15,930 of 20,000 are unknown and left out of their class"
+    )
+    run["split"]["test_known"] = [40, 5000, 5000, 5000]
+    footer = footer_of([run])
+    assert footer["no negatives"].startswith("1 class has no known negative in the test part, so")
+    run["split"]["test_known"] = [5000, 5000, 5000, 4999]
+    assert footer_of([run])["test labels"].startswith("99.99 % known; 1 of 20,000 are")
+
+
+def test_declarations_of_any_seed_hold_for_the_row(load, record):
+    runs = [external(record, "ours", seed, 0.5 + seed / 100, str(seed)) for seed in (0, 1, 2)]
+    runs[1]["method"] |= {"oracle": ["true_counts"], "note": "ImageNet-21k", "scale": "logit"}
+    runs[2]["method"] |= {"oracle": ["noise_rate", "true_counts"], "note": "448 pixels"}
+    table = build(load(runs))
+    (row,) = table.rows
+    assert row.method.oracle == ("true_counts", "noise_rate")
+    assert not row.is_ranked
+    footer = dict(table.footer)
+    assert footer["† oracle"] == "ours uses true counts, noise rate; these rows are not ranked"
+    assert footer["declared"] == "ours: ImageNet-21k; 448 pixels"
 
 
 def test_chance_counts_known_labels_only(load, record):
@@ -124,8 +234,8 @@ def test_labels_show_the_values_in_which_the_rows_of_a_method_differ(load, recor
         ("asl (clip=0.1)", 2),
         ("asl (clip=0.05)", 1),
         ("asl (clip=–)", 1),
-        ("bce (epochs=20)", 1),
-        ("bce (epochs=40)", 1),
+        ("bce (epochs=20, schedule.name=cosine)", 1),
+        ("bce (epochs=40, schedule.name=cosine)", 1),
         ("focal", 1),
     ]
 
@@ -301,8 +411,13 @@ def test_records_of_one_fingerprint_must_describe_one_split(load, record):
     assert "c0c0c0c0c0c0" in message
 
 
-def test_no_record_at_all(load):
-    assert refusal(load([])) == (
+def test_no_record_at_all(load, tmp_path):
+    runs = load([])
+    assert refusal(runs) == (
+        f"{tmp_path} holds no records; train methods with `benchkit run --split SPLIT.h5 --method "
+        f"all --out {tmp_path}` first."
+    )
+    assert refusal(Records(())) == (
         "There is no finished run to report: name a folder that holds <run id>/run.json."
     )
 

@@ -96,8 +96,8 @@ def test_a_split_records_the_options_of_its_source(make, tmp_path):
         (lists / f"{name}_trainval.txt").write_text(rows)
     tests = tmp_path / "elsewhere" / "set" / "ImageSets" / "Main"
     tests.mkdir(parents=True)
-    for name in ("cat", "dog"):
-        (tests / f"{name}_test.txt").write_text("9 1\n")
+    for name, code in (("cat", 1), ("dog", -1)):
+        (tests / f"{name}_test.txt").write_text(f"9 {code}\n")
     source, test_root = f"voc:{tmp_path / 'VOC2007'}", f"test_root={tests.parents[1]}"
     recorded = {
         "kind": "voc", "labels": "lists", "train": "trainval", "test": "test",
@@ -133,11 +133,11 @@ def test_only_options_with_an_effect_are_recorded(make, table, tmp_path):
 
 
 def annotations(path, ids):
-    """Write a COCO annotation file in which all images but the last have a cat."""
+    """Write a COCO annotation file in which all images but the last have a cat, and none a dog."""
     document = {
         "images": [{"id": image, "file_name": f"{image}.jpg"} for image in ids],
         "annotations": [{"id": k, "image_id": k, "category_id": 3} for k in ids[:-1]],
-        "categories": [{"id": 3, "name": "cat"}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 4, "name": "dog"}],
     }
     path.write_text(json.dumps(document))
     return path

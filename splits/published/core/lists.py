@@ -256,13 +256,15 @@ def _json(path: Path) -> Any:
     data = _read(path, Path.read_bytes)
     try:
         return json.loads(data)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: this JSON is nested too deeply.") from None
+    except ValueError as error:
         raise InputError(f"{path}: this is not JSON ({error}).") from None
 
 
 def _npy(path: Path) -> np.ndarray:
     try:
-        array = _read(path, lambda file: np.load(file, allow_pickle=False))
+        array = _read(path, lambda file: npy.load(file))
     except npy.BROKEN as error:
         raise InputError(
             f"{path}: this is not an .npy file of numbers or text ({npy.reason(path, error)})."

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def test_success_leaves_only_the_target(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.txt"
     messages: list[str] = []
     with atomic(target, messages.append) as partial:
-        assert partial.parent == target.parent
+        assert partial.parent.parent == target.parent  # on the same disk
+        assert partial.name == target.name
         partial.write_text("complete")
         assert not target.exists()
     assert target.read_text() == "complete"
@@ -128,6 +130,210 @@ def test_partial_files_of_possible_writers_are_kept(tmp_path: Path, live: int, d
     assert messages == []
 
 
+# --------------------------------------------------------------------------- killed writers
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from benchkit.base import files
+
+def killed_after(calls, function):
+    def counted(*arguments, **options):
+        calls[0] -= 1
+        if calls[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return counted
+
+def write(target, steps):
+    calls = [steps]
+    for owner, name in [
+        (Path, "mkdir"), (Path, "replace"), (files.os, "open"), (files, "sync"),
+        (files.shutil, "rmtree"), (files.os, "unlink"), (files.os, "rmdir"),
+    ]:
+        setattr(owner, name, killed_after(calls, getattr(owner, name)))
+    with files.atomic(target) as partial:
+        partial.mkdir()
+        (partial / "one").write_text("new")
+        (partial / "two").write_text("new")
+
+for folder in sys.argv[1:]:
+    target = Path(folder) / "run"
+    if os.fork() == 0:
+        write(target, int(Path(folder).name))
+        os._exit(0)
+    _, status = os.wait()
+    print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def contents(target: Path) -> set[str]:
+    assert names(target) == ["one", "two"]
+    return {path.read_text() for path in target.iterdir()}
+
+
+def test_a_replacement_killed_at_any_step_leaves_the_old_or_the_new_folder(tmp_path: Path) -> None:
+    folders = [tmp_path / str(step) for step in range(40)]
+    for folder in folders:
+        (folder / "run").mkdir(parents=True)
+        (folder / "run" / "one").write_text("old")
+        (folder / "run" / "two").write_text("old")
+    command = [sys.executable, "-c", KILLED, *map(str, folders)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    codes = [int(line) for line in output.split()]
+    killed = codes.index(0)
+    assert set(codes[:killed]) == {-signal.SIGKILL} and set(codes[killed:]) == {0}
+    assert killed >= 15
+    restored = 0
+    for folder, code in zip(folders, codes, strict=True):
+        messages: list[str] = []
+        files.remove_all_unfinished(folder, messages.append)
+        assert names(folder) == ["run"]
+        assert len(contents(folder / "run")) == 1
+        restored += any(message.startswith("restoring") for message in messages)
+        assert code != 0 or messages == []
+    states = [contents(folder / "run").pop() for folder in folders]
+    assert states == sorted(states, reverse=True) and set(states) == {"old", "new"}
+    assert restored == 1  # killed between the two renames
+    # The next writer itself cleans up as well.
+    with atomic(folders[0] / "run") as partial:
+        partial.mkdir()
+    assert names(folders[0]) == ["run"]
+
+
+def half_replaced(folder: Path, token: str) -> Path:
+    """The state of a writer that was killed between its two renames."""
+    partial = folder / f".run.{token}.partial"
+    (partial / ".old0").mkdir(parents=True)
+    (partial / ".old0" / "one").write_text("old")
+    (partial / ".lock").write_text("")
+    return partial
+
+
+def test_a_folder_that_was_set_aside_is_restored_only_if_nothing_replaced_it(
+    tmp_path: Path,
+) -> None:
+    partial = half_replaced(tmp_path, "0123456789abcdef")
+    messages: list[str] = []
+    files.remove_unfinished(tmp_path / "run", messages.append)
+    assert messages == [
+        f"restoring {tmp_path / 'run'}: its replacement was interrupted",
+        f"ignoring and removing {partial}: its writer was interrupted",
+    ]
+    assert names(tmp_path) == ["run"]
+    assert (tmp_path / "run" / "one").read_text() == "old"
+    (tmp_path / "run" / "one").write_text("newer")
+    half_replaced(tmp_path, "0123456789abcdee")
+    files.remove_unfinished(tmp_path / "run", messages.append)
+    assert (tmp_path / "run" / "one").read_text() == "newer"
+    assert names(tmp_path) == ["run"]
+
+
+def test_a_writer_that_fails_between_the_renames_restores_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "one").write_text("old")
+    replace = Path.replace
+
+    def failing(self: Path, other: Path) -> Path:
+        if self.name == "run" and self.parent != tmp_path:
+            raise OSError(errno.EIO, "Input/output error")
+        return replace(self, other)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    message = r"run cannot be written: Input/output error"
+    with pytest.raises(BenchkitError, match=message), atomic(target) as partial:
+        partial.mkdir()
+    assert names(tmp_path) == ["run"]
+    assert (target / "one").read_text() == "old"
+
+
+def test_two_writers_of_one_folder_both_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second puts its folder in place between the renames of the first."""
+    target = tmp_path / "run"
+    target.mkdir()
+    replace, second = Path.replace, []
+
+    def interleaved(self: Path, other: Path) -> Path:
+        if self.name == "run" and other == target and not second:
+            second.append(True)
+            with atomic(target) as partial:
+                partial.mkdir()
+                (partial / "second").write_text("")
+        return replace(self, other)
+
+    monkeypatch.setattr(Path, "replace", interleaved)
+    with atomic(target) as partial:
+        partial.mkdir()
+        (partial / "first").write_text("")
+    assert names(tmp_path) == ["run"]
+    assert names(target) == ["first"]
+
+
+def test_a_living_writer_holds_a_lock_whatever_its_process(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with atomic(target) as partial:
+        partial.write_text("first")
+        with atomic(target) as second:
+            second.write_text("second")
+        assert partial.exists()
+        assert target.read_text() == "second"
+    assert target.read_text() == "first"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_temporary_names_are_unpredictable_and_what_is_planted_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("kept")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("0123456789abcdef", f"{HOST}-999999999"):
+        (folder / f".a.txt.{name}.partial").symlink_to(outside)
+    seen = []
+    for _ in range(2):
+        with atomic(folder / "a.txt") as partial:
+            partial.write_text("x")
+            seen.append(partial.parent.name)
+            assert partial.parent.stat().st_mode & 0o777 == 0o700
+    assert seen[0] != seen[1]
+    assert names(outside) == ["file"]
+    # Even a name that was guessed is refused.
+    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "0123456789abcdef")
+    with pytest.raises(BenchkitError, match="File exists"), atomic(folder / "a.txt") as partial:
+        pytest.fail("the block must not be entered")
+    assert names(outside) == ["file"]
+
+
+def test_a_file_system_without_locks_keeps_every_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    partial = half_replaced(tmp_path, "0123456789abcdef")
+    with atomic(tmp_path / "run") as new:
+        new.mkdir()
+    assert names(tmp_path) == sorted([partial.name, "run"])
+
+
+def test_a_line_is_appended_by_one_write(tmp_path: Path) -> None:
+    files.append_line(tmp_path / "run.log", "first")
+    files.append_line(tmp_path / "run.log", "caf\u00e9 \udcff")
+    assert (tmp_path / "run.log").read_text() == "first\ncaf\u00e9 \\udcff\n"
+
+
+# --------------------------------------------------------------------------- disks
+
+
 def test_too_little_space_is_an_error_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +377,18 @@ def test_an_impossible_target_is_an_error(tmp_path: Path) -> None:
     ):
         partial.mkdir()  # a folder cannot replace a file
     assert names(tmp_path) == ["file"]
+
+
+def mounted(options: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command with a small file system mounted at its last argument."""
+    mount = f'mount -t tmpfs -o {options} tmpfs "$1" && shift && exec "$@"'
+    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", command[-1]]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*isolated, "true"], capture_output=True).returncode
+    ):
+        pytest.skip("mounting a small file system is not permitted here")
+    return subprocess.run([*isolated, *command], capture_output=True, text=True)
 
 
 TINY_DISK = """
@@ -223,15 +441,7 @@ print(json.dumps(report))
 
 def test_a_disk_that_fills_up_leaves_no_partial_file(tmp_path: Path) -> None:
     """On a real file system of 200 KiB: HDF5 reports a full disk late or never."""
-    mount = 'mount -t tmpfs -o size=200k tmpfs "$1" && shift && exec "$@"'
-    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(tmp_path)]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*isolated, "true"], capture_output=True).returncode
-    ):
-        pytest.skip("mounting a small file system is not permitted here")
-    command = [*isolated, sys.executable, "-c", TINY_DISK, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = mounted("size=200k", [sys.executable, "-c", TINY_DISK, str(tmp_path)])
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     report = json.loads(result.stdout)
@@ -281,6 +491,53 @@ def test_a_writable_path_gets_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b").is_dir()
     with pytest.raises(BenchkitError, match=r"a is a folder; --out takes the path of a file"):
         files.writable(tmp_path / "a")
+
+
+UNWRITABLE = """
+import sys
+from pathlib import Path
+from benchkit.base import files
+from benchkit.base.errors import BenchkitError
+disk = Path(sys.argv[1])
+try:
+    (disk / "ballast").write_bytes(bytes(2**20))
+except OSError:
+    pass
+for check in (files.writable_folder, lambda path: files.writable(path / "page.html")):
+    try:
+        check(disk)
+    except BenchkitError as error:
+        print(error)
+print(sorted(path.name for path in disk.iterdir() if path.name != "ballast"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("size=64k", "no disk space to write {}; free some space and try again"),
+        ("size=64k,ro", "{} cannot be written: Read-only file system"),
+    ],
+)
+def test_a_full_or_read_only_disk_is_noticed_before_anything_is_computed(
+    tmp_path: Path, options: str, sentence: str
+) -> None:
+    result = mounted(options, [sys.executable, "-c", UNWRITABLE, str(tmp_path)])
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [sentence.format(tmp_path)] * 2 + ["[]"]
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    message = r"file is not a folder, and a folder is needed here"
+    for check in (files.make_folder, files.writable_folder):
+        with pytest.raises(BenchkitError, match=message):
+            check(tmp_path / "file")
+    message = r"file/page\.html cannot be written: .*/file is not a folder$"
+    with pytest.raises(BenchkitError, match=message):
+        files.writable(tmp_path / "file" / "page.html")
+    files.writable_folder(tmp_path / "new" / "runs")
+    assert names(tmp_path / "new" / "runs") == []
 
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ BAD_ARRAYS = {
         {"label_names": np.array(["cat", "dog"])}, ("bad.npz", "'label_names'", "(3,)", "(2,)")
     ),
     "no labels": Bad({"Y": None}, ("bad.npz", "no labels", "'Y'")),
-    "a part that is 2": Bad({"split": np.arange(60) % 3}, ("bad.npz", "'split'", "2 in row 2")),
+    "a part that is 3": Bad({"split": np.arange(60) % 4}, ("bad.npz", "'split'", "3 in row 3")),
     "objects": Bad(
         {"label_names": np.array(["cat", "dog", None], object)}, ("bad.npz", "'label_names'")
     ),
@@ -177,7 +177,8 @@ def test_laws_that_leave_nothing(shared: Path, tmp_path: Path) -> None:
 
 def test_inputs_are_not_written_over(tmp_path: Path) -> None:
     table, counts = tmp_path / "a.csv", tmp_path / "counts.csv"
-    table.write_text("image,cat\na,1\nb,0\nc,1\n")
+    rows = "".join(f"image-{i},{i % 2}\n" for i in range(40))
+    table.write_text(f"image,cat\n{rows}")
     counts.write_text("cat\n")
     words = ("make-split", f"csv:{table}", "--source-option", f"classes={counts}")
     for file in (table, counts):
@@ -209,11 +210,11 @@ def test_a_backbone_for_arrays_that_bring_features(shared: Path, tmp_path: Path)
 # ----------------------------------------------------------------------------- COCO
 
 
-def coco(folder: Path, images: int = 3) -> Path:
+def coco(folder: Path, images: int = 24) -> Path:
     """Annotations of small images that exist and decode."""
     (folder / "images").mkdir()
     for i in range(images):
-        image = Image.new("RGB", (40, 30), (40 * i, 90, 200))
+        image = Image.new("RGB", (40, 30), (10 * i, 90, 200))
         image.save(folder / "images" / f"{i}.png")
     file = folder / "instances.json"
     boxes = [{"id": i, "image_id": i, "category_id": 1 + i % 2} for i in range(images)]
@@ -376,6 +377,10 @@ def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) ->
         (("--method", "db", "--set", "db.mu=inf"), ("method 'db'", "mu=inf", "finite")),
         (("--method", "asl", "--set", "asl.focal_gradient=2"), ("focal_gradient='2'", "yes or no")),
         (("--method", "asl", "--set", "clip=2"), ("'clip=2'", "KEY.NAME=VALUE")),
+        (
+            ("--method", "asl", "--set", "asl.clip=0.1", "--set", "asl.clip=0.2"),
+            ("asl.clip is set twice", "--set asl.clip=0.1 and --set asl.clip=0.2"),
+        ),
         (("--method", "asl", "--set", "bce.clip=2"), ("--set bce", "'bce'")),
         (("--method", "bce", "--set", "bce.x=2"), ("'bce'", "'x'")),
         (("--method", "bce", "--paper", "imagenet"), ("--paper imagenet", "coco-lt, ")),
@@ -447,7 +452,15 @@ class Failing(Method):
 
 @pytest.mark.parametrize(
     ("loss", "why"),
-    [("logits[:, 99].sum()", "index 99"), ("logits.sum() * float('nan')", "not finite in epoch 1")],
+    [
+        ("logits[:, 99].sum()", "failing.py, line 11: IndexError: index 99"),
+        ("logits.sum() * float('nan')", "not finite in epoch 1"),
+        ("logits[logits > 0].sum()", "failing.py, line 11: the step makes a tensor whose shape"),
+        ("exit(0)", "failing.py, line 11: SystemExit: 0"),
+        ("__import__('os')._exit(0)", "failing.py, line 11: SystemExit: 0"),
+        ("(_ for _ in ()).throw(KeyboardInterrupt)", "failing.py, line 11: KeyboardInterrupt"),
+        ("(_ for _ in ()).throw(BaseException('x'))", "failing.py, line 11: BaseException: x"),
+    ],
 )
 def test_a_method_that_fails_spares_the_others(
     shared: Path, tmp_path: Path, loss: str, why: str
@@ -458,7 +471,7 @@ def test_a_method_that_fails_spares_the_others(
     for done, kept in ((1, 0), (0, 1)):  # a failure is tried again, a success is not
         code, out, err = call(*words)
         assert code == 1
-        assert out == f"{done} runs done, {kept} kept, 1 failed, 0 methods skipped\n"
+        assert out.startswith(f"{done} runs done, {kept} kept, 1 failed, 0 methods skipped\n")
         assert "failing seed 0 failed: " in err and why in err
         assert "Traceback" not in err
     (failure,) = (tmp_path / "runs" / "failures").glob("*.json")
@@ -466,6 +479,52 @@ def test_a_method_that_fails_spares_the_others(
     code, out, _ = call("report", tmp_path / "runs", "--format", "markdown")
     assert code == 0
     assert "failing" in out and why in out
+
+
+def test_a_broken_rule_is_refused_with_any_number_of_seeds(shared: Path, tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILING.format(loss="logits.sum() * logits.sum().item()"))
+    words = ("run", "--split", shared / "good.h5", "--method", "failing,bce", *FAST)
+    sentences = set()
+    for seeds in (1, 3):
+        runs = ("--seeds", seeds, "--plugin", tmp_path / "failing.py", "--out", tmp_path / "runs")
+        code, _, err = call(*words, *runs)
+        assert code == 1
+        lines = [line for line in err.splitlines() if " failed: " in line]
+        assert len(lines) == seeds
+        sentences |= {line.partition(" failed: ")[2] for line in lines}
+    (sentence,) = sentences
+    assert sentence.startswith("failing.py, line 11: the step reads a tensor's value")
+    assert len(list((tmp_path / "runs").glob("*/run.json"))) == 3  # of bce
+
+
+def test_a_method_that_fails_in_evaluation(shared: Path, tmp_path: Path) -> None:
+    code = (
+        "    def logits(self, run, features):\n        exit(0) if len(features) == 12 else None\n"
+    )
+    code += "        return super().logits(run, features)\n"
+    (tmp_path / "failing.py").write_text(FAILING.format(loss="logits.mean()") + code)
+    words = ("run", "--split", shared / "good.h5", "--method", "failing,bce", *FAST)
+    said = call(*words, "--plugin", tmp_path / "failing.py", "--out", tmp_path / "runs")
+    assert (
+        said.code == 1 and "failing seed 0 failed: failing.py, line 13: SystemExit: 0" in said.err
+    )
+    assert said.out.startswith("1 runs done, 0 kept, 1 failed, 0 methods skipped\n")
+
+
+def test_plugins_that_end_the_program_or_lie_about_themselves(shared: Path, tmp_path: Path) -> None:
+    path = tmp_path / "failing.py"
+    good = FAILING.format(loss="logits.mean()")
+    for text, names in (
+        ("exit(0)", ("cannot be imported: SystemExit: 0 (line 1)",)),
+        (good.replace("year=2024", "year='x'"), ("info.year is 'x'", "such as 2024")),
+        (good.replace('key="failing"', 'key="../x"'), ("info.key is '../x'", "lower case")),
+        (good.replace('unknown="', 'regimes="pal", unknown="'), ("info.regimes is 'pal'", "tuple")),
+    ):
+        path.write_text(text)
+        refuse(1, path, *names, arguments=bce(shared, tmp_path / "r", "--plugin", path))
+        refuse(1, path, *names, arguments=("methods", "--plugin", path))
+        refuse(1, path, *names, arguments=("methods", "failing", "--plugin", path))
+    assert not (tmp_path / "r").exists()
 
 
 def test_class_embeddings_that_do_not_fit(shared: Path, tmp_path: Path) -> None:
@@ -524,7 +583,7 @@ def test_scores_that_do_not_fit(shared: Path, tmp_path: Path) -> None:
 
 def test_reports_of_nothing(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refuse(1, "no finished run", arguments=("report", tmp_path / "empty"))
+    refuse(1, tmp_path / "empty", "holds no records", arguments=("report", tmp_path / "empty"))
     refuse(1, tmp_path / "absent", arguments=("report", tmp_path / "absent"))
     refuse(1, shared / "good.h5", arguments=("report", shared / "good.h5"))
     runs = tmp_path / "runs"
@@ -572,7 +631,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
 @pytest.mark.parametrize("what", ["make-split", "run"])
 def test_a_disk_that_fills_up_while_it_is_written(shared: Path, tmp_path: Path, what: str) -> None:
     """The kernel refuses every byte after the first so many, as a full disk does."""
-    source = arrays(X=np.ones((60, 2000), np.float32))
+    source = arrays(X=np.arange(120_000, dtype=np.float32).reshape(60, 2000))
     np.savez(tmp_path / "wide.npz", **source)
     words = ["make-split", f"arrays:{tmp_path / 'wide.npz'}", "--out", tmp_path / "out.h5"]
     if what == "run":
@@ -593,6 +652,14 @@ def test_a_disk_that_fills_up_while_it_is_written(shared: Path, tmp_path: Path, 
 
 
 # ----------------------------------------------------------------------------- calls
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("show", ""), ("run", "--split", "s.h5", "--method", "bce", "--out", ""), ("report", "")],
+)
+def test_an_empty_path_is_not_the_working_directory(arguments: tuple[str, ...]) -> None:
+    refuse(2, "the path is empty", arguments=arguments)
 
 
 def test_calls_of_nothing() -> None:

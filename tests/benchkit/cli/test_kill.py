@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +22,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from benchkit.runs.records import damage, remove_interrupted
+from leaderboard.records import load
 
 FRACTIONS = (0.15, 0.4, 0.65, 0.9)
 SENTENCE = "interrupted; finished work is kept\n"
@@ -34,9 +39,10 @@ Drive = Callable[[Attempts], Attempts]
 def drive() -> Iterator[Drive]:
     """A function that runs commands one after another in forks of the driver.
 
-    It takes `words` of attempts, and how each is killed: `step` (before the n-th step of writing,
-    from 0), `fraction` (of the time that the first attempt took), or neither; it returns for each
-    the exit code (-9 where it was killed), what it said, and its seconds.
+    It takes the `words` of attempts, and how each is killed: `step` (before the n-th step of
+    writing, from 0), `fraction` (of the time that the first attempt took), or neither; with
+    `beside`, an attempt runs at the same time as the next one. It returns for each the exit code
+    (-9 if it was killed), its output, and its seconds.
     """
     pipe = subprocess.PIPE
     # One thread each: the forks do small sums, and threads only wait for one another.
@@ -92,7 +98,7 @@ def test_a_killed_make_split_leaves_a_whole_file_or_none(
         laws = ["--regime", "pal:0.5", "--long-tail", "pareto", "--max", "2000"]
         return ["make-split", f"arrays:{wide}", "--out", str(tmp_path / name / "s.h5"), *laws]
 
-    # Steps of writing: sync the file, rename it, sync the folder.
+    # Steps of writing: sync the file, rename it, sync the folder; then the partial folder goes.
     kills = [{"step": n} for n in range(3)] + [{"fraction": f} for f in FRACTIONS]
     names = [f"kill{i}" for i in range(len(kills))]
     whole, *killed = drive(
@@ -105,7 +111,7 @@ def test_a_killed_make_split_leaves_a_whole_file_or_none(
     partial = {name: leftovers(tmp_path / name) for name in names}
     states = [(tmp_path / name / "s.h5").exists() for name in names[:3]]
     assert states == [False, False, True]
-    assert [len(partial[name]) for name in names[:3]] == [1, 1, 0]
+    assert [len(partial[name]) for name in names[:3]] == [1, 1, 1]
     for name in names:
         target = tmp_path / name / "s.h5"
         assert not target.exists() or target.read_bytes() == expected
@@ -169,7 +175,7 @@ def finished(runs: Path) -> dict[str, np.ndarray]:
     """Run id -> scores; whatever bears a run's name must be whole."""
     found = {}
     for folder in runs.iterdir() if runs.is_dir() else []:
-        if folder.name.startswith("."):
+        if folder.name.startswith(".") or folder.name == "run.log":
             continue
         record = json.loads((folder / "run.json").read_text())
         with np.load(folder / "scores.npz") as file:
@@ -186,9 +192,9 @@ def test_a_killed_run_is_finished_by_the_next_start_to_the_bit(
         grid = ["--method", "bce,asl,db-focal", "--seeds", "2", *FAST]
         return ["run", "--split", str(split), *grid, "--out", str(tmp_path / name)]
 
-    # Six records in six steps each: save the scores, sync two files and their folder, rename it,
-    # sync the parent. Step 9 falls between the two seeds of a stack.
-    steps = (0, 1, 3, 4, 5, 6, 9, 15, 35)
+    # Six records in seven steps each: save the scores, sync two files and their folder, rename it,
+    # sync the parent, remove the partial folder. Step 10 falls between the two seeds of a stack.
+    steps = (0, 1, 3, 4, 5, 6, 10, 17, 41)
     kills = [{"step": n} for n in steps] + [{"fraction": f} for f in FRACTIONS]
     names = [f"kill{i}" for i in range(len(kills))]
     whole, *killed = drive(
@@ -244,6 +250,79 @@ def test_a_report_counts_what_was_interrupted_and_run_removes_it(
         assert not path.exists()
 
 
+def test_a_killed_repetition_of_evaluate_keeps_a_whole_record(
+    drive: Drive, split: Path, tmp_path: Path
+) -> None:
+    """At every step, the record is the old or the new one: for a report, and after the next run."""
+    scores = tmp_path / "scores.npz"
+    np.savez(scores, scores=np.sin(np.arange(300.0)).reshape(60, 5).astype(np.float32))
+
+    def words(step: int, note: str) -> list[str]:
+        rest = ["--note", note, "--name", "mine", "--out", str(tmp_path / str(step))]
+        return ["evaluate", "--split", str(split), "--scores", str(scores), *rest]
+
+    # Save the scores, sync three paths, set the old record aside, rename the new one, sync the
+    # folder, discard the old record, remove the partial folder.
+    steps = range(10)
+    (first,) = drive([{"words": words(0, "old")}])
+    assert first["code"] == 0, first["err"]
+    for step in steps[1:]:
+        shutil.copytree(tmp_path / "0", tmp_path / str(step))
+    killed = drive([{"words": words(step, "new"), "step": step} for step in steps])
+    assert [found["code"] for found in killed] == [-signal.SIGKILL] * 9 + [0]
+    notes, kept = [], []
+    for step in steps:
+        runs = tmp_path / str(step)
+        before = sorted(runs.rglob("*"))
+        (record,) = load(runs, strict=True).records
+        assert sorted(runs.rglob("*")) == before
+        assert len(list(record.path.parent.iterdir())) == 2
+        notes.append(record.method.note)
+        messages: list[str] = []
+        remove_interrupted(runs, messages.append)
+        assert any(text.startswith("restoring") for text in messages) == (step == 5)
+        assert leftovers(runs) == []
+        assert damage(runs / record.run_id) is None
+        (again,) = load(runs, strict=True).records
+        kept.append(again.method.note)
+    assert notes == kept == ["old"] * 6 + ["new"] * 4
+    (repeated,) = drive([{"words": words(0, "new")}])
+    assert (repeated["code"], repeated["out"]) == (0, first["out"])
+    assert load(tmp_path / "0").records[0].method.note == "new"
+
+
+def test_two_processes_on_one_folder_train_every_run_once(
+    drive: Drive, split: Path, tmp_path: Path
+) -> None:
+    grid = ["--method", "bce,asl,db-focal", "--seeds", "2", "--out", str(tmp_path)]
+    words = ["run", "--split", str(split), *grid, "--recipe", "epochs=60", "--recipe", "batch=16"]
+    results = drive([{"words": words, "beside": True}, {"words": words}])
+    assert [found["code"] for found in results] == [0, 0], results
+    assert len(finished(tmp_path)) == 6
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    trained = [line.split("] ")[1] for line in lines if line.endswith(": done")]
+    assert len(trained) == len(set(trained)) == 6
+    assert len({line.split("[")[1].split("]")[0] for line in lines}) == 2
+    done, kept, busy = 0, 0, 0
+    for found in results:
+        words_out = found["out"].split()
+        done, kept = done + int(words_out[0]), kept + int(words_out[3])
+        match = re.search(r"^(\d+) runs are being trained by another process", found["err"], re.M)
+        busy += int(match[1]) if match else 0
+    assert (done, done + kept + busy) == (6, 12)
+    assert not (tmp_path / ".claims").exists()
+
+
+def test_the_claims_of_a_killed_process_are_void(drive: Drive, split: Path, tmp_path: Path) -> None:
+    words = ["run", "--split", str(split), "--method", "bce", *FAST, "--out", str(tmp_path)]
+    (killed,) = drive([{"words": words, "step": 0}])
+    assert killed["code"] == -signal.SIGKILL
+    assert len(list((tmp_path / ".claims").glob("*.claim"))) == 1
+    (again,) = drive([{"words": words}])
+    assert again["out"].startswith("1 runs done, 0 kept")
+    assert not (tmp_path / ".claims").exists()
+
+
 def test_ctrl_c_is_one_sentence(split: Path, tmp_path: Path) -> None:
     words = ["run", "--split", str(split), "--method", "bce", "--recipe", "epochs=100000"]
     program = "from benchkit.cli import main; main()"
@@ -266,7 +345,7 @@ def test_ctrl_c_is_one_sentence(split: Path, tmp_path: Path) -> None:
             process.kill()
     # click ends the line with the terminal's ^C before it.
     assert (process.returncode, err.strip()) == (130, SENTENCE.strip())
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run.log"]
 
 
 def interrupted_in_import(folder: Path, module: str) -> tuple[int, str, str]:
@@ -340,12 +419,13 @@ def _die_before_step(number: int) -> None:
     files.sync = counted(files.sync)
     Path.replace = counted(Path.replace)
     np.savez = counted(np.savez)
+    files.shutil.rmtree = counted(files.shutil.rmtree)
 
 
-def _attempt(attempt: dict[str, Any], seconds: float, log: Path) -> dict[str, Any]:
+def _start(attempt: dict[str, Any], log: Path) -> int:
     from benchkit.cli import main
 
-    began = time.perf_counter()
+    log.mkdir()
     child = os.fork()
     if child == 0:
         for number, name in ((1, "out"), (2, "err")):
@@ -361,6 +441,25 @@ def _attempt(attempt: dict[str, Any], seconds: float, log: Path) -> dict[str, An
         finally:
             sys.stdout.flush()
             os._exit(code)
+    return child
+
+
+def _attempts(attempts: Attempts, log: Path) -> Attempts:
+    done: Attempts = []
+    running: list[tuple[int, float, dict[str, Any], Path]] = []
+    for number, attempt in enumerate(attempts):
+        folder = log / str(number)
+        running.append((_start(attempt, folder), time.perf_counter(), attempt, folder))
+        if not attempt.get("beside"):
+            first = done[0]["seconds"] if done else 0.0
+            done += [_end(*process, first) for process in running]
+            running = []
+    return done
+
+
+def _end(
+    child: int, began: float, attempt: dict[str, Any], log: Path, seconds: float
+) -> dict[str, Any]:
     if "fraction" in attempt:
         time.sleep(attempt["fraction"] * seconds)
         os.kill(child, signal.SIGKILL)
@@ -382,19 +481,16 @@ def _drive() -> None:
     # What commands import late is imported once, here; nothing is computed before the forks.
     for name in ("api", "cli.run", "cli.show", "cli.report", "split.make", "split.summary"):
         importlib.import_module(f"benchkit.{name}")
-    for name in ("benchkit.runs.execute", "benchkit.runs.specs", "leaderboard.render"):
+    for name in ("benchkit.runs.execute", "benchkit.runs.external", "leaderboard.render"):
         importlib.import_module(name)
     for name in ("splits.sources.arrays", "splits.sources.coco", "torch._dynamo"):
         importlib.import_module(name)
     registry.builtin()
-    with tempfile.TemporaryDirectory() as log:
-        for line in sys.stdin:
-            done: Attempts = []
-            for attempt in json.loads(line):
-                seconds = done[0]["seconds"] if done else 0.0
-                done.append(_attempt(attempt, seconds, Path(log)))
-            sys.stdout.write(json.dumps(done) + "\n")
-            sys.stdout.flush()
+    for line in sys.stdin:
+        with tempfile.TemporaryDirectory() as log:
+            done = _attempts(json.loads(line), Path(log))
+        sys.stdout.write(json.dumps(done) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

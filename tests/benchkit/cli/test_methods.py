@@ -87,6 +87,14 @@ def test_one_method(plugin: Path) -> None:
     assert max(map(len, output)) <= 100
 
 
+def test_defaults_that_follow_the_regime() -> None:
+    output = lines("p-asl")
+    assert "regimes     full, pal, ppl, spl, missing" in output
+    start = output.index("    --set p-asl.mode=ignore")
+    assert "        default in ppl, spl, missing: negative" in output[start:]
+    assert "        default in ppl, spl, missing: False" in lines("csl")
+
+
 def test_a_method_of_a_plugin_is_not_verified(plugin: Path) -> None:
     output = lines("guest", "--plugin", plugin)
     assert "verified    not verified" in output

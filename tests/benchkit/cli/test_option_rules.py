@@ -36,6 +36,8 @@ WITHOUT_EFFECT: dict[str, tuple[str, str, str]] = {
     "imbalance_ratio": ("9", "--long-tail pareto", "it must be used with --long-tail exponential"),
     "generator": ("dbl", "", "--long-tail pareto or exponential or --target-counts"),
     "test_fraction": ("0.3", "", "the source has a test part"),
+    "val_fraction": ("0.3", "arrays:val.npz", "the source has a validation part"),
+    "regime": ("spl", "-o observed=Y", "the source has observed labels of its own"),
 }
 
 
@@ -45,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     labels = np.eye(3, dtype=np.int8)[np.arange(30) % 3]
     features = np.ones((30, 2), np.float32)
     np.savez(tmp_path / "a.npz", Y=labels, X=features, split=np.arange(30) > 20)
+    np.savez(tmp_path / "val.npz", Y=labels, X=features, split=np.arange(30) % 3)
     (tmp_path / "rates.csv").write_text("class_0,1\nclass_1,2\nclass_2,3\n")
     document = {
         "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(4)],
@@ -86,7 +89,8 @@ def refuse_option(folder: Path, option: str, text: str, *arguments: str) -> None
 def test_an_option_without_effect_is_an_error(folder: Path, name: str) -> None:
     option = option_rules.RULES[name][0]
     value, arguments, text = WITHOUT_EFFECT[name]
-    refuse_option(folder, option, text, "arrays:a.npz", *arguments.split(), option, value)
+    source = "" if arguments.startswith("arrays:") else "arrays:a.npz "
+    refuse_option(folder, option, text, *(source + arguments).split(), option, value)
 
 
 @pytest.mark.parametrize(

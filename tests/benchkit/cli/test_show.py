@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import h5py
 import matplotlib
 import numpy as np
 import pytest
-from commands import call
+from commands import call, refuse
 from rich.console import Console
 
 from benchkit.base.errors import BenchkitError
@@ -187,6 +188,69 @@ def test_the_text_shows_estimated_noise(tmp_path: Path, make_toy: Any) -> None:
     out = call("show", tmp_path / "s.h5")[1]
     rate = summary(split)["noise"]["noise_rate"]
     assert f"noise rate {rate:.3f}, false candidates" in out
+
+
+def hostile(split: Split, name: str) -> Split:
+    """The split with control characters in every text that a command prints."""
+    parts = {
+        part: dataclasses.replace(value, ids=np.array([f"\x1b[2J{image}" for image in value.ids]))
+        for part, value in split.parts.items()
+    }
+    return dataclasses.replace(
+        split,
+        name=f"{name}\x1b]0;title\x07",
+        class_names=tuple(f"\x1b[31m{name}\u202e" for name in split.class_names),
+        recipe={**split.recipe, "labels": {**split.recipe["labels"], "source": "\x1b[8m"}},
+        provenance={
+            "sources": {"\x1b[8m": name},
+            "source_options": {"kind": "\x1b[1m", "\x1b[1m": "\x9b1m\udc80"},
+        },
+        parts=parts,
+    )
+
+
+def test_control_characters_are_shown_as_escapes(tmp_path: Path, make_toy: Any) -> None:
+    one, two = tmp_path / "a.h5", tmp_path / "b.h5"
+    split = make_toy()
+    split_file.write(hostile(split, "a"), one)
+    test, train = split.parts["test"], split.parts["train"]
+    swapped = dataclasses.replace(  # two images leak
+        split,
+        parts={
+            **split.parts,
+            "test": dataclasses.replace(
+                test, ids=np.append(train.ids[:2], test.ids[2:]), true=1 - test.true
+            ),
+            "train": dataclasses.replace(train, ids=np.append(test.ids[:2], train.ids[2:])),
+        },
+    )
+    split_file.write(hostile(swapped, "b"), two)
+    for arguments in (["show", one], ["diff", one, two], ["verify", one]):
+        _, out, err = call(*arguments)
+        assert err == "" and out
+        assert not [letter for letter in out if letter < " " and letter != "\n"]
+        assert not {"\x9b", "\u202e", "\udc80"} & set(out)
+    assert r"\x1b[31mclass_0\u202e" in call("show", one).out
+    assert r"LEAK: 2 images" in call("diff", one, two).out
+    assert r"\x1b[2Jimage_" in call("diff", one, two).out
+    for arguments in (["show", one, "--json"], ["diff", one, two, "--json"]):
+        assert call(*arguments).out.isascii()
+
+
+def test_a_split_without_a_seed_is_shown(tmp_path: Path, make_toy: Any) -> None:
+    split_file.write(dataclasses.replace(make_toy(), provenance={}), tmp_path / "a.h5")
+    line = next(line for line in call("show", tmp_path / "a.h5").out.splitlines() if "seed" in line)
+    assert line.split() == ["seed", "–"]
+    assert call("diff", tmp_path / "a.h5", tmp_path / "a.h5").code == 0
+
+
+def test_changed_labels_are_refused_by_every_command(file: Path) -> None:
+    with h5py.File(file, "r+") as content:
+        content["train/observed"][0] = 1
+    for arguments, code in [(["show", file], 1), (["diff", file, file], 2)]:
+        sentence = refuse(code, file, "do not match their fingerprint", arguments=tuple(arguments))
+        assert "make the split again, or restore the file" in sentence
+    assert "the fingerprint of the labels is" in call("verify", file).err
 
 
 # ----------------------------------------------------------------------------- drawings

@@ -1,12 +1,18 @@
 """Backbones: their features, their weights, and the errors about both."""
 
+import contextlib
+import os
+import pickle
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from benchkit.base import random
@@ -162,6 +168,76 @@ def test_bad_names_and_weights_are_errors(tmp_path: Path) -> None:
         backbones.build("resnet18", str(tmp_path / "numbers.pt"))
     with pytest.raises(BenchkitError, match="does not accept images of 100 pixels"):
         backbones.build("vit_b_32", "random", image_size=100)
+
+
+class Program:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch ran",)
+
+
+def test_weights_that_are_not_tensors_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = backbones.build("glyphs", "random").module[1].state_dict()
+    first = next(iter(state))
+    bad: dict[str, Any] = {
+        "it is damaged, or holds Python objects, which are not loaded": {first: Program()},
+        "is not a state dict: it must map names to tensors only": {**state, 3: torch.zeros(1)},
+        "must be dense and hold its numbers": {**state, first: state[first].to_sparse()},
+        f"'{first}' holds complex64 instead of float32": {**state, first: state[first] + 0j},
+        f"'{first}' holds int64 instead of float32": {**state, first: state[first].long()},
+        f"'{first}' holds a value that is not finite": {**state, first: state[first] / 0},
+    }
+    for message, content in bad.items():
+        torch.save(content, "w.pt")
+        with pytest.raises(BenchkitError, match=message):
+            backbones.build("glyphs", "w.pt")
+    Path("w.pt").write_bytes(pickle.dumps(Program(), 4))
+    with pytest.raises(BenchkitError, match="it is damaged, or holds Python objects"):
+        backbones.build("glyphs", "w.pt")
+    np.savez("w.npz", **{name: value.numpy().astype("U9") for name, value in state.items()})
+    with pytest.raises(BenchkitError, match="it is damaged, or holds more than numbers"):
+        backbones.build("glyphs", "w.npz")
+    os.mkfifo("pipe.pt")
+    for name in ("pipe.pt", "/dev/zero", "."):
+        with pytest.raises(BenchkitError, match=r"the weights file .* it must be a regular file"):
+            backbones.build("glyphs", name)
+    assert not Path("ran").exists()
+    assert not recwarn.list
+
+
+@given(
+    st.sampled_from(["w.pt", "w.npz"]),
+    st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.booleans(), st.integers(0, 255)),
+        min_size=1,
+        max_size=3,
+    ),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_changed_bytes_of_weights_are_refused_or_read(
+    tmp_path: Path, name: str, changes: list[tuple[float, bool, int]]
+) -> None:
+    state = {"a": torch.arange(12.0).reshape(3, 4), "b": torch.arange(5)}
+    path = tmp_path / name
+    if name == "w.pt":
+        torch.save(state, path)
+    else:
+        np.savez(path, **{key: value.numpy() for key, value in state.items()})
+    data = bytearray(path.read_bytes())
+    for fraction, cuts, value in changes:
+        at = int(fraction * len(data))
+        if cuts:
+            del data[at : at + value]
+        else:
+            data[at] = value
+        data = data or bytearray(1)
+    path.write_bytes(data)
+    with contextlib.suppress(BenchkitError):
+        assert all(isinstance(value, torch.Tensor) for value in backbones._read(path).values())
 
 
 def test_a_failed_download_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

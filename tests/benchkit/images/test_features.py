@@ -1,5 +1,6 @@
 """The feature cache: its values, its reuse, and the recovery from kills and damage."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from benchkit.base import files, random
+from benchkit.base import random
 from benchkit.base.errors import BenchkitError
 from benchkit.images import backbones, features
 from benchkit.images.backbones import Backbone
@@ -152,9 +155,10 @@ def test_a_killed_extraction_resumes_to_the_same_bits(
     kept = shards(cache)
     assert 1 <= len(kept) < 5
     # A writer that is killed in the middle of a shard leaves a partial file, which is never read.
-    owner = files._owner().rpartition("-")[0]
-    leftover = kept[0].parent / f".shard-0123456789abcdef.npz.{owner}-{worker.pid}.partial"
-    leftover.write_bytes(b"half a shard")
+    name = "shard-0123456789abcdef.npz"
+    leftover = kept[0].parent / f".{name}.0123456789abcdef.partial"
+    leftover.mkdir()
+    (leftover / name).write_bytes(b"half a shard")
     messages: list[str] = []
     resumed = extract(pictures, backbone, cache, log=messages.append)
     np.testing.assert_array_equal(resumed, uninterrupted)
@@ -186,6 +190,149 @@ def test_a_damaged_shard_is_reported_and_computed_again(
     assert len(messages) == 1
     assert shard.name in messages[0] and "damaged" in messages[0]
     assert shard.read_bytes() == content
+
+
+def test_a_shard_of_other_types_or_shapes_is_computed_again(
+    pictures: list[Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    intact = extract(pictures[:4], backbone, tmp_path)
+    shard = shards(tmp_path)[0]
+    content = shard.read_bytes()
+    with np.load(shard) as arrays:
+        digests, values = arrays["digests"], arrays["features"]
+
+    def stored(digests: np.ndarray, values: np.ndarray, save=np.savez) -> None:
+        save(
+            shard,
+            digests=digests,
+            features=values,
+            checksum=features._checksum(digests, values),
+        )
+
+    changes = {
+        "float32 read as int32": lambda: shard.write_bytes(content.replace(b"<f4", b"<i4")),
+        "the other byte order": lambda: shard.write_bytes(content.replace(b"<f4", b">f4")),
+        "float64": lambda: stored(digests, values.astype(np.float64)),
+        "too wide": lambda: stored(digests, np.concatenate([values, values], 2)),
+        "a row too few": lambda: stored(digests, values[:3]),
+        "short digests": lambda: stored(digests[:, :31], values),
+        "flat": lambda: stored(digests.reshape(-1), values),
+        "objects": lambda: stored(digests, np.array([None] * 4)),
+        "compressed": lambda: stored(digests, values, np.savez_compressed),
+        "no arrays": lambda: np.savez(shard, x=values),
+        "empty": lambda: shard.write_bytes(b""),
+        "one array": lambda: np.save(shard.open("wb"), values),
+    }
+    for name, damage in changes.items():
+        damage()
+        messages: list[str] = []
+        again = extract(pictures[:4], backbone, tmp_path, log=messages.append)
+        np.testing.assert_array_equal(again, intact)
+        assert len(messages) == 1, name
+        assert "damaged; its images are computed again" in messages[0]
+        assert shard.read_bytes() == content
+
+
+changed_bytes = st.lists(
+    st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from("<>="), st.integers(0, 255)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(changed_bytes)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_changed_bytes_of_a_shard_change_nothing(
+    pictures: list[Path],
+    backbone: Backbone,
+    tmp_path: Path,
+    changes: list[tuple[float, str, int]],
+) -> None:
+    cache = tmp_path / "cache"
+    intact = extract(pictures[:3], backbone, cache)
+    shard = shards(cache)[0]
+    content = shard.read_bytes()
+    data = bytearray(content)
+    for fraction, region, value in changes:
+        # The headers of the members are in the first bytes, those of the archive in the last.
+        size = len(data) if region == "=" else min(700, len(data))
+        at = int(fraction * size) if region != ">" else len(data) - 1 - int(fraction * size)
+        data[at] = value
+    shard.write_bytes(data)
+    np.testing.assert_array_equal(extract(pictures[:3], backbone, cache), intact)
+    shard.write_bytes(content)
+
+
+def test_a_shard_that_is_not_a_file_is_an_error(
+    pictures: list[Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    extract(pictures[:4], backbone, tmp_path)
+    shard = shards(tmp_path)[0]
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(BenchkitError, match=r"shard-.*\.npz is a named pipe; it must be a regular"):
+        extract(pictures[:4], backbone, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"])
+def test_images_of_every_mode_and_size_have_features(
+    mode: str, backbone: Backbone, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.tif" for number in range(3)]
+    for path, size in zip(paths, [(1, 1), (1, 600), (30, 20)], strict=True):
+        Image.new(mode, size).save(path.with_suffix(".gif" if mode == "P" else ".tif"))
+        path.with_suffix(".gif" if mode == "P" else ".tif").rename(path)
+    assert np.isfinite(extract(paths, backbone, tmp_path / "cache")).all()
+
+
+def test_images_that_are_not_regular_files_are_named(
+    pictures: list[Path], backbone: Backbone, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with (tmp_path / "endless.jpg").open("wb") as file:
+        file.truncate(2**41)
+    bad = {
+        tmp_path / "pipe.jpg": "is a named pipe",
+        tmp_path / "zero.jpg": "is a device",
+        tmp_path: "is a folder",
+        tmp_path / "endless.jpg": r"has 2048\.0 GiB; at most 1\.0 GiB are read",
+    }
+    for path, message in bad.items():
+        with pytest.raises(BenchkitError, match=rf"the image file {path} {message}.* id1\)"):
+            extract([pictures[0], path], backbone, tmp_path / "cache")
+
+
+def test_images_that_do_not_decode_are_named(
+    pictures: list[Path],
+    backbone: Backbone,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    good = pictures[0].read_bytes()
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    contents = {
+        b"": "the file is empty",
+        b"text": "it is not an image, or has an unknown format",
+        postscript: "it is not an image, or has an unknown format",  # it would start a program
+        good[:-200]: "it is truncated or damaged",
+    }
+    broken = tmp_path / "broken"
+    for content, reason in contents.items():
+        broken.write_bytes(content)
+        message = rf"image .*broken does not decode: {reason} \(image id id0\)"
+        with pytest.raises(BenchkitError, match=message):
+            extract([broken], backbone, tmp_path / "cache")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # the pictures have 1280
+    broken.write_bytes(good)
+    extract([broken], backbone, tmp_path / "cache")
+    assert not recwarn.list
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    with pytest.raises(BenchkitError, match=r"does not decode: it has more than 1,200 pixels"):
+        extract([broken], backbone, tmp_path / "bomb")
 
 
 def test_bad_images_are_named(pictures: list[Path], backbone: Backbone, tmp_path: Path) -> None:

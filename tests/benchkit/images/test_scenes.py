@@ -146,7 +146,7 @@ def test_a_killed_writer_leaves_no_set(tmp_path: Path) -> None:
     )
     writer.start()
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".set.*.partial/train/*.jpg")):
+    while not list(tmp_path.glob(".set.*.partial/set/train/*.jpg")):
         assert writer.is_alive() and time.monotonic() < deadline
         time.sleep(0.01)
     assert writer.pid is not None

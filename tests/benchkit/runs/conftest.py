@@ -36,7 +36,7 @@ def arguments() -> RunArguments:
 
 @pytest.fixture(scope="session")
 def record(arguments: RunArguments) -> Record:
-    """The record of that run on one image and one class."""
+    """The record of that run on two test images and one class."""
     return Record(
         run_id=arguments.run_id,
         arguments=arguments,
@@ -52,7 +52,7 @@ def record(arguments: RunArguments) -> Record:
             test_positives=(1,),
             test_known=(1,),
             regime="full",
-            sizes={"train": 3, "val": 0, "test": 1},
+            sizes={"train": 3, "val": 0, "test": 2},
         ),
         method=RecordedMethod("asl", "ASL", "Somebody", 2021, (), "builtin"),
         metrics=Metrics.from_summary(summary([[1.0]], [[1]], ["few"])),

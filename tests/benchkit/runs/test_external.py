@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchkit.base.errors import BenchkitError
 from benchkit.runs import external
-from benchkit.runs.external import read_scores
+from benchkit.runs.external import logits_of, read_scores
 from benchkit.runs.records import write
 from benchkit.split import file as split_file
 from benchkit.split.model import Split
-from leaderboard.metrics import summary
+from leaderboard.metrics import average_precision, summary
 from leaderboard.record import Record
 
 ToyMaker = Callable[..., Split]
@@ -85,6 +87,39 @@ def with_score(position: tuple[int, int], value: float) -> np.ndarray:
     scores = SCORES.copy()
     scores[position] = value
     return scores
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from([np.float16, np.float32, np.float64]))
+def test_logits_order_images_as_their_probabilities_do(data: st.DataObject, kind: type) -> None:
+    width = np.dtype(kind).itemsize * 8
+    values = st.one_of(
+        st.floats(0, 1, width=width),
+        st.sampled_from([0.0, 1.0, 0.5, np.nextafter(kind(0.5), kind(1)), np.finfo(kind).tiny]),
+        # Neighbours that float32 logits cannot tell apart by rounding alone.
+        st.integers(0, 40).map(lambda k: 2.0**-13 * (1 + k * float(np.finfo(kind).eps))),
+    )
+    scores = np.array(data.draw(st.lists(st.tuples(values, values), min_size=1, max_size=40)), kind)
+    labels = np.array(
+        data.draw(st.lists(st.tuples(*2 * [st.integers(-1, 1)]), min_size=len(scores),
+                           max_size=len(scores)))
+    )  # fmt: skip
+    logits = logits_of(scores)
+    assert logits.dtype == np.float32 and np.isfinite(logits).all()
+    np.testing.assert_array_equal(logits > 0, scores > 0.5)
+    for given_scores, converted in zip(scores.T, logits.T, strict=True):
+        assert np.array_equal(np.unique(given_scores, return_inverse=True)[1],
+                              np.unique(converted, return_inverse=True)[1])  # fmt: skip
+    np.testing.assert_array_equal(
+        average_precision(logits, labels), average_precision(scores, labels)
+    )
+
+
+def test_logits_of_probabilities_by_hand() -> None:
+    scores = np.array([[0.0], [1e-300], [0.25], [0.5], [0.75], [1.0]])
+    expected = [-1000, np.log(1e-300), -np.log(3), 0, np.log(3), 1000]
+    np.testing.assert_allclose(logits_of(scores)[:, 0], expected, rtol=1e-6)
+    assert logits_of(np.array([[0, 1], [1, 1]])).tolist() == [[-1000, 1000], [1000, 1000]]
 
 
 WRONG: dict[str, tuple[dict[str, np.ndarray], str]] = {

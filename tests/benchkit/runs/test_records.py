@@ -7,19 +7,23 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchkit.base.errors import BenchkitError
 from benchkit.runs import records
-from benchkit.runs.records import find, is_complete, write, write_failure
+from benchkit.runs.records import NotRecordableError, damage, find, write, write_failure
 from benchkit.split.model import Split
 from benchkit.split.options import Options
 from leaderboard.record import Record, RunArguments
-from leaderboard.records import read_record
+from leaderboard.records import load, read_record
 from splits.regimes import Regime
 
 ToyMaker = Callable[..., Split]
@@ -31,10 +35,11 @@ def quiet(_: str) -> None:
 
 
 def test_a_written_record_is_complete_and_reads_back(tmp_path: Path, record: Record) -> None:
-    assert not is_complete(tmp_path / record.run_id)
+    assert damage(tmp_path / record.run_id) is not None
     folder = write(tmp_path, record, SCORES, IDS, quiet)
     assert folder == tmp_path / record.run_id
-    assert is_complete(folder)
+    assert damage(folder) is None
+    assert damage(folder, IDS) is None
     assert sorted(path.name for path in folder.iterdir()) == ["run.json", "scores.npz"]
     assert read_record(folder / "run.json") == record
     with np.load(folder / "scores.npz", allow_pickle=False) as file:
@@ -54,7 +59,7 @@ def test_a_second_record_replaces_the_first(tmp_path: Path, record: Record) -> N
 def test_half_a_record_is_not_complete(tmp_path: Path, record: Record, missing: str) -> None:
     folder = write(tmp_path, record, SCORES, IDS, quiet)
     (folder / missing).unlink()
-    assert not is_complete(folder)
+    assert missing in str(damage(folder))
     assert find(tmp_path, {record.run_id}) == {}
     write(tmp_path, record, SCORES, IDS, quiet)
     assert find(tmp_path, {record.run_id}) == {record.run_id: folder}
@@ -63,9 +68,133 @@ def test_half_a_record_is_not_complete(tmp_path: Path, record: Record, missing: 
 def test_a_record_with_a_number_that_json_cannot_hold_is_not_written(
     tmp_path: Path, record: Record
 ) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write(tmp_path, replace(record, wall_seconds=float("nan")), SCORES, IDS, quiet)
+    for values in ({"wall_seconds": float("nan")}, {"command": (b"benchkit",)}):
+        with pytest.raises(NotRecordableError, match="a value that is neither text, a finite num"):
+            write(tmp_path, replace(record, **values), SCORES, IDS, quiet)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"year": "2021"}, 'method.year must be a whole number, but is "2021".'),
+        ({"title": 5}, "method.title must be a string, but is 5."),
+        ({"paper": None}, "method.paper must be a string, but is null."),
+        ({"oracle": (1,)}, "method.oracle must be a list of strings, but is [1]."),
+    ],
+)
+def test_a_record_that_no_report_could_read_is_not_written(
+    tmp_path: Path, record: Record, values: dict[str, object], sentence: str
+) -> None:
+    """As the `info` of a plugin may hold anything."""
+    wrong = replace(record, method=replace(record.method, **values))
+    with pytest.raises(NotRecordableError) as caught:
+        write(tmp_path, wrong, SCORES, IDS, quiet)
+    path = tmp_path / record.run_id / "run.json"
+    assert str(caught.value) == f"the result cannot be recorded: {path}: {sentence}"
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------- damage
+
+
+def saved(folder: Path, **arrays: np.ndarray) -> None:
+    np.savez(folder / "scores.npz", **arrays)
+
+
+ONE = np.float32([[1]])
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda f: (f / "scores.npz").write_bytes(b""), "File is not a zip file"),
+    "text": (lambda f: (f / "scores.npz").write_text("scores"), "File is not a zip file"),
+    "pipe": (
+        lambda f: ((f / "scores.npz").unlink(), os.mkfifo(f / "scores.npz")),
+        "it is missing",
+    ),
+    "truncated": (
+        lambda f: (f / "scores.npz").write_bytes((f / "scores.npz").read_bytes()[:-30]),
+        "File is not a zip file",
+    ),
+    "no ids": (lambda f: saved(f, scores=SCORES.astype(np.float32)), "no item named 'ids.npy'"),
+    "wrong shape": (
+        lambda f: saved(f, scores=ONE, ids=IDS),
+        "scores has the shape [1, 1] and the type float32",
+    ),
+    "wrong type": (
+        lambda f: saved(f, scores=np.array([["a"], ["b"]]), ids=IDS),
+        "scores has the shape [2, 1] and the type <U1",
+    ),
+    "objects": (
+        lambda f: saved(f, scores=SCORES.astype(np.float32), ids=IDS.astype(object)),
+        "ids has the shape [2] and the type object",
+    ),
+    "other ids": (
+        lambda f: saved(f, scores=SCORES.astype(np.float32), ids=np.array(["ä", "c"])),
+        "holds the ids of other test images",
+    ),
+    "no json": (lambda f: (f / "run.json").write_text(""), "run.json is not valid JSON ("),
+    "another run": (
+        lambda f: f.rename(f.with_name("aside")).joinpath("run.json").write_text("{}"),
+        "run.json cannot be read: No such file or directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_record_does_not_count_as_done_until_a_new_one_is_in_place(
+    tmp_path: Path, record: Record, name: str
+) -> None:
+    folder = write(tmp_path, record, SCORES, IDS, quiet)
+    damaging, sentence = DAMAGES[name]
+    damaging(folder)
+    folder.mkdir(exist_ok=True)
+    messages: list[str] = []
+    assert find(tmp_path, {record.run_id}, messages.append, IDS) == {}
+    (message,) = messages
+    assert message.startswith(f"the record {folder} is damaged and does not count as done: ")
+    assert sentence in message
+    write(tmp_path, record, SCORES, IDS, quiet)
+    assert find(tmp_path, {record.run_id}, messages.append, IDS) == {record.run_id: folder}
+
+
+def test_a_record_in_the_folder_of_another_run_does_not_count(
+    tmp_path: Path, record: Record, with_seed: Callable[[int], RunArguments]
+) -> None:
+    other = tmp_path / with_seed(4).run_id
+    write(tmp_path, record, SCORES, IDS, quiet).rename(other)
+    assert damage(other) == f"{other / 'run.json'} describes the run {record.run_id}"
+    assert damage(other, IDS[:1]) is not None
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_in_the_place_of_a_record_is_named_before_training(
+    tmp_path: Path, record: Record, kind: str
+) -> None:
+    path = tmp_path / record.run_id
+    path.write_text("") if kind == "file" else path.symlink_to(tmp_path)
+    with pytest.raises(BenchkitError, match=f"{path} is in the place of a record and is no folder"):
+        find(tmp_path, {record.run_id})
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_flipped_bytes_are_noticed_or_harmless(record: Record, data: st.DataObject) -> None:
+    """A flipped byte in a record folder never raises; the record is then read or named."""
+    with tempfile.TemporaryDirectory() as runs:
+        folder = write(Path(runs), record, SCORES, IDS, quiet)
+        path = folder / data.draw(st.sampled_from(["run.json", "scores.npz"]))
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 3))):
+            content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+        messages: list[str] = []
+        folders = find(Path(runs), {record.run_id}, messages.append, IDS)
+        assert len(folders) + len(messages) == 1
+        loaded = load(Path(runs))
+        assert len(loaded.records) + len(loaded.unreadable) == 1
+        if folders:
+            assert loaded.records[0].run_id == record.run_id
+            with np.load(folder / "scores.npz", allow_pickle=False) as file:
+                assert file["ids"].tolist() == IDS.tolist()
 
 
 def test_records_of_format_1_are_found_by_their_arguments(
@@ -77,12 +206,12 @@ def test_records_of_format_1_are_found_by_their_arguments(
     other = with_seed(4).run_id
     assert find(tmp_path, {record.run_id, other}) == {record.run_id: folder}
     # A record in format 2 is found by the name of its folder only.
-    new = replace(record, run_id="fedcba9876543210", arguments=with_seed(4))
-    write(tmp_path, new, SCORES, IDS, quiet)
+    new = replace(record, run_id=other, arguments=with_seed(4))
+    write(tmp_path, new, SCORES, IDS, quiet).rename(tmp_path / "fedcba9876543210")
     assert find(tmp_path, {other}) == {}
     # Damaged files and other folders do not matter.
     for name, text in (("damaged", "{"), ("list", "[1]"), ("format", '{"format": 1}')):
-        stranger = write(tmp_path, replace(new, run_id=name), SCORES, IDS, quiet)
+        stranger = write(tmp_path, new, SCORES, IDS, quiet).rename(tmp_path / name)
         (stranger / "run.json").write_text(text)
     assert find(tmp_path, {record.run_id, other}) == {record.run_id: folder}
     assert find(tmp_path / "absent", {record.run_id}) == {}

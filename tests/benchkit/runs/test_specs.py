@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from baselines.asl import ASL
-from baselines.core import Method, MethodInfo, hyper, registry
+from baselines.core import Method, MethodError, MethodInfo, hyper, registry
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.runs.specs import hyper_of, specs
+from benchkit.runs.specs import hyper_of, in_regime, specs
 
 PLUGIN = """
 from baselines.core import Method, MethodInfo
@@ -19,6 +19,15 @@ from baselines.core import Method, MethodInfo
 
 class {name}(Method):
     info = MethodInfo("{key}", "{name}", "none", 2026, "L", "negative")
+"""
+
+
+WITH_GAMMA = """
+    import dataclasses
+    from baselines.core import hyper
+    Hyper = dataclasses.make_dataclass(
+        "Hyper", [("gamma", float, hyper(1.0, "an exponent"))], frozen=True
+    )
 """
 
 
@@ -92,6 +101,37 @@ def test_published_values_and_settings() -> None:
     assert em.hyper.alpha == 0.2 and messages == ["em as in its paper: alpha=0.2"]
     (em,) = specs("em", papers=["voc"], settings={"em": {"alpha": 0.05}})
     assert em.hyper.alpha == 0.05
+
+
+def test_defaults_follow_the_regime_unless_they_are_set() -> None:
+    def modes(regime: str, **settings: Any) -> list[Any]:
+        rows = specs("p-asl,csl,bce", settings={"p-asl": settings})
+        p_asl, csl, _ = in_regime(rows, regime)
+        assert p_asl.hyper.gamma_unknown == settings.get("gamma_unknown", 4.0)
+        return [p_asl.hyper.mode, csl.hyper.prior, p_asl.departures(), p_asl.version]
+
+    assert modes("pal") == ["ignore", True, {}, "1"]
+    assert modes("missing") == ["negative", False, {"mode": "negative"}, "1"]
+    assert modes("spl", gamma_unknown=2.0)[0] == "negative"
+    assert modes("spl", mode="ignore")[:3] == ["ignore", False, {}]
+
+
+def test_a_plugin_is_checked_with_its_values(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "mine")
+    text = "    def regimes(self):\n        return () if self.hyper.gamma == 1 else 1 / 0\n"
+    path.write_text(path.read_text() + WITH_GAMMA + text)
+    assert [spec.hyper.gamma for spec in specs("mine", plugins=[path])] == [1.0]
+    with pytest.raises(MethodError, match=r"regimes\(\) fails: ZeroDivisionError: .* \(line \d+\)"):
+        specs("mine", plugins=[path], settings={"mine": {"gamma": "2"}})
+
+
+def test_classes_that_are_no_methods() -> None:
+    for wrong in (int, Method):
+        with pytest.raises(UsageError, match="is no method; it needs to be a subclass of Method"):
+            specs(wrong)
+    info = MethodInfo("wrong", 3, "none", 2026, "L", "negative")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"Wrong: info\.title is 3; it must be one line of text"):
+        specs(type("Wrong", (ASL,), {"info": info}))
 
 
 def test_a_plugin_has_a_version_of_its_own(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from benchkit.base.errors import BenchkitError
+from benchkit.split.checks import has_repeats
 from benchkit.split.file import read, stored_fingerprints, verify, write
-from benchkit.split.model import Part, Split, encode
+from benchkit.split.model import Part, Split, decode, encode
 from benchkit.split.options import Options
 from splits.regimes import Regime
 
@@ -262,6 +263,29 @@ def test_another_process_makes_the_same_bytes(split: Split, path: Path, tmp_path
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
 
 
+@given(st.lists(text | st.just(""), min_size=1, max_size=6), st.sampled_from(["", ">U40", "U99"]))
+@settings(max_examples=60, deadline=None)
+def test_texts_are_encoded_and_decoded_as_one_by_one(texts: list[str], kind: str) -> None:
+    array = np.array(texts, kind or None)
+    encoded = encode(array)
+    longest = max(len(text.encode()) for text in array.tolist()) or 1
+    assert encoded.dtype == f"S{longest}"
+    assert encoded.tolist() == [text.encode() for text in array.tolist()]
+    for width in (longest, longest + 9):
+        decoded = decode(encoded.astype(f"S{width}"))
+        assert decoded.dtype == np.char.decode(encoded, "utf-8").dtype
+        assert decoded.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("repeats", [[], [(3, 700)], [(0, 999), (5, 6)]])
+def test_repeated_ids_are_detected(repeats: list[tuple[int, int]]) -> None:
+    ids = np.array([f"image_{row:0{row % 9}d}" for row in range(1000)])
+    for one, two in repeats:
+        ids[one] = ids[two]
+    assert has_repeats(ids) == bool(repeats)
+    assert not has_repeats(ids[:1])
+
+
 def test_texts_are_fixed_length_utf8() -> None:
     assert encode(["a", "é", ""]).tolist() == [b"a", "é".encode(), b""]
     assert encode(["a", "é"]).dtype == "S2"
@@ -343,15 +367,18 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     "no complete": (attribute("complete", None), "has no 'complete' attribute"),
     "complete is 0": (attribute("complete", np.uint8(0)), "has no 'complete' attribute"),
     "other format": (attribute("format", np.bytes_(b"2")), "has format 2; this version reads f"),
-    "no format": (attribute("format", None), r"has format \?"),
+    "no format": (attribute("format", None), "damaged: it has no 'format'"),
     "format not text": (attribute("format", np.bytes_(b"\xff")), "damaged"),
     "no recipe": (attribute("recipe", None), "damaged"),
     "recipe not JSON": (attribute("recipe", np.bytes_(b"{")), "damaged"),
     "recipe a list": (attribute("recipe", np.bytes_(b"[1]")), "damaged"),
-    "recipe of no regime": (attribute("recipe", np.bytes_(b'{"labels":{}}')), "damaged: regime"),
+    "recipe of no regime": (
+        attribute("recipe", np.bytes_(b'{"labels":{}}')),
+        "the recipe has no text 'regime'",
+    ),
     "recipe of no features": (
         attribute("recipe", np.bytes_(json.dumps({"labels": RECIPE["labels"]}).encode())),
-        "damaged: features",
+        "the recipe has no object 'features'",
     ),
     "no thresholds": (attribute("thresholds", None, "classes"), "damaged"),
     "half thresholds": (attribute("thresholds", np.bytes_(b"{}"), "classes"), "damaged"),
@@ -362,14 +389,14 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
     "no ids": (replaced("train/id", None), "damaged"),
     "ids numbers": (replaced("train/id", [1, 2]), "damaged"),
     "ids not UTF-8": (replaced("train/id", np.array([b"\xff"] * 32)), "damaged"),
-    "ids too few": (replaced("train/id", np.array([b"a"])), r"train/true has shape \(32, 5\), not"),
+    "ids too few": (replaced("train/id", np.array([b"a"])), r"train/true has shape \[32, 5\], not"),
     "ids a number": (replaced("train/id", np.bytes_(b"a")), "damaged"),
     "true a group": (
         lambda f: replaced("train/true", None)(f) or f.create_group("train/true"),
         "damaged",
     ),
-    "true flat": (replaced("test/true", np.zeros(20, np.int8)), r"test/true has shape \(20,\)"),
-    "true wide": (replaced("test/true", np.zeros((20, 6), np.int8)), r"not \(20, 5\)"),
+    "true flat": (replaced("test/true", np.zeros(20, np.int8)), r"test/true has shape \[20\]"),
+    "true wide": (replaced("test/true", np.zeros((20, 6), np.int8)), r"not \[20, 5\]"),
     "true of int64": (replaced("test/true", np.zeros((20, 5))), "test/true holds a label outside"),
     "label 2": (
         lambda f: f["train/true"].write_direct(np.full((32, 5), 2, np.int8)),
@@ -384,13 +411,16 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
         "has no 'train/observed'; make the split",
     ),
     "no observed in val": (replaced("val/observed", None), "has no 'val/observed'"),
-    "counts too many": (replaced("classes/train_count", np.ones(6, int)), r"shape \(6,\), not \(5"),
+    "counts too many": (replaced("classes/train_count", np.ones(6, int)), r"shape \[6\], not \[5"),
     "shot too few": (replaced("classes/shot", np.ones(4, np.uint8)), r"classes/shot has shape"),
     "shot 64": (replaced("classes/shot", np.full(5, 64, np.uint8)), "other than 0, 1 and 2"),
     "no shot": (replaced("classes/shot", None), "damaged"),
-    "features flat": (replaced("test/features", np.zeros((20, 4))), r"not \(20, V, D\)"),
-    "features short": (replaced("test/features", np.zeros((19, 2, 4))), r"not \(20, V, D\)"),
-    "features apart": (replaced("test/features", np.zeros((20, 2, 3))), "differ in shape"),
+    "features flat": (replaced("test/features", np.zeros((20, 4))), r"not \[20, V, D\]"),
+    "features short": (replaced("test/features", np.zeros((19, 2, 4))), r"not \[20, V, D\]"),
+    "features apart": (
+        replaced("test/features", np.zeros((20, 2, 3), np.float32)),
+        "differ in shape",
+    ),
     "features missing": (replaced("val/features", None), "differ in shape"),
     "path short": (lambda f: f.create_dataset("test/path", data=encode("abc")), "test/path has sh"),
 }
@@ -413,15 +443,71 @@ def test_a_file_without_fingerprints_is_damaged(path: Path) -> None:
         stored_fingerprints(path)
 
 
+# ----------------------------------------------------------------------------- changed files
+
+
+LABELS = ["train/true", "val/true", "test/true", "train/observed", "val/observed"]
+
+
+def flip(name: str) -> Edit:
+    def edit(file: h5py.File) -> None:
+        file[name][3, 2] = 1 - abs(file[name][3, 2])
+
+    return edit
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_flipped_label_is_refused(path: Path, name: str) -> None:
+    edited(path, flip(name))
+    for features in (True, False):
+        with pytest.raises(BenchkitError, match="its labels do not match their fingerprint; make"):
+            read(path, features=features)
+    assert read(path, check=False).labels_fingerprint() != stored_fingerprints(path)["labels"]
+
+
+def test_changed_names_counts_and_recipes_are_refused(path: Path) -> None:
+    def other(old: bytes) -> bytes:
+        return old[:-1] + b"x"
+
+    content = path.read_bytes()
+    edits: list[Edit] = [
+        lambda f: f["train/id"].__setitem__(0, other(f["train/id"][0])),
+        lambda f: f["classes/name"].__setitem__(1, other(f["classes/name"][1])),
+        lambda f: f["classes/train_count"].__setitem__(1, 7),
+        lambda f: f["classes/shot"].__setitem__(1, 2 - f["classes/shot"][1] // 2),
+        lambda f: f["classes"].attrs.__setitem__(
+            "thresholds", np.bytes_(b'{"few":5,"many":11,"reference":"true"}')
+        ),
+        lambda f: f.attrs.__setitem__(
+            "recipe", np.bytes_(f.attrs["recipe"].replace(b"ppl:0.5", b"ppl:0.6"))
+        ),
+    ]
+    for edit in edits:
+        edited(path, edit)
+        with pytest.raises(BenchkitError, match="its labels do not match their fingerprint"):
+            read(path)
+        path.write_bytes(content)
+    for kind in ("", "_features"):
+        edited(path, attribute(f"fingerprint{kind}", np.bytes_(b"0" * 64)))
+        with pytest.raises(BenchkitError, match="its three fingerprints do not match each other"):
+            read(path)
+        path.write_bytes(content)
+
+
+def test_changed_features_are_left_to_verify(path: Path) -> None:
+    edited(path, lambda file: file["test/features"].__setitem__((3, 1, 0), 9.0))
+    features = read(path).test.features
+    assert features is not None
+    assert features[3, 1, 0] == 9.0
+    assert "fingerprint of the features" in verify(path)[0]
+
+
 # ----------------------------------------------------------------------------- verify
 
 
-@pytest.mark.parametrize("name", ["train/true", "val/true", "test/true", "train/observed"])
+@pytest.mark.parametrize("name", LABELS[:4])
 def test_verify_detects_a_flipped_label(path: Path, name: str) -> None:
-    def flip(file: h5py.File) -> None:
-        file[name][3, 2] = 1 - abs(file[name][3, 2])
-
-    found = verify(edited(path, flip))
+    found = verify(edited(path, flip(name)))
     assert any(problem.startswith("the fingerprint of the labels is") for problem in found)
     assert any(problem.startswith("the fingerprint is") for problem in found)
 
@@ -429,7 +515,7 @@ def test_verify_detects_a_flipped_label(path: Path, name: str) -> None:
 def rewritten(path: Path, edit: Edit) -> list[str]:
     """The problems of a file whose fingerprints were recomputed after the edit."""
     edited(path, edit)
-    fingerprints = read(path).fingerprints()
+    fingerprints = read(path, check=False).fingerprints()
 
     def stamp(file: h5py.File) -> None:
         for kind, tail in {"labels": "_labels", "features": "_features", "both": ""}.items():
@@ -525,3 +611,5 @@ def test_verify_detects_labels_that_a_regime_forbids(
         file["classes/observed_count"][...] = (file["train/observed"][()] == 1).sum(0)
 
     assert f"{part}: {problem}" in rewritten(tmp_path / "a.h5", edit)
+    with pytest.raises(BenchkitError, match=r"a\.h5 is damaged: (train|val): .*; make the split"):
+        read(tmp_path / "a.h5")

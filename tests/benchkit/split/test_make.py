@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,28 @@ def test_source_options_may_be_typed(tmp_path: Path) -> None:
     other = make(request)
     assert other.test.ids.tolist() == split.test.ids.tolist()
     assert other.provenance["source_options"]["crowd"] is False
+
+
+def test_a_file_name_that_is_not_utf_8(source: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.npz")
+    (tmp_path / "a.npz").rename(tmp_path / name)
+    split = make(Request(f"arrays:{tmp_path / name}", tmp_path / "a.h5"))
+    assert split_file.verify(tmp_path / "a.h5") == []
+    assert split.name == r"caf\udce9-full"
+    assert list(split.provenance["sources"]) == [r"caf\udce9.npz"]
+
+
+def test_a_table_with_three_parts(tmp_path: Path) -> None:
+    parts = ("train", "test", "val", "train")
+    rows = "".join(f"{i},{i % 2},{i % 3 % 2},{parts[i % 4]}\n" for i in range(24))
+    (tmp_path / "a.csv").write_text(f"image,cat,dog,part\n{rows}")
+    request = Request(
+        f"csv:{tmp_path / 'a.csv'}", tmp_path / "a.h5", source_options={"split": "part"}
+    )
+    split = make(request)
+    assert {name: len(part.ids) for name, part in split.parts.items()} == {
+        "train": 12,
+        "val": 6,
+        "test": 6,
+    }
+    assert split.val is not None and split.val.ids.tolist() == ["2", "6", "10", "14", "18", "22"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,7 +72,10 @@ class Mutable:
         ({"info": replace(INFO, title=" ")}, "info.title is empty; give it a text"),
         ({"info": replace(INFO, key="My Method")}, "info.key is 'My Method'; write it in lower"),
         ({"info": replace(INFO, unknown="maybe")}, "'maybe'; it must be one of negative, ignored"),
-        ({"info": replace(INFO, regimes=("pal", "pall"))}, "contains pall; the regimes are full,"),
+        (
+            {"info": replace(INFO, regimes=("pal", "pall"))},
+            "contains pall; the names are full, pal,",
+        ),
         ({"Hyper": int}, "Hyper must be a dataclass"),
         ({"Hyper": Mutable}, "Hyper must be frozen; decorate it"),
         ({"Hyper": WithoutHelp}, "the hyperparameter gamma has no help; declare it with hyper"),
@@ -220,7 +224,25 @@ def test_the_message_names_the_method_and_the_check() -> None:
 
 
 def test_an_exception_names_the_method_and_the_check() -> None:
-    message = r"bce: check_stacking: the method raises RuntimeError: vmap: .*\.item\(\)"
+    class Failing(BCE):
+        def epoch_length(self, problem: Any, stage: int) -> int:
+            raise SystemExit(0)
+
+    message = r"bce: check_learning: the method raises test_check\.py, line \d+: SystemExit: 0"
     with pytest.raises(AssertionError, match=message) as error:
+        check_method(Failing)
+    assert isinstance(error.value.__cause__, SystemExit)
+
+
+def test_a_broken_rule_names_the_method_the_file_and_the_line() -> None:
+    line = inspect.getsourcelines(ReadsAValue)[1] + 5
+    message = rf"bce: check_rules: test_check\.py, line {line}: the step reads a tensor's value"
+    with pytest.raises(AssertionError, match=message):
         check_method(ReadsAValue)
-    assert isinstance(error.value.__cause__, RuntimeError)
+
+
+def test_regimes_that_contradict_each_other() -> None:
+    info = replace(INFO, regimes=("full", "missing"))
+    method = type("Toy", (BCE,), {"info": info, "regimes": lambda self: ("full",)})
+    with pytest.raises(AssertionError, match=r"info\.regimes contains missing, but regimes"):
+        check.check_metadata(method)

@@ -31,6 +31,16 @@ def with_features(split: Split, **features: np.ndarray | None) -> Split:
     return replace(split, parts=parts)
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_features_that_are_not_finite_are_refused(make_toy: Callable[..., Split], on: bool) -> None:
+    split = make_toy()
+    features = split.test.features
+    assert features is not None
+    features[3, 0, 1] = np.inf
+    with pytest.raises(BenchkitError, match="the test features of split 'toy' hold a value that"):
+        inputs.standardised(split, on=on)
+
+
 def test_features_are_standardised_by_the_training_part(make_toy: Callable[..., Split]) -> None:
     train = np.array([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [7.0, 5.0]]], np.float16)  # [2, 2, 2]
     test = np.array([[[9.0, 4.0]]], np.float32)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from baselines.core.heads import HiddenHead, LinearHead
 from benchkit.base.errors import BenchkitError
@@ -16,6 +19,7 @@ from benchkit.training import recipe as recipes
 from benchkit.training.recipe import (
     DEFAULTS,
     DEFAULTS_VERSION,
+    LARGEST,
     RECIPES,
     Recipe,
     departures,
@@ -87,11 +91,62 @@ def test_invalid_toml(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(BenchkitError, match=r"no\.toml cannot be read: No such file"):
-        parse([str(tmp_path / "no.toml")])
-    (tmp_path / "latin.toml").write_bytes(b'head = "\xe9"\n')
-    with pytest.raises(BenchkitError, match="is not valid TOML"):
-        parse([str(tmp_path / "latin.toml")])
+    file = tmp_path / "r.toml"
+    with pytest.raises(BenchkitError, match=r"r\.toml does not exist"):
+        parse([str(file)])
+    for content, message in (
+        (b'head = "\xe9"\n', r"r\.toml is not UTF-8 text, at byte 8"),
+        (b"#" * (1 << 20) + b"\n", r"r\.toml has more than 1024 KiB"),
+        (b"lr = " + b"[" * 50_000, r"r\.toml is nested too deeply; give FIELD = VALUE"),
+        (b"epochs = " + b"1" * 5000, r"r\.toml has a number of too many digits"),
+        (b"epochs = 0x" + b"f" * 5000, r"epochs=0xf{118}\.\.\. is greater than 2147483647"),
+        (b"epochs = 1\nepochs = 2\n", r"r\.toml is not valid TOML: Cannot overwrite a value"),
+        (b"lr = nan", "lr=nan is not a finite number"),
+        (b"lr = -inf", "lr=-inf is not a finite number"),
+        (b"epochs = 3.5", "epochs=3.5 is not a whole number"),
+        (b"epochs = true", "epochs=True is not a whole number"),
+        (b"epochs = [1]", r"epochs=\[1\] is not a whole number"),
+        (b"[lr]\nx = 1", r"r\.toml: \[lr\] is a table; give lr = VALUE"),
+        (b"[recipe]\nlr = 1", r"r\.toml: \[recipe\] is a table"),
+        (b"lr = 1979-05-27", r"is not a number$"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(BenchkitError, match=message) as error:
+            parse([str(file)])
+        assert str(file) in str(error.value) and len(str(error.value)) < 400
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(BenchkitError, match=r"r\.toml is a named pipe"):
+        parse([str(file)])
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(BenchkitError, match=r"r\.toml is a folder"):
+        parse([str(file)])
+
+
+VALID = b'lr = 0.5\nepochs = 3\nhead = "hidden:7"\nmilestones = "1,2"\nclip = 1_0.5e0\n'
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(edits=st.lists(st.tuples(st.integers(0, len(VALID)), st.binary(max_size=3)), max_size=4))
+def test_a_damaged_file_is_a_recipe_or_a_sentence(
+    tmp_path: Path, edits: list[tuple[int, bytes]]
+) -> None:
+    content = bytearray(VALID)
+    for position, replacement in edits:
+        content[position : position + 1] = replacement
+    file = tmp_path / "r.toml"
+    file.write_bytes(content)
+    try:
+        recipe = parse([str(file)])
+    except BenchkitError as error:
+        assert str(file) in str(error)
+    else:
+        assert math.isfinite(recipe.lr) and 1 <= recipe.epochs <= LARGEST
+        assert math.isfinite(recipe.rate_factor(1, 0, 4))
+        recipe.make_head()
 
 
 @pytest.mark.parametrize(
@@ -121,6 +176,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("head=hidden", r"head='hidden' is not one of linear-scaled, linear, hidden:WIDTH"),
         ("head=hidden:0", r"head='hidden:0' is not one of linear-scaled, linear, hidden:WIDTH"),
         ("head=hidden:²", r"head='hidden:²' is not one of linear-scaled, linear, hidden:WIDTH"),
+        ("head=hidden:" + "9" * 5000, r"WIDTH \(WIDTH from 1 to 1048576\)"),
+        ("milestones=" + "9" * 5000, r"milestones='9+\.\.\. is not a list of epochs such as 5,7"),
+        ("epochs=" + "9" * 5000, r"epochs='9+\.\.\. is not a whole number"),
+        ("epochs=1000000000000", r"epochs=1000000000000 is greater than 2147483647"),
+        ("batch=1000000000000", r"batch=1000000000000 is greater than 2147483647"),
+        ("lr=1e400", r"lr=inf is not a finite number"),
+        (3, r"recipe 3 is neither a text nor a mapping"),
+        ({"epochs": 10**10000}, r"epochs=0x[0-9a-f]+\.\.\. is greater than 2147483647"),
+        ({"lr": 10**10000}, r"lr=0x[0-9a-f]+\.\.\. is not a number"),
         ("milestones=5;7", r"milestones='5;7' is not a list of epochs such as 5,7"),
     ],
 )

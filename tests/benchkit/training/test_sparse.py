@@ -75,7 +75,7 @@ def test_only_methods_that_keep_every_label_fail_if_these_do_not_fit(
     outcome = runs.execute(grid, lambda _: None)
     assert len(outcome.done) == 1
     (reason,) = outcome.failed.values()
-    assert reason.startswith("MethodError: ")
+    assert reason.startswith("the method stores a value for each of 48 x 5 labels, and at most 100")
     assert "48 x 5 labels" in reason
 
 

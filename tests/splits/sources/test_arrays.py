@@ -1,11 +1,14 @@
 import hashlib
+import io
 import zipfile
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from splits.errors import InputError
-from splits.sources import arrays
+from splits.labels import SparseLabels
+from splits.sources import _label_arrays, arrays
 
 DENSE = dict(Y=np.array([[1, 0, 1], [0, 0, 0]], np.uint8))
 ROWS = dict(indptr=np.array([0, 2, 2]), indices=np.array([2, 0]), shape=np.array([2, 3]))
@@ -86,7 +89,7 @@ def test_several_views(write):
         (dict(**DENSE, image_ids=np.array([1])), r"'image_ids' must be text or integers .* \(2,\)"),
         (dict(**DENSE, image_ids=np.array([0.0, 1.0])), "'image_ids' must be text or integers"),
         (dict(**DENSE, image_ids=np.array([5, 5])), "image id '5' occurs twice"),
-        (dict(**DENSE, split=np.array([0, 2])), "'split' is 2 in row 1; it must be 0"),
+        (dict(**DENSE, split=np.array([0, 3])), "'split' is 3 in row 1; it must be 0"),
         (dict(**DENSE, split=np.array([0])), r"'split' must be 0 .* shape \(2,\).* \(1,\)"),
         (dict(**DENSE, X=np.ones((3, 2))), "'X' must be numbers .* with the 2 rows"),
         (dict(**DENSE, X=np.ones(2)), "'X' must be numbers"),
@@ -223,3 +226,92 @@ def test_messages_name_the_path(write):
     with pytest.raises(InputError) as error:
         arrays.load(path, name="mine")
     assert str(error.value).startswith(f"{path}: the features of image 0 (row 0) contain a number")
+
+
+CODES = dict(values=np.array([1, 0], np.int8), fill=np.array([-1], np.int8))
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        ({}, {}, [[0, 0, 1], [0, 0, 0]]),
+        ({"values": CODES["values"]}, {}, [[0, 0, 1], [0, 0, 0]]),
+        (CODES, {}, [[0, -1, 1], [-1, -1, -1]]),
+        ({"fill": np.int64(-1)}, {}, [[1, -1, 1], [-1, -1, -1]]),
+        ({"values": np.array([-1.0, 1.0])}, {}, [[1, 0, -1], [0, 0, 0]]),
+        (CODES, {"minus_one": "negative"}, [[0, 0, 1], [0, 0, 0]]),
+        ({"values": CODES["values"]}, {"zero": "unknown"}, [[-1, -1, 1], [-1, -1, -1]]),
+    ],
+)
+def test_sparse_labels_with_values_and_fill(write, content, options, expected):
+    source = arrays.load(write(**ROWS, **content), **options)
+    labels = source.labels
+    assert isinstance(labels, SparseLabels) == bool(content)
+    assert (labels.to_dense() if content else labels).tolist() == np.array(
+        expected if content else [[1, 0, 1], [0, 0, 0]]
+    ).tolist()
+
+
+def test_sparse_labels_under_a_prefix(write):
+    content = {f"p75_{key}": array for key, array in {**ROWS, **CODES}.items() if key != "shape"}
+    source = arrays.load(write(**content, shape=ROWS["shape"]), labels="p75")
+    assert source.labels.to_dense().tolist() == [[0, -1, 1], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (dict(values=np.array([1, 2])), "'values' has the label 2 in row 0; a label must be 1"),
+        (dict(values=np.array([1.0, np.nan])), "'values' has the label nan in row 0"),
+        (dict(values=np.array([1])), r"'values' must be 2 numbers, one for each of 'indices'"),
+        (dict(values=np.array(["1", "1"])), "'values' must be 2 numbers"),
+        (dict(fill=np.array(1)), r"'fill' must be 0 \(negative\) or -1 \(unknown\), not 1"),
+        (dict(fill=np.array([0, -1])), r"'fill' must be 0 .* not \[0, -1\]"),
+        (dict(fill=np.array(np.nan)), "'fill' must be 0 .* not nan"),
+        (dict(format=np.array(b"csc")), "the sparse labels have the format 'csc'"),
+    ],
+)
+def test_wrong_values_and_fill(write, content, message):
+    with pytest.raises(InputError, match=message):
+        arrays.load(write(**{**ROWS, **content}))
+
+
+def test_a_fill_that_would_become_positive(write):
+    with pytest.raises(InputError, match="zero=positive cannot be used with the fill value 0"):
+        arrays.load(write(**ROWS, values=CODES["values"]), zero="positive")
+
+
+def test_a_file_of_scipy(tmp_path):
+    dense = np.array([[1, 0, 1], [0, 0, -1]])
+    sparse.save_npz(tmp_path / "a.npz", sparse.csr_array(dense))
+    assert arrays.load(tmp_path / "a.npz").labels.to_dense().tolist() == dense.tolist()
+    sparse.save_npz(tmp_path / "a.npz", sparse.csr_array(abs(dense)))
+    assert arrays.load(tmp_path / "a.npz").labels.tolist() == abs(dense).tolist()
+    sparse.save_npz(tmp_path / "a.npz", sparse.csc_array(dense))
+    with pytest.raises(InputError, match="'csc'; save them in compressed rows"):
+        arrays.load(tmp_path / "a.npz")
+
+
+def test_keys_of_a_sparse_matrix_may_have_other_uses(write):
+    source = arrays.load(write(**DENSE, data=np.ones((2, 3)), values=np.arange(9)), features="data")
+    assert source.labels.tolist() == DENSE["Y"].tolist()
+    assert source.features.shape == (2, 1, 3)
+
+
+def test_large_sparse_labels_stay_sparse(write, monkeypatch):
+    monkeypatch.setattr(_label_arrays, "DENSE_ENTRIES", 6)
+    labels = arrays.load(write(**ROWS)).labels
+    assert isinstance(labels, SparseLabels) and labels.fill == 0
+    assert labels.to_dense().tolist() == [[1, 0, 1], [0, 0, 0]]
+    assert (labels.indices.tolist(), labels.indptr.tolist()) == ([0, 2], [0, 2, 2])
+
+
+def test_a_header_that_declares_more_than_the_file_has(tmp_path):
+    raw = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        raw, {"descr": "<f4", "fortran_order": False, "shape": (2, 1 << 36)}
+    )
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("Y.npy", raw.getvalue() + bytes(100))
+    with pytest.raises(InputError, match="its header declares 549,755,813,888 bytes of data, the"):
+        arrays.load(tmp_path / "a.npz")

@@ -158,6 +158,8 @@ def make_split(kind, root, out):
     source = root if kind in FOLDERS else root / next(iter(files))
     options = [option.format(root) for option in OPTIONS.get(kind, ())]
     options = [argument for option in options for argument in ("--source-option", option)]
+    if kind not in (*FOLDERS, "coco"):
+        options += ["--test-fraction", "0.5"]  # the test part needs a negative
     result = call("make-split", f"{kind.split()[0]}:{source}", *options, "--out", out)
     return result.code, result.err
 

@@ -1,3 +1,5 @@
+import struct
+
 import h5py
 import numpy as np
 import pytest
@@ -5,8 +7,9 @@ from scipy import sparse
 from scipy.io import savemat
 
 from benchkit.base.errors import BenchkitError
-from benchkit.split.file import read_arrays
-from splits.sources import arrays, hdf5, mat
+from benchkit.split.hdf5 import read_arrays
+from splits.errors import InputError
+from splits.sources import _mat5, arrays, hdf5, mat
 
 LABELS = np.array([[1, 0, 1], [0, 0, 1]])
 FEATURES = np.array([[0.5, 2, 3, 4], [1, 0, 0, 9]])
@@ -132,6 +135,77 @@ def test_a_damaged_sparse_matrix_of_an_older_file(write, refused):
     matrix.indices = matrix.indices.copy()
     matrix.indices[-1] = 7
     refused("a.mat", "variable 'Y' is damaged", lambda: mat.load(write(Y=matrix)))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
+)
+def test_every_type_of_numbers_is_read_as_scipy_wrote_it(tmp_path, dtype, compressed):
+    matrix = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
+    cube = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    content = {"matrix": matrix, "cube": cube, "a_rather_long_name_of_a_matrix": matrix[:, :0]}
+    savemat(tmp_path / "a.mat", content, do_compression=compressed)
+    read, names = _mat5.read(tmp_path / "a.mat", list(content))
+    assert names == list(content)
+    for name, array in content.items():
+        assert read[name].shape == array.shape
+        assert read[name].tolist() == array.tolist()
+
+
+def test_a_big_endian_file(tmp_path):
+    flags, name = struct.pack(">IIII", 6, 8, 6, 0), struct.pack(">HH4s", 1, 1, b"Y")
+    shape = struct.pack(">IIii", 5, 8, 2, 2)
+    numbers = struct.pack(">IIhhhh", 3, 8, 1, 0, -1, 1)
+    body = flags + shape + name + numbers
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI"
+    (tmp_path / "a.mat").write_bytes(head + struct.pack(">II", 14, len(body)) + body)
+    assert mat.load(tmp_path / "a.mat").labels.tolist() == [[1, -1], [0, 1]]
+
+
+def test_bytes_of_a_logical_sparse_matrix_are_declared_as_doubles(write):
+    """MATLAB declares them so; SciPy writes doubles, which are replaced here."""
+    path = write(Y=sparse.csc_matrix(LABELS.astype(float)))
+    raw = bytearray(path.read_bytes())
+    values = struct.pack("<IIddd", 9, 24, 1, 1, 1)
+    start = raw.index(values)
+    raw[start:] = struct.pack("<II", 9, 3) + b"\x01\x01\x01" + bytes(5)
+    raw[132:136] = struct.pack("<I", len(raw) - 136)
+    raw[145] |= 0x02
+    path.write_bytes(raw)
+    assert mat.load(path).labels.tolist() == LABELS.tolist()
+
+
+def test_text_cells_and_complex_numbers_are_named(write, refused):
+    for value, text in (
+        ("text", "not text"),
+        (np.array([["a", 1]], object), "not a cell array"),
+        ({"a": 1}, "not a structure"),
+        (LABELS * 1j, "must not hold complex numbers"),
+    ):
+        refused("a.mat", text, lambda value=value: mat.load(write(Y=value)))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csc_matrix])
+def test_every_changed_byte_is_read_or_refused(write, kind):
+    """SciPy's reader was measured to end the process on some of these."""
+    path = write(X=kind(FEATURES), Y=kind(LABELS.astype(float)))
+    raw = path.read_bytes()
+    outcomes = set()
+    for position in range(124, len(raw)):
+        for value in (0x00, 0xFF, raw[position] ^ 0x08):
+            path.write_bytes(raw[:position] + bytes([value]) + raw[position + 1 :])
+            try:
+                outcomes.add(mat.load(path).labels.shape)
+            except InputError as error:
+                assert "\n" not in str(error)
+                outcomes.add("refused")
+    assert {LABELS.shape, "refused"} <= outcomes
+
+
+def test_a_sparse_matrix_of_an_implausible_shape(write, refused):
+    path = write(Y=sparse.csc_matrix(([1.0], ([0], [0])), (1 << 30, 2)))
+    refused("a.mat", "2,147,483,648 entries for 1 stored ones", lambda: mat.load(path))
 
 
 # ----------------------------------------------------------------------------- HDF5

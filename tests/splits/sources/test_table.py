@@ -112,7 +112,7 @@ def test_separators_of_lists(option, separator, put):
         ("image,cat\na,1\n", {"split": "part"}, "t.csv:1", "no column 'part'"),
         ("image,cat\na,1\n", {"features": "f"}, "t.csv:1", "no feature column begins with 'f'"),
         ("image,cat,f\na,1,x\n", {"features": "f"}, "t.csv:2", "'f' must be a number, not 'x'"),
-        ("image,cat,p\na,1,dev\n", {"split": "p"}, "t.csv:2", "train or test, not 'dev'"),
+        ("image,cat,p\na,1,dev\n", {"split": "p"}, "t.csv:2", "train, test or val, not 'dev'"),
         ("image,cat\na,1\n", {"layout": "long"}, "t.csv:1", "no column 'label'"),
         ("i,label\na,x\na,x\n", {"layout": "long"}, "t.csv:3", "'x' occurs twice for an image"),
         ("i,label\na,\n", {"layout": "long"}, "t.csv", "no row names a class"),
