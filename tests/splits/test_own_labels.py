@@ -28,7 +28,14 @@ def stored(rows: list[list[int]], fill: int | None) -> Labels:
         (1, 3, 1, False, "the observed label is positive, but the true label is unknown"),
     ],
 )
-def test_the_first_contradiction_of_observed_labels(fills, row, column, code, candidates, expected):
+def test_the_first_contradiction_of_observed_labels(
+    fills: tuple[int | None, int | None],
+    row: int,
+    column: int,
+    code: int,
+    candidates: bool,
+    expected: str | None,
+) -> None:
     observed = [[U] * 4 for _ in range(4)]
     observed[row][column] = code
     rows = np.array([0, 1, 2, 3])
@@ -45,7 +52,9 @@ def test_the_first_contradiction_of_observed_labels(fills, row, column, code, ca
         (3, 3, -1, "a candidate label must be 1 or 0, not unknown"),
     ],
 )
-def test_the_first_contradiction_of_candidates(fill, row, column, code, expected):
+def test_the_first_contradiction_of_candidates(
+    fill: int | None, row: int, column: int, code: int, expected: str | None
+) -> None:
     candidates = [[1, 1, 0, 1], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]]
     candidates[row][column] = code
     rows = np.array([0, 2, 3])  # row 1, with an unknown true label, is in the test part
@@ -78,7 +87,9 @@ def test_fill_values_that_contradict_each_other() -> None:
         ([[1, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1], [0] * 4], True, "candidates:0.3"),
     ],
 )
-def test_the_regime_of_observed_labels(fill, observed, candidates, expected) -> None:
+def test_the_regime_of_observed_labels(
+    fill: int | None, observed: list[list[int]], candidates: bool, expected: str
+) -> None:
     assert str(regime(stored(TRUE, fill), stored(observed, fill), candidates)) == expected
 
 
@@ -100,7 +111,9 @@ def test_a_rounded_level_is_not_an_excluded_one() -> None:
         ([[1] * 4] * 4, True, "Every class is a candidate of every training image"),
     ],
 )
-def test_labels_that_no_regime_describes(observed, candidates, message) -> None:
+def test_labels_that_no_regime_describes(
+    observed: list[list[int]], candidates: bool, message: str
+) -> None:
     true = np.array(TRUE, np.int8)
     with pytest.raises(InputError, match=message):
         regime(true, stored(observed, None), candidates)
