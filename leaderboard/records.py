@@ -13,6 +13,7 @@ one is in place. If the writer was killed in between, the old record is read fro
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,11 @@ def load(runs: Path, strict: bool = False) -> Records:
     present = [f for f in folders if not f.name.startswith(".") and (f / RUN_FILE).is_file()]
     paths = [*(folder / RUN_FILE for folder in present), *aside.values()]
     readable = list(attempt(read_record, paths))
-    consistent = _of_one_split(_once(readable, reject), reject)
+    for folder in folders:
+        path = folder / RUN_FILE
+        if not folder.name.startswith(".") and os.path.lexists(path) and not path.is_file():
+            reject(f"{path} is not a regular file: repeat the run.")
+    consistent = _of_one_default(_of_one_split(_once(readable, reject), reject), reject)
     records = sorted(consistent, key=lambda record: record.run_id)
     failures = list(attempt(_read_failure, _failure_paths(runs / FAILURES)))
     recorded = {*aside, *(folder.name for folder in present)}
@@ -258,3 +263,36 @@ def _of_one_split(records: Sequence[Record], reject: Callable[[str], None]) -> I
                 f"{record.path}: split differs from that in {majority[0].path} although both have "
                 f"the fingerprint {record.split.fingerprint[:12]}: repeat the run."
             )
+
+
+def _of_one_default(records: Iterable[Record], reject: Callable[[str], None]) -> Iterator[Record]:
+    """The records without those that disagree with most records of their row about a value.
+
+    The records of a row depart from the same defaults in the same way, so one that disagrees was
+    edited. Where no value has a majority, all are kept, and the table refuses them.
+    """
+    rows: dict[str, list[Record]] = {}
+    for record in records:
+        rows.setdefault(record.arguments.row, []).append(record)
+    for row in rows.values():
+        values = [dict(_settings(record)) for record in row]
+        for record, own in zip(row, values, strict=True):
+            for key, value in own.items():
+                others = [other[key] for other in values if key in other and other[key] != value]
+                most = max(others, key=others.count, default=None)
+                same = sum(key in other and other[key] == value for other in values)
+                if others and others.count(most) > same:
+                    reject(
+                        f"{record.path}: science.{key} is {value!r}, but {most!r} in most records "
+                        "of its row, and both count as the default: repeat the run."
+                    )
+                    break
+            else:
+                yield record
+
+
+def _settings(record: Record) -> Iterator[tuple[str, object]]:
+    """Dotted name -> value of every hyperparameter and recipe field."""
+    for section in ("hyperparameters", "recipe"):
+        for name, value in getattr(record.arguments, section).items():
+            yield f"{section}.{name}", value

@@ -99,6 +99,8 @@ def reason(path: Path, error: Exception) -> str:
     text = str(error)
     if path.is_dir():
         return "it is a folder"
+    if "object at 0x" in text or "codec" in text:  # NumPy repeats what Python's parser says
+        return "the header of an array in it is damaged"
     if "pickle" not in text:
         return text
     with path.open("rb") as file:

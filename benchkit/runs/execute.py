@@ -21,6 +21,7 @@ from benchkit.base.errors import BenchkitError
 from benchkit.base.files import require_space, writable_folder
 from benchkit.base.messages import Bar, Log, no_bar
 from benchkit.runs import claims, records
+from benchkit.runs.feature_check import FeatureCheck
 from benchkit.runs.plan import Grid, Job, Outcome, command, jobs_of, skipped_methods, stacks_of
 from benchkit.runs.run_log import RunLog
 from benchkit.split.model import Split
@@ -49,8 +50,8 @@ def execute(grid: Grid, log: Log, bar: Bar = no_bar, fail_fast: bool = False) ->
 
     Raises:
         BenchkitError: the split has no validation part for the selection rule, no features, or too
-            many labels to evaluate; or the folder of records cannot be written, or its disk is too
-            full.
+            many labels to evaluate; its features were changed after it was written; or the folder
+            of records cannot be written, or its disk is too full.
     """
     if grid.selection == "val" and "val" not in grid.split.parts:
         raise BenchkitError(
@@ -76,9 +77,10 @@ def execute(grid: Grid, log: Log, bar: Bar = no_bar, fail_fast: bool = False) ->
     _check_size(grid.split)
     needed = missing * records.space(grid.split.parts["test"].true.shape, _test_ids(grid))
     require_space(grid.out, needed, f"record {missing} runs in {grid.out}")
+    check = FeatureCheck(grid.split, grid.fingerprints, grid.split_path)
     features = inputs.standardised(grid.split, grid.recipe.standardise == "on")
     data = inputs.training_set(grid.split, features["train"], grid.device, grid.embeddings)
-    execution = _Execution(grid, features, data, outcome, log, bar, fail_fast, run_log)
+    execution = _Execution(grid, features, data, outcome, log, bar, fail_fast, run_log, check)
     if [run_id for stack in stacks for run_id in execution.run(stack)]:
         # Another process may have ended before it trained its runs.
         left = execution.refreshed([job for job in jobs if job.run_id not in outcome.failed])
@@ -143,6 +145,7 @@ class _Execution:
         bar: see `execute`.
         fail_fast: see `execute`.
         run_log: the log of the folder of records.
+        check: the check of the features, which must succeed before a record is written.
     """
 
     grid: Grid
@@ -153,6 +156,7 @@ class _Execution:
     bar: Bar
     fail_fast: bool
     run_log: RunLog
+    check: FeatureCheck
 
     def run(self, stack: list[Job]) -> list[str]:
         """Train the runs of a stack that no other process is training, and record each of them.
@@ -191,6 +195,7 @@ class _Execution:
                 if job.folder is None:
                     self._fail(job, reason)
             return
+        self.check.confirm()
         test = torch.from_numpy(self.features["test"][:, 0]).to(self.grid.device)
         seconds = (time.perf_counter() - started) / len(stack)
         for job, result in zip(stack, results, strict=True):

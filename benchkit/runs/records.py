@@ -87,11 +87,14 @@ def environment(device: str, stacked_runs: int | None = None) -> Environment:
 # ----------------------------------------------------------------------------- reading
 
 
+_CHECKED_SCORES = 1 << 24  # scores that are read to see whether they are finite
+
+
 def damage(folder: Path, ids: np.ndarray | None = None) -> str | None:
     """The reason why a folder does not hold a complete record, or None if it does.
 
-    The check is cheap: it reads `run.json`, the headers of the arrays in `scores.npz`, and the ids
-    if they are given, but not the scores.
+    The check is cheap: it reads `run.json`, the headers of the arrays in `scores.npz`, the ids if
+    they are given, and the scores if there are at most 2^24 of them.
 
     Args:
         folder: the folder of a record.
@@ -109,7 +112,10 @@ def damage(folder: Path, ids: np.ndarray | None = None) -> str | None:
         return f"{folder / RUN_FILE} describes {images} test images, and the split has {len(ids)}"
     try:
         with zipfile.ZipFile(_regular(path)) as archive:
-            _check_member(archive, "scores", (images, classes), "f")
+            finite = images * classes <= _CHECKED_SCORES
+            scores = _check_member(archive, "scores", (images, classes), "f", read=finite)
+            if scores is not None and not np.isfinite(scores).all():
+                raise ValueError("a score is not finite")
             stored = _check_member(archive, "ids", (images,), "U", read=ids is not None)
     except Exception as error:  # whatever a damaged archive makes its readers raise
         return f"{path} is not a file of scores [{images}, {classes}] and ids ({_text(error)})"

@@ -140,8 +140,9 @@ _Items = Mapping[str, "h5py.Dataset | h5py.Group"]
 def read(path: Path, *, features: bool = True, check: bool = True) -> Split:
     """Read a split file.
 
-    The labels are compared with their fingerprint, and their invariants are checked. `verify` also
-    recomputes the fingerprint of the features, which takes longer than reading them.
+    The labels are compared with their fingerprint, and their invariants are checked. `verify` and
+    `benchkit.runs` also recompute the fingerprint of the features, which takes longer than reading
+    them.
 
     Args:
         path: the file.

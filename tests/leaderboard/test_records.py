@@ -1,5 +1,6 @@
 """Reading a folder of runs, and the sentence for every way in which a record can be wrong."""
 
+import copy
 import json
 import os
 import shutil
@@ -233,6 +234,35 @@ def test_a_record_that_contradicts_most_of_its_split_is_left_out(write, record):
     (sentence,) = loaded.unreadable
     assert sentence.startswith(f"{runs / edited['run_id'] / 'run.json'}: split differs from that")
     assert refusal(runs) == sentence
+
+
+def test_a_record_that_disagrees_with_its_row_about_a_default_is_left_out(write, record):
+    edited = copy.deepcopy(record(seed=3))
+    name = next(iter(edited["science"]["recipe"]))
+    edited["science"]["recipe"][name] = "edited"
+    runs = write([edited, *(record(seed=seed) for seed in range(3))])
+    loaded = records.load(runs)
+    assert sorted(run.arguments.seed for run in loaded.records) == [0, 1, 2]
+    (sentence,) = loaded.unreadable
+    assert f"science.recipe.{name} is 'edited', but " in sentence
+    assert refusal(runs) == sentence
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "dangling", "device"])
+def test_a_record_that_is_no_regular_file_is_named(write, record, kind):
+    runs = write([record(seed=0), record(seed=1)])
+    path = runs / record(seed=1)["run_id"] / "run.json"
+    path.unlink()
+    {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(path),
+        "dangling": lambda: path.symlink_to("nowhere"),
+        "device": lambda: path.symlink_to("/dev/null"),
+    }[kind]()
+    loaded = records.load(runs)
+    assert len(loaded.records) == 1
+    assert loaded.unreadable == (f"{path} is not a regular file: repeat the run.",)
 
 
 def test_only_bad_records_are_a_refusal_that_names_them(write, record):

@@ -31,6 +31,12 @@ def test_no_message_recommends_pickle(refusal, tmp_path):
         assert "allow_pickle" not in refusal(content)
 
 
+def test_a_header_that_python_cannot_parse_is_one_phrase(refusal, tmp_path):
+    np.save(tmp_path / "b.npy", np.arange(9.0))
+    content = (tmp_path / "b.npy").read_bytes()
+    assert refusal(content.replace(b"(9,)", b"(x,)")) == "the header of an array in it is damaged"
+
+
 def test_other_messages_are_kept(refusal, tmp_path):
     np.save(tmp_path / "b.npy", np.arange(9.0))
     assert "array header" in refusal((tmp_path / "b.npy").read_bytes()[:9])

@@ -127,6 +127,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: saved(f, scores=SCORES.astype(np.float32), ids=IDS.astype(object)),
         "ids has the shape [2] and the type object",
     ),
+    "not finite": (
+        lambda f: saved(f, scores=(SCORES * np.nan).astype(np.float32), ids=IDS),
+        "a score is not finite",
+    ),
     "other ids": (
         lambda f: saved(f, scores=SCORES.astype(np.float32), ids=np.array(["ä", "c"])),
         "holds the ids of other test images",
