@@ -76,6 +76,8 @@ def load(path: Path, *, xml: str = "", test: str = "", name: str | None = None) 
 
 
 def _default_xml(file: Path) -> Path:
+    if not file.name:
+        raise InputError(f"{file} is a folder; give the path of an .arff file.")
     same_stem = file.with_suffix(".xml")
     short_stem = file.with_name(file.stem.removesuffix("-train") + ".xml")
     return short_stem if not same_stem.is_file() and short_stem.is_file() else same_stem

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splits.errors import InputError
 from splits.sources import arrays, mulan
 
 ARFF = """% a comment
@@ -217,3 +220,9 @@ def test_a_real_set_as_arff(data, put):
     assert (source.features == published.features[order]).all()
     assert np.bincount(source.part).tolist() == [1500, 917]
     assert round(source.labels.sum() / 2417, 3) == 4.237
+
+
+@pytest.mark.parametrize("path", ["/", "."])
+def test_a_path_without_a_name_is_one_sentence(path):
+    with pytest.raises(InputError, match=r" is a folder; give the path of an \.arff file"):
+        mulan.load(Path(path))
