@@ -46,8 +46,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    import benchkit.losses as losses
+    import benchkit.metrics as metrics
     from baselines.core import Method, MethodInfo
-    from benchkit import losses, metrics
     from benchkit.api import evaluate, load_split, make_split, read_records, report, run
     from benchkit.base.errors import BenchkitError
     from benchkit.training.check import check_method
