@@ -273,6 +273,7 @@ def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
             removed, and an older target is kept.
     """
     try:
+        refuse_special(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(target, log)
         require_space(target.parent, needed, f"write {target}")
@@ -305,6 +306,20 @@ def _partial_folder(target: Path) -> Iterator[Path]:
             _settle(partial, target, no_log)
             _remove(partial)
         os.close(descriptor)
+
+
+def refuse_special(target: Path) -> None:
+    """Refuse to replace a path that is neither a regular file nor a folder.
+
+    Raises:
+        BenchkitError: the path is a link, a device, a named pipe or a socket.
+    """
+    if not os.path.lexists(target):
+        return
+    mode = target.lstat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        noun = "link" if stat.S_ISLNK(mode) else "device, a named pipe or a socket"
+        raise BenchkitError(f"{target} is a {noun} and is not replaced; give the path of a file")
 
 
 def _put_in_place(new: Path, target: Path) -> None:
@@ -347,6 +362,7 @@ def writable(out: Path) -> None:
     """
     if out.is_dir():
         raise BenchkitError(f"{out} is a folder; --out takes the path of a file")
+    refuse_special(out)
     if os.path.lexists(out.parent) and not out.parent.is_dir():
         raise BenchkitError(f"{out} cannot be written: {out.parent} is not a folder")
     writable_folder(out.parent)

@@ -51,8 +51,8 @@ def read_sparse(path: Path, arrays: Mapping[str, np.ndarray], shape: tuple[int, 
     Args:
         path: the file, for messages.
         arrays: `indptr` [N + 1] and `indices` [entries]; optionally `values` [entries], 1 by
-            default, and `fill`, one number 0 or -1, 0 by default. In a file of
-            `scipy.sparse.save_npz` the values are called `data`.
+            default, and `fill`, one number 0 or -1, 0 by default. SciPy's
+            name for the values, `data`, is read as well.
         shape: N and C.
 
     Returns:
@@ -83,9 +83,7 @@ def _with_values(path: Path, arrays: Mapping[str, np.ndarray]) -> Mapping[str, n
     for key in ("indptr", "indices"):
         if key not in arrays:
             raise InputError(f"{path}: the sparse labels have no {key!r}.")
-    if "format" not in arrays:
-        return arrays
-    kind = str(arrays["format"].astype(np.str_))
+    kind = str(arrays["format"].astype(np.str_)) if "format" in arrays else "csr"
     if kind != "csr":
         raise InputError(
             f"{path}: the sparse labels have the format {kind!r}; save them in compressed rows, "

@@ -544,3 +544,19 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BenchkitError, match=r"file/sub cannot be created: Not a directory"):
         files.make_folder(tmp_path / "file" / "sub")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_a_target_that_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    target, other = tmp_path / "target", tmp_path / "other"
+    if kind == "pipe":
+        os.mkfifo(target)
+    else:
+        target.symlink_to(other)
+        if kind == "link":
+            other.write_text("old")
+    for write in (lambda: files.writable(target), lambda: atomic(target).__enter__()):
+        with pytest.raises(BenchkitError, match="is not replaced; give the path of a file"):
+            write()
+    assert target.is_symlink() or target.is_fifo()
+    assert not other.exists() or other.read_text() == "old"

@@ -315,3 +315,19 @@ def test_a_header_that_declares_more_than_the_file_has(tmp_path):
         file.writestr("Y.npy", raw.getvalue() + bytes(100))
     with pytest.raises(InputError, match="its header declares 549,755,813,888 bytes of data, the"):
         arrays.load(tmp_path / "a.npz")
+
+
+def test_data_without_a_format_are_values(tmp_path):
+    """Stored -1 and 0 must not become positives, whatever the array is called."""
+    for prefix, options in (("", {}), ("Y_", {"labels": "Y"})):
+        names = {
+            f"{prefix}{key}" if key != "shape" else key: value
+            for key, value in {
+                "indptr": [0, 1, 2, 4],
+                "indices": [0, 1, 0, 1],
+                "data": [1, -1, 1, 0],
+            }.items()
+        }
+        np.savez(tmp_path / "d.npz", shape=[3, 2], **names)
+        labels = arrays.load(tmp_path / "d.npz", **options).labels.to_dense()
+        assert labels.tolist() == [[1, 0], [0, -1], [1, 0]]
