@@ -79,7 +79,7 @@ def adapted(factors: Factors, ratio: Tensor, guidance: Guidance) -> Factors:
     Args:
         factors: the base factors.
         ratio: [C], p- / p+.
-        guidance: the switches, of which `adaptive` and `lambda1_positive` apply.
+        guidance: the switches; only `adaptive` and `lambda1_positive` apply here.
 
     Returns:
         The factors of this batch.

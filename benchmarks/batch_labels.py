@@ -5,8 +5,8 @@
 Labels are drawn as in `scale.py` (on average 2.4 positives and 2.6 negatives per image, the rest
 unknown); features have 16 numbers; the method is BCE with batches of 256. Every configuration runs
 in a process of its own, and its peak memory excludes imports and features. The last configuration
-has the 19,957 classes of the image-level labels of Open Images, an array of which would need
-32 GiB.
+has the 19,957 classes of the image-level labels of Open Images, which would need 32 GiB as an
+array.
 """
 
 from __future__ import annotations

@@ -245,7 +245,19 @@ class NoHyper:
 
 
 class Method:
-    """The base class of all methods. A minimal method defines `info` and `loss`."""
+    """The base class of all methods. A minimal method defines `info` and `loss`.
+
+    Example:
+        >>> from baselines.core import Method, MethodInfo, positives
+        >>> from baselines.core.losses import bce_terms
+        >>> class Half(Method):
+        ...     info = MethodInfo("half", "Half BCE", "none", 2026, "L = BCE / 2", "negative")
+        ...
+        ...     def loss(self, run, logits, batch, clock, draw):
+        ...         return bce_terms(logits, positives(batch.observed)).mean() / 2
+        >>> Half().info.title
+        'Half BCE'
+    """
 
     info: ClassVar[MethodInfo]
     Hyper: ClassVar[type] = NoHyper

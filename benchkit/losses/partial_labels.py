@@ -1,4 +1,4 @@
-"""Losses for labels of which some, positive and negative, are unknown."""
+"""Losses for labels that are partly unknown, positives as well as negatives."""
 
 from __future__ import annotations
 

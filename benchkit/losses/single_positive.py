@@ -1,4 +1,4 @@
-"""Losses for labels of which only some positives are known: assumed negatives and what came after.
+"""Losses for data where only some positives are known: assumed negatives and later methods.
 
 The losses of Cole et al., CVPR 2021, and Zhou et al., ECCV 2022. Both use a guarded logarithm:
 

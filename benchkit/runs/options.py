@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from baselines.core.info import ORACLES as METHOD_ORACLES
+
 SELECTIONS = ("last", "val", "test-oracle")
 """Selection rules: the last epoch, the best on validation, the best on test (an oracle)."""
 
-ORACLES = ("true_labels", "true_counts", "noise_rate", "expected_positives", "best_test_epoch")
+ORACLES = (*METHOD_ORACLES, "best_test_epoch")
 """The hidden truths that scores from elsewhere can declare."""
 
 SCALES = ("probability", "logit")

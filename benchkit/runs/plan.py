@@ -213,7 +213,7 @@ def stacks_of(
 
 
 def command(grid: Grid, spec: Spec, stack: Sequence[Job]) -> tuple[str, ...]:
-    """The command that repeats a run, together with the seeds that were trained beside it."""
+    """The command that repeats a run, with all seeds of its stack."""
     arguments = ["benchkit", "run", "--split", str(grid.split_path), "--method", spec.key]
     for job in stack:
         arguments += ["--seed", str(job.seed)]

@@ -1,7 +1,7 @@
 """Which rows and views an epoch visits.
 
-Every function here is a pure function of the run's seed, the moment and the labels: a plan depends
-neither on the runs stacked beside it nor on the plans of earlier epochs.
+Every function here is a pure function of the run's seed, the moment and the labels. A plan depends
+neither on other runs of the stack nor on the plans of earlier epochs.
 """
 
 from __future__ import annotations

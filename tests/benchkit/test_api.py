@@ -15,7 +15,7 @@ import benchkit
 from baselines.core import Method, positives
 from baselines.core.losses import bce_terms
 
-FUNCTIONS = ("make_split", "load_split", "run", "evaluate", "report", "read_records")
+FUNCTIONS = ("make_split", "load_split", "run", "evaluate", "report", "read_records", "Method")
 
 
 class Doubled(Method):

@@ -17,6 +17,7 @@ from benchkit.split.model import Split
 from benchkit.training import recipe as recipes
 from benchkit.training.recipe import Recipe
 from leaderboard.record import SHOTS
+from splits.regimes import KINDS
 from splits.shots import SHOT_NAMES
 
 ToyMaker = Callable[..., Split]
@@ -149,3 +150,4 @@ def test_stacks_hold_the_missing_runs_of_one_method(grid: Grid) -> None:
 
 def test_records_and_splits_name_the_same_shot_groups() -> None:
     assert SHOTS == SHOT_NAMES
+    assert REGIMES == KINDS
