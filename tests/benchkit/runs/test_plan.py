@@ -11,6 +11,7 @@ import pytest
 from baselines.asl import ASL
 from baselines.asl import Hyper as ASLHyper
 from baselines.bce import BCE
+from baselines.core.info import REGIMES
 from benchkit.base.fields import Field
 from benchkit.runs.plan import Grid, Job, Spec, command, jobs_of, run_arguments, stacks_of
 from benchkit.split.model import Split
