@@ -18,11 +18,11 @@ class Hyper(BalancedHyper):
     """Hyperparameters of the second stage; the first follows the recipe."""
 
     classifier_epochs: int = hyper(
-        10,
-        "epochs of the class-aware second stage",
-        search=(5, 10, 20),
+        0,
+        "epochs of the class-aware second stage; 0 trains it as long as the first",
+        search=(0, 10, 20),
         paper={"imagenet-lt": 10},
-        low=1,
+        low=0,
     )
 
 
@@ -39,7 +39,7 @@ class CRT(Decoupled):
         paper="Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, "
         "ICLR 2020",
         year=2020,
-        version="2",
+        version="3",
         equation="stage 1: BCE, every image once; stage 2: the same loss, head reinitialised, "
         "the rest frozen, class-aware sampling",
         unknown="negative",
@@ -55,7 +55,7 @@ class CRT(Decoupled):
             Stage("representation"),
             Stage(
                 "classifier",
-                epochs=self.hyper.classifier_epochs,
+                epochs=self.hyper.classifier_epochs or None,
                 train=("head",),
                 restart=("head",),
             ),

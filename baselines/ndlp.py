@@ -33,6 +33,7 @@ from baselines.core import (
     Step,
     hyper,
 )
+from baselines.core.contract import last_write
 from baselines.core.sampling import LENGTHS, epoch_length
 from baselines.core.statistics import class_counts
 from baselines.shared.candidate_bank import (
@@ -255,7 +256,9 @@ class NDLP(Method):
         elements = self._elements(run, logits, pseudo.to(logits.dtype))
         loss = elements.mean()
         if self.hyper.selection and epoch >= 1:
-            selected = select(elements.detach().mean(1), pseudo, run.state["quota"], ratio)
+            # A repeated image has equal losses up to rounding, which must not decide its copy.
+            losses = last_write(batch.rows, elements.detach().mean(1))
+            selected = select(losses, pseudo, run.state["quota"], ratio)
             loss = loss + weight * self._mixed(run, batch, sharp, selected, draw)
         counts, num_images = run.state["counts"], bank.shape[0]
         seen = logits.detach() + class_bias(

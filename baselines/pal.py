@@ -9,6 +9,7 @@ prediction. Some equations of the paper contradict its text; this implementation
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -193,7 +194,11 @@ class Hyper:
     online: bool = hyper(
         False, "take pseudo labels from the same step instead of the previous epoch"
     )
-    even_unknown: bool = hyper(False, "weight both parts of the unknown terms by 1/2")
+    even_unknown: bool = hyper(
+        False,
+        "weight both parts of the unknown terms by 1/2 instead of alpha and beta; "
+        "True by default where negatives are observed (pal)",
+    )
 
 
 class PAL(Method):
@@ -210,6 +215,7 @@ class PAL(Method):
         paper="Zhang, Song, Zuo and Wang, Towards Imbalanced Large Scale Multi-label "
         "Classification with Partially Annotated Labels, arXiv:2308.00166, 2023",
         year=2023,
+        version="2",
         equation="L = -mean_i penalty_i { alpha [mean_E(y log p) + d mean_S(t log p)]\n"
         "  + beta [mean_E((1-y) log(1-p)) + d mean_S((1-t) log(1-p))] },\n"
         "beta = max(P/(B C), floor), alpha = 1 - beta, d = exp((e + m - E)/E),\n"
@@ -219,9 +225,21 @@ class PAL(Method):
         regimes=("full", "pal", "ppl", "spl", "missing"),
         needs=("memory per image", "random subsets", "the epoch"),
         family="both",
+        finding="On validation parts of five real sets under pal:0.5, BCE minus this method is 3.2 "
+        "(NUS-WIDE), 3.8 (VOC), 0.9 (COCO), 0.7 (scene) and -0.6 mAP (MIRFlickr). With "
+        "even_unknown=False, the literal reading of the equation, it is 12 to 25.",
         summary="pseudo labels on a random subset of the unknown labels, with balanced weights",
     )
     Hyper = Hyper
+
+    @classmethod
+    def defaults_for(cls, regime: str) -> dict[str, Any]:
+        """even_unknown=True where negatives are observed as well as positives.
+
+        alpha / beta is 19 on long-tailed labels. With these weights the pseudo labels of unknown
+        labels drift towards 1 and carry the known negatives along.
+        """
+        return {"even_unknown": True} if regime == "pal" else {}
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """Create the head and, unless `online`, pseudo labels: 0.5 if unknown, else the label."""

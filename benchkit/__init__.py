@@ -22,6 +22,7 @@ _HOMES = {
     "read_records": "benchkit.api",
     "report": "benchkit.api",
     "run": "benchkit.api",
+    "tune": "benchkit.api",
     "check_method": "benchkit.training.check",
     "Method": "baselines.core",
     "MethodInfo": "baselines.core",
@@ -43,13 +44,14 @@ __all__ = [
     "read_records",
     "report",
     "run",
+    "tune",
 ]
 
 if TYPE_CHECKING:
     import benchkit.losses as losses
     import benchkit.metrics as metrics
     from baselines.core import Method, MethodInfo
-    from benchkit.api import evaluate, load_split, make_split, read_records, report, run
+    from benchkit.api import evaluate, load_split, make_split, read_records, report, run, tune
     from benchkit.base.errors import BenchkitError
     from benchkit.training.check import check_method
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from baselines.core import Method
     from benchkit.runs.plan import Outcome
+    from benchkit.runs.tune import Tuning
     from benchkit.split.model import Split
     from leaderboard.table import Table
 
@@ -43,6 +44,7 @@ def make_split(
     generator: str = "benchkit",
     regime: str = "full",
     val_fraction: float = 0.0,
+    val_from: str = "train",
     test_fraction: float = 0.2,
     seed: int = 0,
     many: int = 100,
@@ -81,7 +83,10 @@ def make_split(
         generator: "benchkit" (keyed by image and class) or "dbl" (the published generator).
         regime: which training labels are observed: `full`, `pal:R`, `ppl:R`, `spl`, `missing:Q` or
             `candidates:RHO`, with variants such as `pal:0.5,counts=exact`.
-        val_fraction: the share of the training images held out for validation.
+        val_fraction: the size of the validation part as a share of the training images.
+        val_from: "train" holds images of the training part out for validation; "left-out" takes
+            images that the long tail left out instead, by default as many as there are training
+            images, if so many were left out.
         test_fraction: the share of the images in the test part, if the source has none.
         seed: the seed of all random draws.
         many: the smallest training count of a many-shot class.
@@ -184,7 +189,8 @@ def run(
         methods: method keys, `"all"`, or `Method` classes of your own.
         out: the folder of run records.
         seeds: the number of seeds (0 to N-1), or the seeds themselves.
-        hyperparameters: method key -> name -> value; other hyperparameters keep their defaults.
+        hyperparameters: method key -> name -> value; other hyperparameters keep their defaults. A
+            list of values makes a row for each of them.
         papers: data sets whose published hyperparameters are used where a method has them.
         recipe: a recipe's name, a TOML file, fields (`{"epochs": 40}`), or several of these,
             applied in order.
@@ -210,50 +216,116 @@ def run(
         >>> len(outcome.done)
         6
     """
-    from benchkit.base.devices import pick_device
-    from benchkit.base.errors import BenchkitError
-    from benchkit.runs import embeddings, execute
+    from benchkit.runs.execute import execute
+    from benchkit.runs.grids import grid_of
     from benchkit.runs.options import SELECTIONS
-    from benchkit.runs.plan import Grid
-    from benchkit.runs.specs import in_regime, specs
-    from benchkit.split import file
-    from benchkit.training import recipe as recipes
 
-    plugin_paths = tuple(Path(path) for path in plugins)
-    rows = specs(
-        methods, settings=hyperparameters, papers=tuple(papers), plugins=plugin_paths, log=log
-    )
-    try:
-        parsed_recipe = recipes.parse([recipe] if isinstance(recipe, str | Mapping) else recipe)
-    except BenchkitError as error:
-        raise UsageError(str(error)) from None
     if select not in SELECTIONS:
         raise UsageError(f"select {select!r} is not one of {', '.join(SELECTIONS)}")
-    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-    path = Path(split)
-    loaded = file.read(path)
-    table, digest = (
-        (None, None)
-        if class_embeddings is None
-        else embeddings.read(Path(class_embeddings), len(loaded.class_names))
+    grid = grid_of(
+        split,
+        methods,
+        out=out,
+        seeds=seeds,
+        hyperparameters=hyperparameters,
+        papers=papers,
+        recipe=recipe,
+        select=select,
+        device=device,
+        stack=stack,
+        plugins=plugins,
+        class_embeddings=class_embeddings,
+        log=log,
     )
-    grid = Grid(
-        split_path=path,
-        split=loaded,
-        fingerprints=file.stored_fingerprints(path),
-        specs=in_regime(rows, loaded.regime.kind, log),
-        seeds=seed_list,
-        recipe=parsed_recipe,
-        selection=select,
-        device=pick_device(device),
-        out=Path(out),
-        width=stack,
-        embeddings=table,
-        embeddings_digest=digest,
-        embeddings_path=None if class_embeddings is None else Path(class_embeddings),
-        plugins=plugin_paths,
+    return execute(grid, log, bar)
+
+
+def tune(
+    split: str | Path,
+    methods: str | type[Method] | Sequence[str | type[Method]],
+    *,
+    out: str | Path,
+    draws: int = 16,
+    seeds: int = 3,
+    select: str = "val",
+    hyperparameters: Mapping[str, Mapping[str, Any]] | None = None,
+    recipe: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] = (),
+    device: str = "auto",
+    stack: int = 16,
+    plugins: Sequence[str | Path] = (),
+    class_embeddings: str | Path | None = None,
+    log: Log = no_log,
+    bar: Bar = no_bar,
+) -> Tuning:
+    """Choose the setting of each method on the validation part, and record its test scores.
+
+    Every method gets the same number of draws: its default, and random values of its
+    hyperparameters and of the recipe's learning rate, weight decay and number of steps. The draw
+    with the best validation score is trained anew, beside the default; no other draw gets a test
+    score. Existing draws and records are kept, so the same call continues an interrupted one, and
+    a call with more draws trains only the new ones.
+
+    Args:
+        split: the split file; it needs a validation part.
+        methods: method keys, `"all"`, or `Method` classes of your own.
+        out: the folder of run records; draws are kept in its folder `draws`.
+        draws: the number of settings per method, including the default.
+        seeds: the number of seeds (0 to N-1) of every draw and of the recorded runs.
+        select: the validation score: "val" (mAP on true labels), or "val-observed" (estimated from
+            the labels that are observed there).
+        hyperparameters: method key -> name -> value; these values are not drawn.
+        recipe: as for `run`; fields that are set here are not drawn.
+        device: "auto", "cpu" or "cuda".
+        stack: the maximum number of runs that train as one program.
+        plugins: Python files with further methods.
+        class_embeddings: an .npy file with one row per class.
+        log: called with messages.
+        bar: makes a progress bar; `benchkit.base.terminal.bar` shows one in a terminal.
+
+    Returns:
+        `choices`, one per method (`method`, `draw`, `changes`, `default_score`, `score`), and
+        `outcome`, the run ids of the default and the tuned runs as `run` returns them.
+
+    Raises:
+        UsageError: an unknown method, hyperparameter, recipe or selection rule.
+        BenchkitError: the split cannot be read or has no features or no validation part, or `out`
+            cannot be written.
+
+    Example:
+        >>> tuning = benchkit.tune("mine.h5", "asl", out="runs", draws=4, seeds=1)
+        >>> tuning.choices[0].score >= tuning.choices[0].default_score
+        True
+    """
+    from benchkit.runs.grids import grid_of, recipe_list
+    from benchkit.runs.options import SEARCH_SELECTIONS
+    from benchkit.runs.tune import Search, fixed_fields
+    from benchkit.runs.tune import tune as search
+
+    if select not in SEARCH_SELECTIONS:
+        raise UsageError(f"select {select!r} is not one of {', '.join(SEARCH_SELECTIONS)}")
+    for name, value in (("draws", draws), ("seeds", seeds)):
+        if value < 1:
+            raise UsageError(f"{name}={value} is less than 1")
+    for key, values in (hyperparameters or {}).items():
+        for name, value in values.items():
+            if isinstance(value, list | tuple):
+                raise UsageError(f"{key}.{name} has several values; tune takes one, or draws them")
+    grid = grid_of(
+        split,
+        methods,
+        out=out,
+        seeds=seeds,
+        hyperparameters=hyperparameters,
+        papers=(),
+        recipe=recipe,
+        select="last",
+        device=device,
+        stack=stack,
+        plugins=plugins,
+        class_embeddings=class_embeddings,
+        log=log,
     )
-    return execute.execute(grid, log, bar)
+    return search(Search(grid, draws, select, fixed_fields(recipe_list(recipe))), log, bar)
 
 
 def evaluate(
@@ -346,7 +418,7 @@ def report(
         metric_version: only this metric version.
         strict: refuse a record that cannot be read. By default it is left out, and named under
             every table.
-        log: called with messages, one for each record that is left out.
+        log: called with messages, one for each failure and each record that is left out.
 
     Returns:
         The text in that format.
@@ -362,7 +434,8 @@ def report(
     """
     import io
 
-    from benchkit.base.files import atomic, writable
+    from benchkit.base.files import atomic
+    from benchkit.base.outputs import writable
     from leaderboard import render
 
     renderers = {"markdown": render.markdown, "csv": render.csv, "html": render.html}
@@ -371,7 +444,7 @@ def report(
         raise UsageError(f"format {format!r} is not one of {names}")
     rendered = tables(runs, split, selection, metric_version, strict, log)
     if out is not None:
-        writable(Path(out))
+        writable(Path(out), log)
     if format == "terminal":
         from rich.console import Console
 
@@ -402,8 +475,8 @@ def tables(
     result = table.build_all(
         loaded, split=split, selection=selection, metric_version=metric_version
     )
-    for sentence in loaded.unreadable:
-        log(f"left out: {sentence}")
+    for sentence in loaded.notes:
+        log(sentence)
     return result
 
 
@@ -413,7 +486,7 @@ def read_records(runs: str | Path, *, strict: bool = False, log: Log = no_log) -
     Args:
         runs: the folder of run records.
         strict: refuse a record that cannot be read. By default it is left out.
-        log: called with a message for each record that is left out.
+        log: called with messages, one for each failure and each record that is left out.
 
     Returns:
         Columns `run_id`, `split` (its name), `regime`, `method`, `seed`, `selection`, the mAP
@@ -432,6 +505,6 @@ def read_records(runs: str | Path, *, strict: bool = False, log: Log = no_log) -
     from leaderboard import frames, records
 
     loaded = records.load(Path(runs), strict)
-    for sentence in loaded.unreadable:
-        log(f"left out: {sentence}")
+    for sentence in loaded.notes:
+        log(sentence)
     return frames.runs(loaded.records)

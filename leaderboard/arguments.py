@@ -19,6 +19,9 @@ from leaderboard.reader import Reader
 EXTERNAL = "external"
 """The method version of scores that were computed elsewhere."""
 
+SEARCHED = ("lr", "weight_decay", "steps")
+"""The recipe fields that a search may choose for each method."""
+
 _FIRST_DEFAULTS = "1"  # the version of the recipe defaults of every record in format 1
 
 
@@ -67,7 +70,7 @@ class Departures:
 
     @classmethod
     def from_json(cls, reader: Reader) -> Departures:
-        """Read the departures of a record in format 2."""
+        """Read the departures of a record from format 2 on."""
         has_recipe = reader.values.get("recipe_defaults", "") is not None
         return cls(
             recipe_defaults=reader.text("recipe_defaults") if has_recipe else None,
@@ -111,6 +114,9 @@ class RunArguments:
         inputs: digests of further inputs by name, such as class embeddings.
         departures: the names of the values that differ from their default; None if the record does
             not tell, as for failures in format 1.
+        search: how hyperparameters and recipe were chosen: `protocol`, `draws` (the number of
+            settings that were compared), `seeds` (of each), `select` (the score that decided) and
+            `draw` (the number of the chosen one). Empty if they were not searched.
     """
 
     split: str
@@ -123,6 +129,12 @@ class RunArguments:
     metric_version: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     departures: Departures | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def draws(self) -> int:
+        """The number of settings that a search compared; 0 without a search."""
+        return int(self.search.get("draws", 0))
 
     @property
     def group(self) -> Group:
@@ -173,8 +185,9 @@ class RunArguments:
             return self.run_id == other.run_id
         departures = self.departures or other.departures or Departures()
         names = ("split", "method", "method_version", "seed", "selection", "metric_version")
+        optional = ("inputs", "search")
         return (
-            all(getattr(self, name) == getattr(other, name) for name in (*names, "inputs"))
+            all(getattr(self, name) == getattr(other, name) for name in (*names, *optional))
             and _agree(self.hyperparameters, other.hyperparameters, departures.hyperparameters)
             and _agree(self.recipe, other.recipe, departures.recipe)
         )
@@ -190,7 +203,8 @@ class RunArguments:
             "selection": self.selection,
             "metric_version": self.metric_version,
         }
-        return {**values, "inputs": dict(self.inputs)} if self.inputs else values
+        optional = {"inputs": dict(self.inputs), "search": dict(self.search)}
+        return {**values, **{key: value for key, value in optional.items() if value}}
 
     def to_json(self, format: int) -> dict[str, Any]:
         """The arguments as a JSON object; format 1 has no departures."""
@@ -231,11 +245,21 @@ class RunArguments:
             metric_version=reader.text("metric_version"),
             inputs=reader.mapping("inputs") if reader.has("inputs") else {},
             departures=departures,
+            search=_search(reader.object("search")) if reader.has("search") else {},
         )
         if departures is not None:
             _check_names(reader, "hyperparameters", departures.hyperparameters)
             _check_names(reader, "recipe", departures.recipe)
         return arguments
+
+
+def _search(reader: Reader) -> Mapping[str, Any]:
+    """Check the description of a search, and return it with further keys as they are."""
+    for key in ("protocol", "select"):
+        reader.text(key)
+    for key in ("draws", "seeds", "draw"):
+        reader.integer(key)
+    return dict(reader.values)
 
 
 def _check_names(reader: Reader, key: str, names: Sequence[str]) -> None:

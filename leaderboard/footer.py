@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from leaderboard.curves import MEANINGS
 from leaderboard.labels import common_recipe, rounded
 from leaderboard.record import SHOTS, Group, RecordedSplit
 from leaderboard.record_parts import PARTS
@@ -10,6 +11,10 @@ from leaderboard.row import Row
 from leaderboard.statistics import chance_ap, chance_deviation, mean
 
 _NAMES_SHOWN = 6
+_SCORES = {
+    "val": "mAP on the true labels of the validation part",
+    "val-observed": "mAP estimated from the observed labels of the validation part",
+}
 
 
 def footer_lines(
@@ -37,6 +42,8 @@ def footer_lines(
         ("selection", group.selection),
         ("metric version", group.metric_version),
         ("recipe", _recipe(rows)),
+        ("tuning", _tuning(rows)),
+        ("training", _training(rows)),
         ("heads", _heads(rows)),
         ("seeds", _seeds(rows)),
         (
@@ -90,6 +97,36 @@ def _recipe(rows: Sequence[Row]) -> str:
         parts.append("rows with another recipe say so in their label")
     if external:
         parts.append(f"unknown for {_some(external)} (computed elsewhere)")
+    return "; ".join(parts)
+
+
+def _tuning(rows: Sequence[Row]) -> str:
+    """How the settings of tuned rows were chosen; empty if there are none."""
+    searches = dict.fromkeys(
+        (search["protocol"], search["seeds"], search["select"])
+        for search in (row.arguments.search for row in rows)
+        if search
+    )
+    if not searches:
+        return ""
+    rules = "; ".join(
+        f"protocol {protocol}, chosen by {select} ({_SCORES.get(select, 'see the records')}), mean "
+        f"over {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        for protocol, seeds, select in searches
+    )
+    return (
+        f"{rules}; every tuned row compares as many draws as its label says, the default among "
+        "them, and trains the best one anew; no draw has a test score"
+    )
+
+
+def _training(rows: Sequence[Row]) -> str:
+    """The rows whose learning curves ask for caution; empty if there are none."""
+    parts = []
+    for mark, meaning in MEANINGS.items():
+        labels = [row.label for row in rows if any(mark in record.marks for record in row.records)]
+        if labels:
+            parts.append(f"{meaning}: {_some(labels)}")
     return "; ".join(parts)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboard.columns import COLUMNS
 from leaderboard.record import Record
 
-_BEFORE = ("run_id", "split", "regime", "method", "seed", "selection")
+_BEFORE = ("run_id", "split", "regime", "method", "draws", "seed", "selection")
 _AFTER = ("oracle", "wall_seconds", "hyperparameters", "recipe")
 
 
@@ -36,6 +36,7 @@ def _row(record: Record) -> dict[str, Any]:
         "split": record.split.name,
         "regime": record.split.regime,
         "method": arguments.method,
+        "draws": arguments.draws,
         "seed": arguments.seed,
         "selection": arguments.selection,
         **{column.key: column.value(record.metrics) for column in COLUMNS},

@@ -1,6 +1,7 @@
 """Which records can share a table: those of one split, selection rule and metric version."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from leaderboard.errors import ReportError
 from leaderboard.record import Group, Record
@@ -66,11 +67,13 @@ def check_one_group(records: Sequence[Record]) -> None:
 def check_split_descriptions(records: Sequence[Record]) -> None:
     """Raise if records of one fingerprint describe different splits.
 
+    The fingerprint does not cover the name, so the name may differ.
+
     Raises:
         ReportError: the `split` of two records differs although the fingerprint is the same.
     """
     for record in records[1:]:
-        if record.split != records[0].split:
+        if replace(record.split, name=records[0].split.name) != records[0].split:
             raise ReportError(
                 f"{record.path}: split differs from that in {records[0].path} although both have "
                 f"the fingerprint {record.split.fingerprint[:12]}: one of the two was edited; "

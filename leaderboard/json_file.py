@@ -35,8 +35,13 @@ def read(path: Path) -> Any:
     try:
         content = _read_bytes(path)
     except OSError as error:
-        raise ReportError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise unreadable(path, error) from error
     return parse(content, path)
+
+
+def unreadable(path: Path, error: OSError) -> ReportError:
+    """The error of a file or a folder that the system does not let this process read."""
+    return ReportError(f"{path} cannot be read: {error.strerror or error}.")
 
 
 def parse(content: bytes, path: Path) -> Any:
@@ -52,6 +57,8 @@ def parse(content: bytes, path: Path) -> Any:
         return _printable(values, 0)
     except UnicodeDecodeError as error:
         reason = f"byte {error.start} is not UTF-8"
+    except json.JSONDecodeError as error:
+        reason = f"it breaks off or is damaged at line {error.lineno}, column {error.colno}"
     except ValueError as error:
         reason = str(error)
     except RecursionError:

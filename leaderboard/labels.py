@@ -1,5 +1,6 @@
 """Row labels: the method key, and the values that tell its rows apart."""
 
+import functools
 import json
 import re
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from leaderboard.arguments import SEARCHED
 from leaderboard.record import RunArguments
 
 _ABSENT = "–"
@@ -14,6 +16,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONG_FRACTION = re.compile(r"-?\d+\.\d{5,}(e[+-]?\d+)?")
 _RECIPE = "recipe."
 _DEFAULTS = "recipe_defaults"
+_IN_BUDGET = ("search.draws", "search.draw")
 _SHARED = ("split", "method", "seed", "selection", "metric_version")
 
 
@@ -27,6 +30,10 @@ def row_labels(rows: Sequence[RunArguments]) -> list[str]:
     that were computed elsewhere under the key of a method are labelled `external`; their recipe is
     unknown and not compared.
 
+    A row whose setting was chosen by a search shows its budget in place of the chosen values, such
+    as `asl (tuned, 16 draws)`; the row of the same method without a search is then labelled
+    `default`.
+
     Args:
         rows: the arguments of each row, for one of its seeds.
 
@@ -34,10 +41,19 @@ def row_labels(rows: Sequence[RunArguments]) -> list[str]:
         One label per row, all different.
     """
     common = _common_identity(rows)
-    brief = [_label(row, rows, common, rounded) for row in rows]
-    if len(set(brief)) == len(rows):
-        return brief
-    return [_label(row, rows, common, str) for row in rows]
+    labels: list[str] = []
+    for write, with_choice in ((rounded, False), (rounded, True), (str, True)):
+        labels = [_label(row, rows, common, write, with_choice) for row in rows]
+        if len(set(labels)) == len(rows):
+            break
+    return labels
+
+
+def budget_text(arguments: RunArguments) -> str:
+    """The budget of a search, such as `tuned, 16 draws`; `default` without a search."""
+    if not arguments.search:
+        return "default"
+    return f"tuned, {arguments.draws} {'draw' if arguments.draws == 1 else 'draws'}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,8 @@ def common_recipe(rows: Sequence[RunArguments]) -> CommonRecipe | None:
     for row in trained:
         identity = _recipe_identity(row)
         for key, text in _shown_values(row).items():
+            if row.search and key.removeprefix(_RECIPE) in SEARCHED:
+                continue
             if key.startswith(_RECIPE) and identity.get(key) == common.get(key):
                 values.setdefault(key, text)
     return CommonRecipe(
@@ -99,15 +117,43 @@ def _label(
     rows: Sequence[RunArguments],
     common: Mapping[str, str | None],
     write: Callable[[str], str],
+    with_choice: bool,
 ) -> str:
+    """The label of one row.
+
+    Args:
+        row: the row.
+        rows: all rows.
+        common: see `_common_identity`.
+        write: writes a value.
+        with_choice: whether the values that a search chose are shown.
+    """
     same_method = [other for other in rows if other.method == row.method]
-    same_kind = [other for other in same_method if other.external == row.external]
+    same_kind = [other for other in same_method if _kind(other) == _kind(row)]
     values = _shown_values(row)
     keys = sorted({*_differing(same_kind), *_departing(row, common)})
+    if row.search:
+        keys = [key for key in keys if key not in _IN_BUDGET]
+        if not with_choice:
+            keys = [key for key in keys if not _is_choice(key)]
     texts = [f"{name}={write(values.get(key, _ABSENT))}" for key, name in _names(keys).items()]
     if row.external and len(same_kind) < len(same_method):
         texts.insert(0, "external")
+    is_default = not texts and any(other.search for other in same_method)
+    if row.search or is_default:
+        texts.insert(0, budget_text(row))
     return f"{row.method} ({', '.join(texts)})" if texts else row.method
+
+
+def _kind(row: RunArguments) -> tuple[bool, bool]:
+    """Rows of one method and one kind show the values in which they differ."""
+    return row.external, bool(row.search)
+
+
+def _is_choice(key: str) -> bool:
+    """Whether a dotted key is a value that a search chooses."""
+    name = key.removeprefix(_RECIPE)
+    return key.startswith("hyperparameters.") or (name != key and name in SEARCHED)
 
 
 def _differing(rows: Sequence[RunArguments]) -> list[str]:
@@ -146,13 +192,19 @@ def _common_identity(rows: Sequence[RunArguments]) -> dict[str, str | None]:
 
 
 def _recipe_identity(row: RunArguments) -> dict[str, str]:
+    """The recipe of a row, without the values that a search chose."""
     identity = _flat(row.identity)
-    return {k: v for k, v in identity.items() if k == _DEFAULTS or k.startswith(_RECIPE)}
+    return {
+        key: value
+        for key, value in identity.items()
+        if (key == _DEFAULTS or key.startswith(_RECIPE)) and not (row.search and _is_choice(key))
+    }
 
 
 def _names(keys: Sequence[str]) -> dict[str, str]:
     """Dotted key -> the name to show, short where it is clear."""
-    short = [key.removeprefix("hyperparameters.").removeprefix(_RECIPE) for key in keys]
+    prefixes = ("hyperparameters.", _RECIPE, "search.")
+    short = [functools.reduce(str.removeprefix, prefixes, key) for key in keys]
     return {
         key: name if short.count(name) == 1 else key for key, name in zip(keys, short, strict=True)
     }

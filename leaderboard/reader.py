@@ -17,6 +17,7 @@ _TYPE_NAMES: dict[type | tuple[type, ...], str] = {
     dict: "an object",
     list: "a list",
 }
+_MOST_SHOWN = 60  # characters of a value in a message
 
 
 class Reader:
@@ -40,13 +41,16 @@ class Reader:
 
     def error(self, key: str, expected: str) -> ReportError:
         """An error that says what the value of `key` must be."""
-        actual = "nothing"
-        if key in self.values:
-            actual = json.dumps(self.values[key], ensure_ascii=False)
-        actual = actual if len(actual) <= 60 else actual[:57] + "..."
         return ReportError(
-            f"{self.path}: {self.full_key(key)} must be {expected}, but is {actual}."
+            f"{self.path}: {self.full_key(key)} must be {expected}, but is {self.shown(key)}."
         )
+
+    def shown(self, key: str) -> str:
+        """The value of a key as short JSON for a message; `nothing` if the key is missing."""
+        if key not in self.values:
+            return "nothing"
+        text = json.dumps(self.values[key], ensure_ascii=False)
+        return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 3] + "..."
 
     def full_key(self, key: str) -> str:
         """The dotted key from the top of the file."""

@@ -1,7 +1,9 @@
 """The schema of a run record: one dataclass that writes and reads every `run.json`.
 
-Format 2 is written; format 1, which has no `science.departures`, is read as well. Fractions are
-stored as fractions (0 to 1, `None` where undefined); renderers turn them into percent.
+Format 3 is written. Older formats are read as well: format 2 has no digests, and format 1 has no
+`science.departures` either. Keys that this version does not know are ignored, but the digest covers
+them. Fractions are stored as fractions (0 to 1, `None` where undefined); renderers turn them into
+percent.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leaderboard import seal
 from leaderboard.arguments import Departures, Group, RunArguments, canonical
 from leaderboard.errors import ReportError
 from leaderboard.reader import Reader
@@ -41,8 +44,10 @@ __all__ = [
     "canonical",
 ]
 
-FORMAT = 2
-FORMATS = (1, 2)
+FORMAT = 3
+FORMATS = (1, 2, 3)
+
+_FIRST_SEALED_FORMAT = 3
 
 _MOST_CHARACTERS = 300  # of an error under a table
 
@@ -52,7 +57,7 @@ class Record:
     """One finished run.
 
     Attributes:
-        run_id: the name of its folder; in format 2 that of its arguments.
+        run_id: the name of its folder; from format 2 on that of its arguments.
         arguments: the arguments that decide its numbers.
         split: the split.
         method: the method.
@@ -63,6 +68,9 @@ class Record:
         curve: one object per epoch: `epoch`, `stage`, `loss`, and where they exist `val_map` and
             `corrections`.
         selected_epoch: the epoch that was scored, counted from 1 over all stages.
+        marks: what the curve says about the training, see `leaderboard.curves`.
+        scores_digest: the SHA-256 of the test scores and their image ids, in hexadecimal digits;
+            None in formats 1 and 2, and before the record is written.
         format: the format of the file.
         path: the file.
     """
@@ -77,13 +85,24 @@ class Record:
     command: tuple[str, ...]
     curve: tuple[Mapping[str, Any], ...] = ()
     selected_epoch: int | None = None
+    marks: tuple[str, ...] = ()
+    scores_digest: str | None = None
     format: int = FORMAT
     path: Path = field(default=Path("run.json"), compare=False)
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the file has a digest."""
+        return self.format >= _FIRST_SEALED_FORMAT
+
     def to_json(self) -> dict[str, Any]:
-        """The record as the JSON object of a `run.json`."""
+        """The record as the JSON object of a `run.json`.
+
+        Raises:
+            ReportError, ValueError, TypeError: a file cannot hold a value; see `seal.sealed`.
+        """
         selected = {} if self.selected_epoch is None else {"selected_epoch": self.selected_epoch}
-        return {
+        values = {
             "format": self.format,
             "run_id": self.run_id,
             "science": self.arguments.to_json(self.format),
@@ -92,10 +111,16 @@ class Record:
             "metrics": self.metrics.to_json(),
             "curve": [dict(entry) for entry in self.curve],
             **selected,
+            **({"marks": list(self.marks)} if self.marks else {}),
             "environment": self.environment.to_json(),
             "wall_seconds": self.wall_seconds,
             "command": list(self.command),
         }
+        if not self.is_sealed:
+            return values
+        if self.scores_digest is not None:
+            values["scores_digest"] = self.scores_digest
+        return seal.sealed(values, self.path)
 
     @classmethod
     def from_json(cls, values: Any, path: Path) -> Record:
@@ -106,7 +131,8 @@ class Record:
             path: the file, for messages.
 
         Raises:
-            ReportError: a key is missing or has a wrong value; the message names file and key.
+            ReportError: the content does not match its digest; or a key is missing or has a wrong
+                value, and the message names file and key.
         """
         reader = Reader(values, path)
         format = _format(reader, None)
@@ -134,6 +160,8 @@ class Record:
             selected_epoch=(
                 reader.integer("selected_epoch") if reader.has("selected_epoch") else None
             ),
+            marks=reader.texts("marks") if reader.has("marks") else (),
+            scores_digest=reader.text("scores_digest") if format >= _FIRST_SEALED_FORMAT else None,
             format=format,
             path=path,
         )
@@ -173,8 +201,12 @@ class Failure:
             reason = reason[: _MOST_CHARACTERS - 1] + "…"
         return f"failed: {self.method}{seed} (run {self.run_id}): {reason}"
 
-    def to_json(self) -> dict[str, Any]:
-        """The failure as a JSON object."""
+    def to_json(self, path: Path = Path("failure.json")) -> dict[str, Any]:
+        """The failure as the JSON object of its file `path`.
+
+        Raises:
+            ReportError, ValueError, TypeError: a file cannot hold a value; see `seal.sealed`.
+        """
         values: dict[str, Any] = {} if self.format == 1 else {"format": self.format}
         values |= {"run_id": self.run_id, "method": self.method}
         if self.seed is not None:
@@ -182,14 +214,15 @@ class Failure:
         values["error"] = self.error
         if self.arguments is not None:
             values["science"] = self.arguments.to_json(self.format)
-        return values
+        return seal.sealed(values, path) if self.format >= _FIRST_SEALED_FORMAT else values
 
     @classmethod
     def from_json(cls, values: Any, path: Path) -> Failure:
         """Read and check the parsed JSON of a recorded failure.
 
         Raises:
-            ReportError: a key is missing or has a wrong value; the message names file and key.
+            ReportError: the content does not match its digest; or a key is missing or has a wrong
+                value, and the message names file and key.
         """
         reader = Reader(values, path)
         format, arguments = _format(reader, 1), None
@@ -206,12 +239,16 @@ class Failure:
 
 
 def _format(reader: Reader, default: int | None) -> int:
-    """The format of a file; failures of format 1 do not state it."""
+    """The format of a file, after its digest was checked; failures of format 1 do not state it."""
     format = reader.values.get("format", default)
     if format not in FORMATS or isinstance(format, bool):
+        *others, last = FORMATS
         raise ReportError(
-            f"{reader.path}: format is {format!r}, but this version of the leaderboard reads "
-            f"formats {' and '.join(map(str, FORMATS))}: read it with the version that wrote it, "
-            "or repeat the run."
+            f"{reader.path}: format is {reader.shown('format')}, but this version of the "
+            f"leaderboard reads formats {', '.join(map(str, others))} and {last}: read it with "
+            "the version that wrote it, or repeat the run."
         )
+    # A digest beside an older format shows that the format was changed.
+    if format >= _FIRST_SEALED_FORMAT or seal.KEY in reader.values:
+        seal.check(reader.values, reader.path)
     return int(format)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leaderboard.reader import Reader
+from leaderboard.statistics import chance_ap, mean
 
 SHOTS = ("many", "medium", "few")
 PARTS = ("train", "val", "test")
@@ -48,6 +49,12 @@ class RecordedSplit:
     def group_size(self, shot: str) -> int:
         """Number of classes in a shot group."""
         return self.shot.count(shot)
+
+    @property
+    def chance(self) -> float | None:
+        """The expected mAP of random scores on the test part; None if every AP is undefined."""
+        pairs = zip(self.test_positives, self.test_known, strict=True)
+        return mean([ap for ap in (chance_ap(*pair) for pair in pairs) if ap is not None])
 
     @property
     def without_test_positives(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
     RUNS/<run id>/run.json           a finished run
     RUNS/failures/<run id>.json      a run that failed
+    RUNS/draws/                      settings that a search compared; not read here
 
 A folder without a `run.json`, or one that is still `.partial`, is an interrupted run: it is counted
 and not read. A record that cannot be read is named and left out. The folders of several machines
@@ -15,20 +16,24 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from leaderboard import json_file
+from leaderboard.consistency import consistent
 from leaderboard.errors import ReportError
 from leaderboard.record import Failure, Record
 
 RUN_FILE = "run.json"
 FAILURES = "failures"
+DRAWS = "draws"
 
 _SCORES_FILE = "scores.npz"
 _PARTIAL = re.compile(r"\.(?P<target>.+)\.[^.]+\.partial", re.DOTALL)
+_RUN_ID = re.compile(r"[0-9a-f]{16}")
 _SET_ASIDE = ".old*"
 _SUGGESTIONS = 3
 
@@ -105,17 +110,13 @@ def load(runs: Path, strict: bool = False) -> Records:
 
     names = {folder.name for folder in folders}
     aside = {name: path for name, path in _set_aside(folders).items() if name not in names}
-    present = [f for f in folders if not f.name.startswith(".") and (f / RUN_FILE).is_file()]
-    paths = [*(folder / RUN_FILE for folder in present), *aside.values()]
-    readable = list(attempt(read_record, paths))
-    for folder in folders:
-        path = folder / RUN_FILE
-        if not folder.name.startswith(".") and os.path.lexists(path) and not path.is_file():
-            reject(f"{path} is not a regular file: repeat the run.")
-    consistent = _of_one_default(_of_one_split(_once(readable, reject), reject), reject)
-    records = sorted(consistent, key=lambda record: record.run_id)
-    failures = list(attempt(_read_failure, _failure_paths(runs / FAILURES)))
-    recorded = {*aside, *(folder.name for folder in present)}
+    visible = [folder / RUN_FILE for folder in folders if not folder.name.startswith(".")]
+    present = [path for path in attempt(_existing, visible) if path is not None]
+    readable = list(attempt(read_record, [*present, *aside.values()]))
+    records = sorted(consistent(readable, reject), key=lambda record: record.run_id)
+    paths = [path for listed in attempt(_failure_paths, [runs / FAILURES]) for path in listed]
+    failures = list(attempt(_read_failure, paths))
+    recorded = {*aside, *(path.parent.name for path in present)}
     interrupted = [f.name for f in folders if _is_interrupted(f, recorded)]
     is_empty = not (records or failures or unreadable)
     return Records(
@@ -150,19 +151,54 @@ def _read_failure(path: Path) -> Failure:
 
 
 def _failure_paths(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    """The files of the failures in a folder, which may be missing.
+
+    Raises:
+        ReportError: the folder cannot be read.
+    """
+    try:
+        paths = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    except OSError as error:
+        raise json_file.unreadable(folder, error) from error
+    return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
 
 
 def _folders(runs: Path) -> list[Path]:
     """The folders in a folder of runs, in the order of their names."""
-    if not runs.is_dir():
-        raise ReportError(f"{runs} is not a folder: name the folder that holds the runs.")
     try:
-        return sorted(path for path in runs.iterdir() if path.is_dir() and path.name != FAILURES)
+        if not runs.is_dir():
+            raise ReportError(f"{runs} is not a folder: name the folder that holds the runs.")
+        others = (FAILURES, DRAWS)
+        return sorted(p for p in runs.iterdir() if _is_folder(p) and p.name not in others)
     except OSError as error:
-        raise ReportError(f"{runs} cannot be read: {error.strerror or error}.") from error
+        raise json_file.unreadable(runs, error) from error
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder, or a link to a place that this process must not enter."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True  # reading its `run.json` raises the same error, which names it
+
+
+def _existing(path: Path) -> Path | None:
+    """A `run.json`, or None if its folder holds none.
+
+    Raises:
+        ReportError: the path is not a regular file, or its folder cannot be entered.
+    """
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise json_file.unreadable(path, error) from error
+        if not os.path.lexists(path):
+            return None
+    raise ReportError(f"{path} is not a regular file: repeat the run.")
 
 
 def _set_aside(folders: Iterable[Path]) -> dict[str, Path]:
@@ -177,7 +213,10 @@ def _set_aside(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def _is_interrupted(folder: Path, recorded: set[str]) -> bool:
-    """Whether a folder was left by an interrupted run: partial, empty, or without a `run.json`."""
+    """Whether a folder was left by an interrupted run: partial, empty, or without a `run.json`.
+
+    Other folders are recognised as those of runs by their scores or their names.
+    """
     if folder.name.startswith("."):
         match = _PARTIAL.fullmatch(folder.name)
         return folder.name.endswith(".partial") and (not match or match["target"] not in recorded)
@@ -185,7 +224,9 @@ def _is_interrupted(folder: Path, recorded: set[str]) -> bool:
         names = {path.name for path in folder.iterdir()}
     except OSError:
         return False
-    return names <= {_SCORES_FILE}
+    return RUN_FILE not in names and (
+        not names or _SCORES_FILE in names or _RUN_ID.fullmatch(folder.name) is not None
+    )
 
 
 def _hint(runs: Path, folders: Iterable[Path], interrupted: Sequence[str]) -> str:
@@ -222,77 +263,3 @@ def _same_run(failure: Failure, other: Record | Failure) -> bool:
     if failure.arguments is None or other.arguments is None:
         return False
     return failure.arguments.is_same_run(other.arguments)
-
-
-def _once(records: Sequence[Record], reject: Callable[[str], None]) -> list[Record]:
-    """Every run once; of several folders, the one that bears the id of the run is kept."""
-    kept: dict[tuple[str, int], Record] = {}
-    for record in sorted(records, key=lambda record: record.path.parent.name != record.run_id):
-        arguments = record.arguments
-        other = kept.setdefault((arguments.setting, arguments.seed), record)
-        if other is not record:
-            reject(
-                f"{other.path.parent} and {record.path.parent} hold the same run "
-                f"({record.method.key}, seed {arguments.seed}): keep one of the two folders."
-            )
-    return list(kept.values())
-
-
-def _of_one_split(records: Sequence[Record], reject: Callable[[str], None]) -> Iterator[Record]:
-    """The records without those that describe their split unlike most records of its fingerprint.
-
-    Where no description has a majority, all are kept, and the table refuses them.
-    """
-    descriptions: dict[str, list[list[Record]]] = {}
-    for record in records:
-        groups = descriptions.setdefault(record.split.fingerprint, [])
-        same = next((group for group in groups if group[0].split == record.split), None)
-        if same is None:
-            groups.append([record])
-        else:
-            same.append(record)
-    for groups in descriptions.values():
-        groups.sort(key=len, reverse=True)
-        majority, others = groups[0], [record for group in groups[1:] for record in group]
-        yield from majority
-        if len(majority) <= len(others):
-            yield from others
-            continue
-        for record in others:
-            reject(
-                f"{record.path}: split differs from that in {majority[0].path} although both have "
-                f"the fingerprint {record.split.fingerprint[:12]}: repeat the run."
-            )
-
-
-def _of_one_default(records: Iterable[Record], reject: Callable[[str], None]) -> Iterator[Record]:
-    """The records without those that disagree with most records of their row about a value.
-
-    The records of a row depart from the same defaults in the same way, so one that disagrees was
-    edited. Where no value has a majority, all are kept, and the table refuses them.
-    """
-    rows: dict[str, list[Record]] = {}
-    for record in records:
-        rows.setdefault(record.arguments.row, []).append(record)
-    for row in rows.values():
-        values = [dict(_settings(record)) for record in row]
-        for record, own in zip(row, values, strict=True):
-            for key, value in own.items():
-                others = [other[key] for other in values if key in other and other[key] != value]
-                most = max(others, key=others.count, default=None)
-                same = sum(key in other and other[key] == value for other in values)
-                if others and others.count(most) > same:
-                    reject(
-                        f"{record.path}: science.{key} is {value!r}, but {most!r} in most records "
-                        "of its row, and both count as the default: repeat the run."
-                    )
-                    break
-            else:
-                yield record
-
-
-def _settings(record: Record) -> Iterator[tuple[str, object]]:
-    """Dotted name -> value of every hyperparameter and recipe field."""
-    for section in ("hyperparameters", "recipe"):
-        for name, value in getattr(record.arguments, section).items():
-            yield f"{section}.{name}", value

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from leaderboard.columns import COLUMNS
+from leaderboard.labels import budget_text
 from leaderboard.marks import Mark
 from leaderboard.record import Record, RecordedMethod, RunArguments
 from leaderboard.statistics import mean, sample_std
@@ -56,6 +57,16 @@ class Row:
     def arguments(self) -> RunArguments:
         """The arguments that its seeds share, with those of one seed."""
         return most_complete(self.records)
+
+    @property
+    def draws(self) -> int:
+        """The number of settings that were compared to choose this one; 0 without a search."""
+        return self.arguments.draws
+
+    @property
+    def budget(self) -> str:
+        """The budget of the search, such as `tuned, 16 draws`; `default` without a search."""
+        return budget_text(self.arguments)
 
     @property
     def seeds(self) -> tuple[int, ...]:

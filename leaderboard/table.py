@@ -1,5 +1,6 @@
 """Tables of comparable records: rows with means, spreads and marks."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -103,14 +104,20 @@ def _notes(records: Records, group: Group) -> tuple[str, ...]:
 def _table(records: Sequence[Record], notes: tuple[str, ...]) -> Table:
     check_split_descriptions(records)
     rows = _marked(sorted(_rows(records), key=_position))
-    first = records[0]
+    group, split = records[0].arguments.group, _split(records)
     return Table(
-        group=first.arguments.group,
-        split=first.split,
+        group=group,
+        split=split,
         rows=tuple(rows),
-        footer=footer_lines(first.split, first.arguments.group, rows),
+        footer=footer_lines(split, group, rows),
         notes=notes + tuple(note for row in rows for note in _undefined_notes(row)),
     )
+
+
+def _split(records: Sequence[Record]) -> RecordedSplit:
+    """The split of all records, with the name that most of them give it."""
+    names = Counter(record.split.name for record in records)
+    return replace(records[0].split, name=names.most_common(1)[0][0])
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from splits import reasons
 from splits.errors import InputError
 
 _MAX = 1e15
@@ -123,19 +124,17 @@ def _csv(path: Path, text: str) -> Iterator[_Line]:
             if not is_header:
                 yield reader.line_num, cells[0].strip(), cells[1].strip()
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: this is not CSV: {error}.") from None
+        raise InputError(
+            f"{path}, line {reader.line_num}: this is not CSV: {reasons.of_csv(error)}."
+        ) from None
 
 
 def _json(path: Path, text: str) -> Iterator[_Line]:
     try:
         # Pairs, because a dictionary would hide a repeated name.
         pairs = json.loads(text, object_pairs_hook=tuple)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: this is not JSON: {error.msg}.") from None
-    except RecursionError:
-        raise InputError(f"{path}: this JSON is nested too deeply.") from None
-    except ValueError as error:  # a number with thousands of digits
-        raise InputError(f"{path}: this JSON cannot be read ({error}).") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {reasons.of_json(error)}.") from None
     if not text.lstrip().startswith("{"):
         raise InputError(f"{path}: the JSON must be one object that maps class names to numbers.")
     position = 0
@@ -161,5 +160,6 @@ def _number(where: str, name: str, value: Any, whole_numbers: bool) -> float:
         number = _float(str(value))
     if number is None or not 0 <= number <= _MAX or (whole_numbers and number % 1):
         noun = "a whole number" if whole_numbers else "a number"
-        raise InputError(f"{where}: class {name!r} needs {noun} >= 0, not {value!r}.")
+        shown = repr(value) if isinstance(value, str) else json.dumps(value)
+        raise InputError(f"{where}: class {name!r} needs {noun} >= 0, not {shown}.")
     return number

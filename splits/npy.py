@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from splits import zip_layout
 from splits.errors import InputError
 
 BROKEN = (
@@ -38,23 +39,33 @@ BROKEN_NPZ = (
 )
 """The errors of `numpy.load` and of reading a member, for a file that should be an .npz."""
 
+
+class _SizeError(ValueError):
+    """An array that declares more data than its file has; the message is a phrase."""
+
+
 _MAGIC = b"\x93NUMPY"
 _HEADERS: Mapping[tuple[int, ...], Callable[..., Any]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _DEFLATE = 1032  # the largest ratio of deflate
-_STARTS = (b"\x93NUMPY", b"PK")
+_ZIP = b"PK"
+_STARTS = (_MAGIC, _ZIP)
 
 
 def load(path: Path) -> Any:
     """`numpy.load` of an `.npy` or `.npz` file without Python objects.
 
     Raises:
-        ValueError: the header of an `.npy` file declares more data than the file has; the other
-            errors of `BROKEN`.
+        ValueError: the header of an `.npy` file declares more data than the file has, or the
+            directory of an `.npz` file does not fit its arrays; the other errors of `BROKEN_NPZ`.
     """
     with path.open("rb") as file:
+        if file.read(len(_ZIP)) == _ZIP:
+            with zipfile.ZipFile(path) as archive:
+                zip_layout.check(file, archive.infolist())
+        file.seek(0)
         _check_size(file, path.stat().st_size)
     return np.load(path, allow_pickle=False)
 
@@ -82,7 +93,7 @@ def _check_size(file: IO[bytes], size: int) -> None:
     shape, _, dtype = _HEADERS[tuple(start[len(_MAGIC) :])](file)
     needed, left = math.prod(shape) * dtype.itemsize, size - file.tell()
     if not dtype.hasobject and needed > left:
-        raise ValueError(f"its header declares {needed:,} bytes of data, the file has {left:,}")
+        raise _SizeError(f"its header declares {needed:,} bytes of data, the file has {left:,}")
 
 
 def reason(path: Path, error: Exception) -> str:
@@ -90,27 +101,35 @@ def reason(path: Path, error: Exception) -> str:
 
     Args:
         path: the file.
-        error: the error of NumPy. Its message about pickled data is replaced, because NumPy gives
-            it for any file that is not an array.
+        error: the error of NumPy, whose own text is for programmers.
 
     Returns:
         A phrase without a full stop, to end a sentence.
     """
-    text = str(error)
     if path.is_dir():
         return "it is a folder"
-    if "object at 0x" in text or "codec" in text:  # NumPy repeats what Python's parser says
-        return "the header of an array in it is damaged"
-    if "pickle" not in text:
-        return text
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(_STARTS):
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for an array in it"
+    if isinstance(error, _SizeError | zip_layout.LayoutError):
+        return str(error)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError as unreadable:
+        return f"it cannot be read: {(unreadable.strerror or 'an error of the disk').lower()}"
+    if not start:
+        return "it is empty"
+    if not start.startswith(_STARTS):
+        return "it is neither an .npy nor an .npz file"
+    text = str(error)
+    if "pickle" in text or "hasobject" in text:
         return (
             "it holds Python objects, which are not read because they can run code; save numbers "
             "or text (unicode)"
         )
-    return "it is neither an .npy nor an .npz file"
+    if isinstance(error, zipfile.BadZipFile | zlib.error | lzma.LZMAError | RuntimeError):
+        return "it is truncated, or its content does not match its checksums"
+    return "it is truncated, or the header of an array in it is damaged"
 
 
 def texts(path: Path, array: np.ndarray) -> list[str]:

@@ -31,6 +31,17 @@ _PLAIN = (
     "MEMOIZE"
 )
 _OPERATIONS = frozenset(_PLAIN.split())
+_BROKEN = (
+    pickle.UnpicklingError,
+    MemoryError,
+    RecursionError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+)
 
 
 class _Refused(Exception):
@@ -159,10 +170,8 @@ def load(path: Path) -> Any:
             f"{path}: this pickle is refused, because {refused}; it may contain only plain data "
             f"(arrays of numbers, sets, lists, dictionaries, text)."
         ) from None
-    except (pickle.UnpicklingError, MemoryError, RecursionError, LookupError) as error:
-        raise InputError(f"{path}: this is not a pickle, or it is damaged ({error}).") from None
-    except (ValueError, TypeError, AttributeError, EOFError, OverflowError) as error:
-        raise InputError(f"{path}: this is not a pickle, or it is damaged ({error}).") from None
+    except _BROKEN:
+        raise InputError(f"{path}: this is not a pickle, or it is damaged or truncated.") from None
 
 
 def _scan(data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NoReturn
 
 _LONGEST = 300  # characters of an exception's own text
@@ -23,9 +23,18 @@ class Interrupt(KeyboardInterrupt):
     Attributes:
         handled: whether that handler is installed. Without it, every `KeyboardInterrupt` counts as
             a Ctrl-C.
+        received: whether a Ctrl-C was raised. A method may catch it, so the trainer raises it again
+            by `raise_if_received`.
     """
 
     handled: ClassVar[bool] = False
+    received: ClassVar[bool] = False
+
+    @classmethod
+    def raise_if_received(cls) -> None:
+        """Raise a Ctrl-C that was received before."""
+        if cls.received:
+            raise cls
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -35,24 +44,30 @@ def is_interrupt(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def no_exit() -> Iterator[None]:
-    """Turn `os._exit` into SystemExit while a user's code runs.
+    """Turn `os._exit` and `os.exec*` into SystemExit while a user's code runs.
 
-    `os._exit` would end the process without a message. In a child process, such as a worker of a
-    data loader, it keeps its meaning.
+    They would end the process without a message. In a child process, such as a worker of a data
+    loader, they keep their meaning.
     """
-    original: Any = os._exit
+    names = ("_exit", "execv", "execve")  # the other functions of the family call these
+    originals: dict[str, Any] = {name: getattr(os, name) for name in names}
     owner = os.getpid()
 
-    def refuse(status: int) -> NoReturn:
-        if os.getpid() != owner:
-            original(status)
-        raise SystemExit(status)
+    def refusal(name: str) -> Callable[..., NoReturn]:
+        def refuse(*arguments: Any, **options: Any) -> NoReturn:
+            if os.getpid() != owner:
+                originals[name](*arguments, **options)
+            raise SystemExit(arguments[0] if name == "_exit" and arguments else f"os.{name}")
 
-    os._exit = refuse
+        return refuse
+
+    for name in names:
+        setattr(os, name, refusal(name))
     try:
         yield
     finally:
-        os._exit = original
+        for name, original in originals.items():
+            setattr(os, name, original)
 
 
 def one_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ of torch's usual [outputs, inputs], which copies every gradient once more.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,16 @@ import torch
 from torch import Tensor
 
 from baselines.core.draw import Draw
+
+
+def scaled_norm(row_norm: float, inputs: int) -> float:
+    """The norm of the rows of D features: `row_norm` (1024 / D)^(1/4).
+
+    Decoupled weight decay bounds every weight, so the largest logit grows with sqrt(D) times the
+    norm of a row, while the best ridge penalty on real features suggests one norm for all D. The
+    fourth root lies between the two.
+    """
+    return row_norm * (1024.0 / inputs) ** 0.25
 
 
 class Head(Protocol):
@@ -59,30 +70,37 @@ def classifier(inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class LinearHead:
-    """logits = x W + s b, with s = 1, or s = sqrt(D) if the bias is scaled.
+    """logits = x W + s b, with s = 1, or s = the norm of a row if the bias is scaled.
 
     Positive labels are rare, so every logit must first fall by a few units. With the features of a
     network, their mean brings this about. Centred features have no mean, and a plain bias is only
     one weight among D: the weights then fit the low logits through directions that the visited rows
     happen to share, and the weights of rare classes never recover. The scaled bias is multiplied by
-    sqrt(D), the norm of a standardised row, so its effective learning rate matches that of the
-    weights.
+    the norm of a row, so its effective learning rate matches that of the weights.
 
     Attributes:
-        scaled: whether s = sqrt(D).
+        scaled: whether the bias is scaled.
+        row_norm: the norm of a row is `scaled_norm(row_norm, D)`; 0 for sqrt(D), the norm of a
+            standardised row.
+        uniform: whether initial values are those of `torch.nn.Linear` (see `dense`) instead of
+            those of `classifier`.
     """
 
     scaled: bool = False
+    row_norm: float = 0.0
+    uniform: bool = False
 
     def init(self, inputs: int, outputs: int, draw: Draw) -> dict[str, Tensor]:
         """Draw W [D, C] and b [C]."""
-        return classifier(inputs, outputs, draw)
+        draw_layer = functools.partial(dense, "head") if self.uniform else classifier
+        return draw_layer(inputs, outputs, draw)
 
     def apply(self, params: dict[str, Tensor], features: Tensor) -> Tensor:
         """Map features [B, D] to logits [B, C]."""
         if not self.scaled:
             return affine(params, "head", features)
-        scale = math.sqrt(features.shape[-1])
+        inputs = features.shape[-1]
+        scale = scaled_norm(self.row_norm, inputs) if self.row_norm else math.sqrt(inputs)
         return features @ params["head.weight"] + scale * params["head.bias"]
 
 

@@ -17,7 +17,14 @@ ORACLES = ("true_labels", "true_counts", "noise_rate", "expected_positives")
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _RESERVED_KEY = "all"  # as in `--method all`
-_LONGEST_TEXT = {"title": 100, "version": 100, "summary": 300, "paper": 2000, "equation": 5000}
+_LONGEST_TEXT = {
+    "title": 100,
+    "version": 100,
+    "summary": 300,
+    "paper": 2000,
+    "equation": 5000,
+    "finding": 1000,
+}
 
 # family of methods -> its heading in the documentation, in the order of the documentation.
 FAMILIES = {
@@ -52,6 +59,8 @@ class MethodInfo:
             `baselines.core.Oracle`.
         family: one of `FAMILIES`; empty for a method outside of these groups.
         summary: the rule in a few words, for the table of methods.
+        finding: what was measured with the method on frozen features, with the figure and the
+            setting, where its rank needs an explanation; see `docs/method_studies.md`.
     """
 
     key: str
@@ -66,6 +75,7 @@ class MethodInfo:
     oracle: tuple[str, ...] = ()
     family: str = ""
     summary: str = ""
+    finding: str = ""
 
 
 def problems(info: Any) -> Iterator[str]:

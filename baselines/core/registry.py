@@ -102,7 +102,8 @@ def load_plugin(path: Path) -> dict[str, type[Method]]:
             raise
         line = None if isinstance(error, SyntaxError) else last_line(error, module.__file__)
         place = "" if line is None else f" (line {line})"
-        raise MethodError(f"plugin {path} cannot be imported: {one_line(error)}{place}") from error
+        reason = "it is not UTF-8 text" if _is_binary(path, error) else one_line(error)
+        raise MethodError(f"plugin {path} cannot be imported: {reason}{place}") from error
     loaded = _defined(module, f"plugin {path}")
     for method in loaded:
         check(method, str(path))
@@ -110,6 +111,16 @@ def load_plugin(path: Path) -> dict[str, type[Method]]:
     known = set(methods)
     _add(methods, loaded, str(path))
     return {key: method for key, method in methods.items() if key not in known}
+
+
+def _is_binary(path: Path, error: BaseException) -> bool:
+    """Whether a file cannot be parsed because it is not UTF-8 text."""
+    if not isinstance(error, SyntaxError):
+        return False
+    try:
+        return "\0" in path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return "codec can't decode" in str(error)
 
 
 def check(method: type[Method], where: str, hyper: Any = None) -> None:

@@ -7,6 +7,8 @@ A target is either complete or absent. It is written inside a hidden folder besi
         NAME                    the new file or folder
         .old0                   the folder that the new one replaces, until the new one is in place
 
+If the name of the target is too long for this, its SHA-256 takes its place in the hidden name.
+
 A folder cannot replace another one in a single step: the old one is renamed to `.old0` and the new
 one to its target. If the writer is killed in between, the next writer restores the old one.
 
@@ -21,6 +23,8 @@ import contextlib
 import errno
 import fcntl
 import glob
+import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -40,7 +44,9 @@ _DISCARDED = ".discarded"
 _ATTEMPTS = 8  # at what can fail because another process does the same
 _PARTIAL = re.compile(r"\.(?P<target>.+)\.(?P<owner>[^.]+)\.partial", re.DOTALL)
 _TOKEN = re.compile(r"[0-9a-f]{16}")
-_PROBE_BYTES = 4096
+_DIGEST = re.compile(r"sha256-[0-9a-f]{64}")  # in place of the name of a target that is too long
+_NAME_LIMIT = 255  # bytes of a file name, in all common file systems
+_PATH_LIMIT = 4095  # bytes of a path on Linux
 
 
 # ----------------------------------------------------------------------------- locks
@@ -109,9 +115,10 @@ def remove_unfinished(target: Path, log: Log) -> None:
         target: the file or folder that was written.
         log: receives a message for each path that is removed or restored.
     """
-    for partial in sorted(target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
+    stem = _stem(target.name)
+    for partial in sorted(target.parent.glob(f".{glob.escape(stem)}.*.partial")):
         match = _PARTIAL.fullmatch(partial.name)
-        if match is None or match["target"] != target.name:
+        if match is None or match["target"] != stem:
             continue
         with _abandoned(partial, match["owner"]) as is_abandoned:
             if is_abandoned:
@@ -121,10 +128,26 @@ def remove_unfinished(target: Path, log: Log) -> None:
 
 
 def remove_all_unfinished(folder: Path, log: Log) -> None:
-    """Do the same for every target in a folder, which may be missing."""
+    """Do the same for every target in a folder, which may be missing.
+
+    Targets whose name is too long for a hidden name are left to their next writer.
+    """
     matches = (_PARTIAL.fullmatch(path.name) for path in folder.glob(".*.partial"))
     for name in sorted({match["target"] for match in matches if match is not None}):
-        remove_unfinished(folder / name, log)
+        if not _DIGEST.fullmatch(name):
+            remove_unfinished(folder / name, log)
+
+
+def _stem(name: str) -> str:
+    """The middle of the hidden name of a target: its name, or a digest if it is too long."""
+    encoded = os.fsencode(name)
+    if len(encoded) + len(_hidden_name("")) <= _NAME_LIMIT:
+        return name
+    return f"sha256-{hashlib.sha256(encoded).hexdigest()}"
+
+
+def _hidden_name(stem: str) -> str:
+    return f".{stem}.{secrets.token_hex(8)}.partial"
 
 
 @contextlib.contextmanager
@@ -247,6 +270,10 @@ def disk_error(error: OSError, target: Path) -> BenchkitError:
 
     HDF5 reports the errno only in its message, so the message is searched as well.
     """
+    if error.errno == errno.ENAMETOOLONG:
+        return BenchkitError(
+            f"{target} cannot be written: its path is too long; give a shorter one"
+        )
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(
         phrase in str(error) for phrase in ("No space left", "quota exceeded", "File too large")
     )
@@ -264,7 +291,7 @@ def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
     """Yield a temporary path for a file or a folder, and rename it to `target` on success.
 
     Args:
-        target: the final path. Its parent folder is created.
+        target: the final path. Its parent folder is created, and removed again on failure.
         log: receives a message for each leftover of an interrupted writer that is removed.
         needed: bytes about to be written, compared with the free space first.
 
@@ -273,11 +300,9 @@ def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
             removed, and an older target is kept.
     """
     try:
+        check_name(target)
         refuse_special(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(target, log)
-        require_space(target.parent, needed, f"write {target}")
-        with _partial_folder(target) as folder:
+        with _created(target.parent), _partial_folder(target, log, needed) as folder:
             new = folder / target.name
             yield new
             for path in [*new.rglob("*"), new] if new.is_dir() else [new]:
@@ -289,10 +314,30 @@ def atomic(target: Path, log: Log = no_log, needed: int = 0) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _partial_folder(target: Path) -> Iterator[Path]:
+def _created(folder: Path) -> Iterator[None]:
+    """Create a folder and its parents; if the block fails, remove the empty ones among them."""
+    missing = list(itertools.takewhile(_is_missing, (folder, *folder.parents)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+        raise
+
+
+def _is_missing(path: Path) -> bool:
+    return not os.path.lexists(path)
+
+
+@contextlib.contextmanager
+def _partial_folder(target: Path, log: Log, needed: int) -> Iterator[Path]:
     """A new locked folder beside a target, which is removed in the end."""
+    remove_unfinished(target, log)
+    require_space(target.parent, needed, f"write {target}")
     for _ in range(_ATTEMPTS):
-        partial = target.parent / f".{target.name}.{secrets.token_hex(8)}.partial"
+        partial = target.parent / _hidden_name(_stem(target.name))
         partial.mkdir(mode=0o700)
         descriptor = create_locked(partial / _LOCK)
         if descriptor is not None:
@@ -306,6 +351,22 @@ def _partial_folder(target: Path) -> Iterator[Path]:
             _settle(partial, target, no_log)
             _remove(partial)
         os.close(descriptor)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a path that no file can have.
+
+    Raises:
+        BenchkitError: a name in the path has more than 255 bytes, or the path more than 4095.
+    """
+    limits = [("file name", name, _NAME_LIMIT) for name in path.parts]
+    for noun, text, limit in [*limits, ("path", str(path), _PATH_LIMIT)]:
+        size = len(os.fsencode(text))
+        if size > limit:
+            raise BenchkitError(
+                f"{path} cannot be written: a {noun} of {size} bytes is too long, at most {limit} "
+                "are possible"
+            )
 
 
 def refuse_special(target: Path) -> None:
@@ -349,54 +410,3 @@ def append_line(path: Path, line: str) -> None:
         os.write(descriptor, f"{line}\n".encode(errors="backslashreplace"))
     finally:
         os.close(descriptor)
-
-
-# ----------------------------------------------------------------------------- before long work
-
-
-def writable(out: Path) -> None:
-    """Check before a long computation that its output file can be written; make its folder.
-
-    Raises:
-        BenchkitError: `out` is a folder, or its parent folder cannot be created or written to.
-    """
-    if out.is_dir():
-        raise BenchkitError(f"{out} is a folder; --out takes the path of a file")
-    refuse_special(out)
-    if os.path.lexists(out.parent) and not out.parent.is_dir():
-        raise BenchkitError(f"{out} cannot be written: {out.parent} is not a folder")
-    writable_folder(out.parent)
-
-
-def writable_folder(folder: Path) -> None:
-    """Create a folder, and check that files can be written to it.
-
-    Raises:
-        BenchkitError: the folder cannot be created, is read-only, or is on a full disk.
-    """
-    make_folder(folder)
-    probe = folder / f".{secrets.token_hex(8)}.probe"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        with open(os.open(probe, flags, 0o600), "wb") as file:
-            probe.unlink()
-            file.write(bytes(_PROBE_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise disk_error(error, folder) from error
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents.
-
-    Raises:
-        BenchkitError: the folder cannot be created.
-    """
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise BenchkitError(f"{folder} is not a folder, and a folder is needed here")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BenchkitError(f"the folder {folder} cannot be created: {reason}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -17,11 +17,15 @@ from benchkit.base.text import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+stream: TextIO | None = None
+"""The stream of messages; None for standard error."""
+
 
 def log(text: str) -> None:
     """Write a line to standard error; standard output is reserved for results."""
-    sys.stderr.write(printable(text, keep="\n\t") + "\n")
-    sys.stderr.flush()
+    messages = stream or sys.stderr
+    messages.write(printable(text) + "\n")
+    messages.flush()
 
 
 def page() -> Console:
@@ -58,7 +62,7 @@ def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich import progress
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(file=stream or sys.stderr)
     if not console.is_terminal:
         # Some versions of rich end even a disabled progress bar with an empty line.
         yield lambda steps: None

@@ -8,23 +8,20 @@ Exit codes: 0 success, 1 something failed or could not be used, 2 a wrong call.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
-import io
 import os
-import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import NamedTuple
 
 import click
 
 from benchkit.base.errors import BenchkitError, UsageError
+from benchkit.base.memory import shortage
 from benchkit.base.packages import check_siblings
 from benchkit.base.text import one_line
+from benchkit.cli import interrupts, notices, streams
 
 
 class _Entry(NamedTuple):
@@ -45,6 +42,9 @@ COMMANDS = {
         "methods", "List the methods, or describe one: paper, equation, hyperparameters, oracles."
     ),
     "run": _Entry("run", "Train methods on a split and record their test scores."),
+    "tune": _Entry(
+        "tune", "Choose settings of methods on the validation part, and record their test scores."
+    ),
     "evaluate": _Entry(
         "evaluate", "Record test scores that were computed elsewhere, for the same leaderboard."
     ),
@@ -101,64 +101,29 @@ def _is_readable(error: Exception) -> bool:
     return isinstance(error, tuple(kinds))
 
 
+def _command() -> str:
+    """The command of this process, as far as it is known."""
+    return " ".join(["benchkit", *(name for name in sys.argv[1:2] if name in COMMANDS)])
+
+
 def _show(error: click.ClickException) -> None:
     """Print a wrong call in one line, with the command whose help explains more."""
-    context = getattr(error, "ctx", None)
-    if context is None or len(sys.argv) == 1:
-        error.show()
+    if len(sys.argv) == 1:
+        error.show()  # the help
         return
-    _show_usage(error.format_message(), context.command_path)
+    context = getattr(error, "ctx", None)  # missing for an option without its argument
+    _show_usage(error.format_message(), context.command_path if context else _command())
 
 
 def _show_usage(message: str, command: str) -> None:
-    _show_error(f"{message.rstrip('.')}; see `{command} --help`")
+    message, hint = message.rstrip(". \n"), f"`{command} --help`"
+    message = message.replace(". Did you mean", "; did you mean")
+    _show_error(f"{message} See {hint}." if message.endswith("?") else f"{message}; see {hint}")
 
 
 def _show_error(message: str) -> None:
     """Print an error in one line; names in it may be long and hold control characters."""
     click.echo(one_line(f"error: {message}"), err=True)
-
-
-_IMPORTING = "<frozen importlib._bootstrap>"
-_IMPORT_LIMIT = 10.0  # seconds; a user's method may hang while it is being imported
-
-
-class _Interrupt:
-    """The handler of Ctrl-C: it waits while a module is being imported.
-
-    PyTorch imports some of its modules when the first optimiser is made. An interrupt there aborts
-    the process inside compiled code, or becomes a RuntimeError inside a class definition.
-    """
-
-    def __init__(self) -> None:
-        self.until = 0.0
-        self.kind: type[KeyboardInterrupt] = KeyboardInterrupt
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        self.until = self.until or now + _IMPORT_LIMIT
-        if now > self.until or not _in_import(frame):
-            raise self.kind
-        main_thread = threading.main_thread().ident
-        again = threading.Timer(0.05, signal.pthread_kill, [main_thread, number])
-        again.daemon = True
-        again.start()
-
-
-def _in_import(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_filename != _IMPORTING:
-        frame = frame.f_back
-    return frame is not None
-
-
-def _distinguish_interrupts() -> None:
-    """Raise Ctrl-C as `Interrupt`, so that a method that raises KeyboardInterrupt only fails."""
-    from baselines.core.errors import Interrupt  # after `check_siblings`
-
-    handler = signal.getsignal(signal.SIGINT)
-    if isinstance(handler, _Interrupt):
-        handler.kind = Interrupt
-    Interrupt.handled = isinstance(handler, _Interrupt) or handler is signal.SIG_IGN
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
@@ -174,60 +139,40 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """The console script: known errors become one line on stderr, never a traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _Interrupt())
-    _prepare_streams()
+    streams.prepare()
+    threads = set(threading.enumerate())
     code: int | str | None = 1
-    try:
-        code = _run()
-        sys.stdout.flush()
-    except SystemExit as error:
-        code = error.code
-    except BrokenPipeError:
-        code = 1  # the reader of the pipe is gone, so there is nobody to print to
-    except OSError as error:
-        code = 1
-        with contextlib.suppress(OSError):
-            click.echo(f"error: {_output_error(error)}", err=True)
-    _close_streams()
-    sys.exit(code)
-
-
-def _prepare_streams() -> None:
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # the caller closed it
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
-        # A terminal that cannot show a character shows a question mark instead of a traceback.
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
-def _close_streams() -> None:
-    """Drop output that cannot be written; Python would try it again at exit and report it."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is None:
-            continue
+    with interrupts.handled(), notices.shown():
         try:
-            stream.flush()
-        except OSError:
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-                stream.flush()
-
-
-def _output_error(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF):
-        return f"the output cannot be written: {reason}"
-    return reason
+            code = _run()
+            sys.stdout.flush()
+        except SystemExit as error:
+            code = error.code
+        except KeyboardInterrupt:
+            code = 130
+        except BrokenPipeError:
+            code = 1  # the reader of the pipe is gone, so there is nobody to print to
+        except OSError as error:
+            code = 1
+            with contextlib.suppress(OSError):
+                click.echo(f"error: {streams.output_error(error)}", err=True)
+        interrupts.ignore()
+        if code == 130:
+            with contextlib.suppress(OSError):
+                click.echo("interrupted; finished work is kept", err=True)
+    streams.close()
+    interrupts.ignored_at_exit()
+    notices.shown_at_exit()
+    if any(not thread.daemon for thread in set(threading.enumerate()) - threads):
+        os._exit(code if isinstance(code, int) else 1)  # a user's thread may never end
+    sys.exit(code)
 
 
 def _run() -> int:
     """Run the command of this process, and print its error if it fails; returns the exit code."""
     try:
         check_siblings()
-        _distinguish_interrupts()
+        interrupts.distinguish()
         _check_arguments(sys.argv[1:])
         # Without its standalone mode click returns the exit code that a command asks for.
         return benchkit(prog_name="benchkit", standalone_mode=False) or 0
@@ -235,19 +180,20 @@ def _run() -> int:
         _show(error)
         return error.exit_code
     except UsageError as error:
-        _show_usage(str(error), " ".join(["benchkit", *sys.argv[1:2]]))
+        _show_usage(str(error), _command())
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; finished work is kept", err=True)
+    except click.Abort:  # click's own Ctrl-C
         return 130
     except OSError as error:
+        message = shortage(error)
         # A file that may not be read, or a name that the system does not accept.
-        if error.filename is None:
+        if message is None and error.filename is None:
             raise
-        _show_error(f"{error.filename}: {error.strerror}")
+        _show_error(message or f"{error.filename}: {error.strerror}")
         return 1
     except Exception as error:
-        if not _is_readable(error):
+        message = str(error) if _is_readable(error) else shortage(error)
+        if message is None:
             raise
-        _show_error(str(error))
+        _show_error(message)
         return 1

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
+from benchkit.base.text import printable
+from benchkit.cli.groups import Command
 from benchkit.cli.types import FILE
 
 METHODS = ("bce", "asl", "db-focal", "role", "pal", "crt", "ml-gcn", "ndlp")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--out",
     type=FILE,
@@ -27,7 +29,11 @@ def demo(out: Path) -> None:
     Draws scenes of glyphs, makes a long-tailed split of them with half of the labels unknown,
     trains eight methods with three seeds each, and writes a leaderboard page. Downloads nothing
     and takes about two minutes on two cores.
-    """
+
+    \b
+    Example:
+      benchkit demo --out demo-out
+    """  # noqa: D301 (click looks for the backspace itself)
     from benchkit.cli import benchkit as group
 
     split, runs, page = out / "scenes.h5", out / "runs", out / "leaderboard.html"
@@ -51,4 +57,6 @@ def demo(out: Path) -> None:
         code = group.main(arguments, prog_name="benchkit", standalone_mode=False)
         if code:
             raise click.exceptions.Exit(code)
-    click.echo(f"\n{time.perf_counter() - start:.0f} s; the page is {page.resolve()}")
+    click.echo(
+        f"\n{time.perf_counter() - start:.0f} s; the page is {printable(str(page.resolve()))}"
+    )

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchkit.base.errors import BenchkitError
+from benchkit.base.memory import shortage
 from benchkit.base.terminal import page
 from benchkit.base.text import one_line, printable_tree
+from benchkit.cli.groups import Command
 from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ _FEATURES = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a", metavar="A.h5", type=FILE)
 @click.argument("b", metavar="B.h5", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print all values as JSON.")
@@ -53,12 +55,17 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
       0  the same split
       1  different splits
       2  a wrong call, or a file that cannot be read
+
+    \b
+    Examples:
+      benchkit diff a.h5 b.h5
+      benchkit diff a.h5 b.h5 --json
     """  # noqa: D301 (click looks for the backspace itself)
     try:
         comparison = {"files": {"a": str(a), "b": str(b)}, **_compare(a, b)}
-    except (BenchkitError, OSError) as error:
+    except (BenchkitError, OSError, MemoryError) as error:
         # Exit code 1 means that two readable splits differ.
-        message = str(error)
+        message = shortage(error) or str(error)
         if isinstance(error, OSError) and error.filename is not None:
             message = f"{error.filename}: {error.strerror}"
         click.echo(one_line(f"error: {message}"), err=True)

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from benchkit.base import fields
-from benchkit.base.files import format_size, make_folder
+from benchkit.base.files import format_size
+from benchkit.base.outputs import make_folder
 from benchkit.base.terminal import bar, log, page
+from benchkit.base.text import printable
+from benchkit.cli.groups import Command
 from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
     from benchkit.download.catalogue import Entry, File
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option(
     "--to",
@@ -87,7 +90,8 @@ def download(
         path = fetch(file, folder, log, bar)
         if file.extract and extract:
             archives.extract(path, log, bar)
-    click.echo(f"{len(files)} file{'s' if len(files) != 1 else ''} of {entry.name} in {folder}")
+    count = f"{len(files)} file{'s' if len(files) != 1 else ''}"
+    click.echo(f"{count} of {entry.name} in {printable(str(folder))}")
 
 
 def _require_known(kind: str, name: str, known: Iterable[str]) -> None:

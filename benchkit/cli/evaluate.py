@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from benchkit.base.terminal import log
+from benchkit.cli.groups import Command
 from benchkit.cli.results import print_results
-from benchkit.cli.types import FILE
+from benchkit.cli.types import FILE, Whole
 from benchkit.runs.options import ORACLES, SCALES, SELECTIONS
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--split", type=FILE, required=True, help="The split file.")
 @click.option(
     "--scores",
@@ -22,7 +23,9 @@ from benchkit.runs.options import ORACLES, SCALES, SELECTIONS
     "`ids`.",
 )
 @click.option("--name", required=True, help="The name of the row.")
-@click.option("--seed", default=0, show_default=True, help="The seed of these scores.")
+@click.option(
+    "--seed", type=Whole(), default=0, show_default=True, help="The seed of these scores."
+)
 @click.option(
     "--select",
     type=click.Choice(SELECTIONS),
@@ -39,9 +42,10 @@ from benchkit.runs.options import ORACLES, SCALES, SELECTIONS
     "--oracle",
     type=click.Choice(ORACLES),
     multiple=True,
-    help="Hidden information that the scores used; marks the row. May be repeated.",
+    help="Hidden information that the scores used; marks the row. May be repeated.  "
+    "[default: none]",
 )
-@click.option("--note", default="", help="A remark that is shown under the table.")
+@click.option("--note", default="", help="A remark that is shown under the table.  [default: none]")
 @click.option("--out", type=FILE, required=True, help="The folder of run records.")
 def evaluate(
     split: Path,
@@ -59,7 +63,12 @@ def evaluate(
     Probabilities are converted to logits, because the threshold metrics take a logit of 0 as a
     probability of one half. Average precision depends on the order only. Prints the run id and the
     mAP.
-    """
+
+    \b
+    Examples:
+      benchkit evaluate --split s.h5 --scores mine.npz --name mine --out runs
+      benchkit evaluate --split s.h5 --scores p.npz --scale probability --name ours --out runs
+    """  # noqa: D301 (click looks for the backspace itself)
     from benchkit import api
 
     run_id = api.evaluate(

@@ -1,13 +1,40 @@
-"""Options under headings in `--help`, and messages for options that have been replaced."""
+"""Commands that notice repeated options, and options under headings in `--help`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
 _OTHER = "Other options"
+
+
+class Command(click.Command):
+    """A command that refuses a second value for an option that takes one.
+
+    Without it, the last value would win in silence.
+    """
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """The parser of click, with the check."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def checked(args: list[str]) -> Any:
+            result = parse(args)
+            for parameter, count in Counter(result[2]).items():
+                if isinstance(parameter, click.Option) and count > 1 and _takes_one(parameter):
+                    raise click.UsageError(f"{parameter.opts[0]} is given {count} times", ctx)
+            return result
+
+        parser.parse_args = checked  # type: ignore[method-assign]
+        return parser
+
+
+def _takes_one(option: click.Option) -> bool:
+    return not (option.multiple or option.is_flag or option.count)
 
 
 class GroupedOption(click.Option):
@@ -24,13 +51,13 @@ class GroupedOption(click.Option):
         self.heading = heading
 
 
-class GroupedCommand(click.Command):
+class GroupedCommand(Command):
     """A command that lists its options under their headings, in the order of their definition.
 
     Args:
-        *args: as for `click.Command`.
+        *args: as for `Command`.
         replaced: former option -> the sentence that names its replacement.
-        **kwargs: as for `click.Command`.
+        **kwargs: as for `Command`.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from baselines.core import descriptions, ledger
 from baselines.core.info import REGIMES, MethodInfo
 from baselines.core.ledger import LedgerRow
 from benchkit.base.terminal import page, wrong_call
+from benchkit.cli.groups import Command
 from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 NOT_VERIFIED = "not verified"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("key", required=False)
 @click.option(
     "--plugin",
     "plugins",
     type=FILE,
     multiple=True,
-    help="A Python file that defines more methods.",
+    help="A Python file that defines more methods. May be repeated.  [default: none]",
 )
 @click.option(
     "--ledger",
@@ -42,7 +43,15 @@ def methods(key: str | None, plugins: tuple[Path, ...], show_ledger: bool) -> No
     """List the methods, or describe one: paper, equation, hyperparameters, oracles.
 
     With --ledger, show how the methods were verified instead.
-    """
+
+    \b
+    Examples:
+      benchkit methods
+      benchkit methods asl
+      benchkit methods --plugin my_method.py my-key
+    """  # noqa: D301 (click looks for the backspace itself)
+    if key is not None and "," in key:
+        raise click.UsageError(f"'{key}' names several methods; describe one at a time")
     rows = ledger.read()
     extra = _plugin_methods(plugins)
     if key is None:
@@ -63,8 +72,10 @@ def _plugin_methods(plugins: Iterable[Path]) -> dict[str, type[Method]]:
     methods: dict[str, type[Method]] = {}
     for path in plugins:
         from baselines.core import registry  # imports torch
+        from benchkit.training.guard import own_settings
 
-        methods |= registry.load_plugin(path)
+        with own_settings(path.name, refuse=False):
+            methods |= registry.load_plugin(path)
     return methods
 
 
@@ -111,6 +122,8 @@ def describe(method: type[Method], row: LedgerRow | None) -> str:
     if row:
         lines.append(_paragraph("tolerance", row.tolerance))
         lines.append(_paragraph("deviations", row.deviations))
+    if info.finding:
+        lines.append(_paragraph("measured", info.finding))
     entries = hyperparameters.describe(method.Hyper)
     lines.append("hyperparameters" + ("" if entries else ": none"))
     for entry in entries:

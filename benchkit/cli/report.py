@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from benchkit.base.terminal import log, page
+from benchkit.cli.groups import Command
 from benchkit.cli.types import FILE
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", type=FILE)
 @click.option(
     "--format",
@@ -19,10 +20,12 @@ from benchkit.cli.types import FILE
     show_default=True,
     help="The output format.",
 )
-@click.option("--out", type=FILE, help="A file to write instead of standard output.")
-@click.option("--split", help="Only this split: the beginning of its fingerprint.")
-@click.option("--selection", help="Only this selection rule: last, val or test-oracle.")
-@click.option("--metric-version", help="Only this metric version.")
+@click.option("--out", type=FILE, help="The file to write.  [default: standard output]")
+@click.option("--split", help="Only this split: the beginning of its fingerprint.  [default: all]")
+@click.option(
+    "--selection", help="Only this selection rule: last, val or test-oracle.  [default: all]"
+)
+@click.option("--metric-version", help="Only this metric version.  [default: all]")
 @click.option(
     "--strict",
     is_flag=True,
@@ -41,7 +44,12 @@ def report(
 
     Records of different splits, selection rules or metric versions never share a table: each
     combination gets its own.
-    """
+
+    \b
+    Examples:
+      benchkit report runs
+      benchkit report runs --format html --out leaderboard.html
+    """  # noqa: D301 (click looks for the backspace itself)
     from benchkit import api
 
     if format == "terminal" and out is None:

@@ -6,32 +6,41 @@ from pathlib import Path
 
 import click
 
-from benchkit.base.errors import UsageError
 from benchkit.base.terminal import bar, log
+from benchkit.cli import training_options as options
+from benchkit.cli.groups import Command
 from benchkit.cli.results import print_results
-from benchkit.cli.types import FILE
-from benchkit.runs.options import DEFAULT_WIDTH, SELECTIONS
-from benchkit.training.recipe import RECIPES
+from benchkit.cli.streams import protected
+from benchkit.cli.training_options import check_recipe, parse_settings
+from benchkit.cli.types import Whole
+from benchkit.runs.options import SELECTIONS
 
 
-@click.command()
-@click.option("--split", type=FILE, required=True, help="The split file.")
+@click.command(cls=Command)
+@options.split
+@options.methods
 @click.option(
-    "--method",
-    "methods",
-    required=True,
-    help="Method keys separated by commas, or `all`. `benchkit methods` lists them.",
+    "--seeds",
+    "count",
+    metavar="N",
+    type=Whole(1, hint="; use --seed for single seeds"),
+    help="Run seeds 0 to N-1.  [default: 1]",
 )
 @click.option(
-    "--seeds", "count", type=click.IntRange(min=1), help="Run seeds 0 to N-1.  [default: 1]"
+    "--seed",
+    "seeds",
+    type=Whole(hint="; repeat --seed for several seeds"),
+    multiple=True,
+    help="Run this seed, in place of --seeds. May be repeated.  [default: 0]",
 )
-@click.option("--seed", "seeds", type=int, multiple=True, help="Run this seed. May be repeated.")
 @click.option(
     "--set",
     "settings",
     multiple=True,
-    metavar="KEY.NAME=VALUE",
-    help="Set a hyperparameter of a method. May be repeated.",
+    metavar="KEY.NAME=VALUE[,VALUE...]",
+    help="Set a hyperparameter of a method. Several values, as in asl.clip=0,0.05, make a row for "
+    "each; several lists make a row for each combination. May be repeated.  "
+    "[default: see `benchkit methods KEY`]",
 )
 @click.option(
     "--paper",
@@ -40,15 +49,9 @@ from benchkit.training.recipe import RECIPES
     metavar="DATASET",
     help="Use the papers' hyperparameters for a data set, such as coco-lt, where a method has "
     "them. May be repeated: if several data sets define a value, the first wins. --set overrides "
-    "it.",
+    "it.  [default: none]",
 )
-@click.option(
-    "--recipe",
-    multiple=True,
-    metavar="NAME|FILE.toml|KEY=VALUE",
-    help="Optimiser, schedule, epochs, batch, sampler, head. May be repeated; applied from left to "
-    f"right. Names: {', '.join(RECIPES)}.  [default: features]",
-)
+@options.recipe
 @click.option(
     "--select",
     type=click.Choice(SELECTIONS),
@@ -57,37 +60,14 @@ from benchkit.training.recipe import RECIPES
     help="The epoch that is scored: the last, the best on the validation part, or the best on the "
     "test part (marked as an oracle).",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
-@click.option(
-    "--stack",
-    type=click.IntRange(min=1),
-    default=DEFAULT_WIDTH,
-    show_default=True,
-    help="The maximum number of runs that train as one program.",
-)
-@click.option(
-    "--plugin",
-    "plugins",
-    type=FILE,
-    multiple=True,
-    help="A Python file with methods of your own. May be repeated.",
-)
-@click.option(
-    "--class-embeddings",
-    type=FILE,
-    help="An .npy file with one row per class, for methods that use label embeddings.  "
-    "[default: identity]",
-)
-@click.option("--out", type=FILE, required=True, help="The folder of run records.")
+@options.device
+@options.stack
+@options.plugins
+@options.class_embeddings
+@options.out
 def run(
     split: Path,
-    methods: str,
+    methods: tuple[str, ...],
     count: int | None,
     seeds: tuple[int, ...],
     settings: tuple[str, ...],
@@ -111,48 +91,32 @@ def run(
     Examples:
       benchkit run --split s.h5 --method bce,asl,db-focal --seeds 3 --out runs
       benchkit run --split s.h5 --method all --recipe epochs=20 --recipe batch=64 --out runs
-      benchkit run --split s.h5 --method asl --set asl.clip=0.1 --out runs
+      benchkit run --split s.h5 --method asl --set asl.clip=0,0.05,0.1 --out runs
       benchkit run --split voc-lt.h5 --method all --paper voc-lt --paper voc --out runs
     """  # noqa: D301 (click looks for the backspace itself)
     from benchkit import api
 
     if count is not None and seeds:
         raise click.UsageError("give --seeds N or --seed S, not both")
-    outcome = api.run(
-        split,
-        methods,
-        out=out,
-        seeds=seeds or count or 1,
-        hyperparameters=_settings(settings),
-        papers=papers,
-        recipe=recipe,
-        select=select,
-        device=device,
-        stack=stack,
-        plugins=plugins,
-        class_embeddings=class_embeddings,
-        log=log,
-        bar=bar,
-    )
+    with protected():
+        outcome = api.run(
+            split,
+            methods,
+            out=out,
+            seeds=seeds or count or 1,
+            hyperparameters=parse_settings(settings),
+            papers=papers,
+            recipe=check_recipe(recipe),
+            select=select,
+            device=device,
+            stack=stack,
+            plugins=plugins,
+            class_embeddings=class_embeddings,
+            log=log,
+            bar=bar,
+        )
     counts = f"{len(outcome.done)} runs done, {len(outcome.cached)} kept"
     click.echo(f"{counts}, {len(outcome.failed)} failed, {len(outcome.skipped)} methods skipped")
     print_results(out, [*outcome.done, *outcome.cached])
     if outcome.failed:
         raise click.exceptions.Exit(1)
-
-
-def _settings(texts: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Method -> hyperparameter -> text, from the arguments of `--set`."""
-    settings: dict[str, dict[str, str]] = {}
-    for text in texts:
-        target, equals, value = text.partition("=")
-        key, dot, name = target.partition(".")
-        if not (equals and dot and name):
-            raise UsageError(f"--set {text!r} is not KEY.NAME=VALUE, as in asl.clip=0.1")
-        values = settings.setdefault(key, {})
-        if name in values:
-            raise UsageError(
-                f"{key}.{name} is set twice, by --set {key}.{name}={values[name]} and --set {text}"
-            )
-        values[name] = value
-    return settings

@@ -13,6 +13,7 @@ import click
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import log, page, wrong_call
 from benchkit.base.text import printable_tree
+from benchkit.cli.groups import Command
 from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _CLASS_BAR = 24
 _SHORTEST_BAR = 6
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print all values as JSON.")
 @click.option(
@@ -35,14 +36,20 @@ _SHORTEST_BAR = 6
     "drawing_path",
     type=FILE,
     metavar="FILE.png|FILE.svg",
-    help="Also draw class counts, observed labels, cardinality and co-occurrence.",
+    help="Also draw class counts, observed labels, cardinality and co-occurrence.  "
+    "[default: no drawing]",
 )
 def show(file: Path, as_json: bool, drawing_path: Path | None) -> None:
     """Show the contents of a split file.
 
     Prints the recipe, sizes, shot groups, class counts and observed rates. The bars show training
     positives on a logarithmic scale, in the colours of the shot groups.
-    """
+
+    \b
+    Examples:
+      benchkit show s.h5
+      benchkit show s.h5 --draw s.png
+    """  # noqa: D301 (click looks for the backspace itself)
     from benchkit.split import file as split_file
     from benchkit.split import summary as split_summary
 

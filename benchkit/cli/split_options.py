@@ -10,7 +10,7 @@ import click
 
 from benchkit.base.terminal import wrong_call
 from benchkit.cli.groups import GroupedOption
-from benchkit.cli.types import FILE
+from benchkit.cli.types import FILE, Whole
 from benchkit.split.request import CHOICES, Request
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Request)}
@@ -68,7 +68,7 @@ OPTIONS: list[Decorator] = [
         "source_options",
         metavar="KEY=VALUE",
         multiple=True,
-        help="Set an option of the source. May be repeated.",
+        help="Set an option of the source. May be repeated.  [default: see --help-source KIND]",
     ),
     click.option(
         "--help-source",
@@ -85,7 +85,7 @@ OPTIONS: list[Decorator] = [
         "published",
         metavar="NAME",
         help="Build a published split from SOURCE: voc-lt, coco-lt, plt-voc, spml-coco, ... "
-        "(docs/published.md).",
+        "(docs/published.md).  [default: none]",
     ),
     _published(
         "--published-file",
@@ -93,7 +93,8 @@ OPTIONS: list[Decorator] = [
         metavar="ROLE=PATH",
         multiple=True,
         help="A list file from the authors of the published split. May be repeated. With SOURCE "
-        "`lists`, or `lists:FOLDER` to name the folder of the images, no other source is read.",
+        "`lists`, or `lists:FOLDER` to name the folder of the images, no other source is read.  "
+        "[default: none]",
     ),
     _tail(
         "--long-tail",
@@ -103,9 +104,12 @@ OPTIONS: list[Decorator] = [
     ),
     _tail("--pareto-b", "pareto_b", type=float, help="pareto: the exponent b."),
     _tail(
-        "--max", "maximum", type=int, help="pareto, exponential: the count of the largest class."
+        "--max",
+        "maximum",
+        type=Whole(),
+        help="pareto, exponential: the count of the largest class.",
     ),
-    _tail("--min", "minimum", type=int, help="pareto: the floor of the curve."),
+    _tail("--min", "minimum", type=Whole(), help="pareto: the floor of the curve."),
     _tail(
         "--tail-quantile",
         "tail_quantile",
@@ -122,7 +126,8 @@ OPTIONS: list[Decorator] = [
         "--target-counts",
         "target_counts",
         type=FILE,
-        help="Use the counts in a file instead of a curve: CSV lines name,count or a JSON object.",
+        help="Use the counts in a file instead of a curve: CSV lines name,count or a JSON object.  "
+        "[default: the curve]",
     ),
     _tail(
         "--generator",
@@ -142,7 +147,14 @@ OPTIONS: list[Decorator] = [
         "--val-fraction",
         "val_fraction",
         type=click.FloatRange(0, 1, max_open=True),
-        help="The share of the training images held out for validation.",
+        help="The size of the validation part as a share of the training images.",
+    ),
+    _labels(
+        "--val-from",
+        "val_from",
+        help="Validate on images held out of the training part, or on images that the long tail "
+        "left out, which costs no training image. Without --val-fraction, left-out takes as many "
+        "images as there are training images, or all if fewer were left out.",
     ),
     _labels(
         "--test-fraction",
@@ -150,9 +162,13 @@ OPTIONS: list[Decorator] = [
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         help="The share of the images in the test part, if the source has none.",
     ),
-    _labels("--seed", "seed", type=int, help="The seed of all random draws."),
-    _shots("--many", "many", type=int, help="The smallest training count of a many-shot class."),
-    _shots("--few", "few", type=int, help="The smallest training count of a medium-shot class."),
+    _labels("--seed", "seed", type=Whole(), help="The seed of all random draws."),
+    _shots(
+        "--many", "many", type=Whole(), help="The smallest training count of a many-shot class."
+    ),
+    _shots(
+        "--few", "few", type=Whole(), help="The smallest training count of a medium-shot class."
+    ),
     _shots(
         "--shot-reference",
         "shot_reference",
@@ -173,14 +189,14 @@ OPTIONS: list[Decorator] = [
     _features(
         "--image-size",
         "image_size",
-        type=click.IntRange(min=1),
+        type=Whole(1),
         help="Resize images to a square of this many pixels.  [default: 96 for glyphs, else 224]",
     ),
     _features(
         "--views",
         "views",
-        type=click.IntRange(1, 2),
-        help="Views per image; 2 adds the horizontal flip.",
+        type=Whole(1, 2),
+        help="Views per image: 1, or 2 to add the horizontal flip.",
     ),
     _features("--precision", "precision", help="The precision of the backbone's forward pass."),
     _features("--feature-type", "feature_type", help="The type of the stored features."),
@@ -188,7 +204,7 @@ OPTIONS: list[Decorator] = [
     _features(
         "--extract-batch",
         "extract_batch",
-        type=click.IntRange(min=1),
+        type=Whole(1),
         help="Images per forward pass of the backbone.",
     ),
     _features(

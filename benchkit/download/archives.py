@@ -1,7 +1,9 @@
 """Safe unpacking of zip and tar archives from untrusted servers.
 
 An archive is refused before anything is written if a member would be written outside the folder, is
-a link or a device, or if the declared sizes are implausible. Members are unpacked into a temporary
+a link or a device, if the declared sizes are implausible, or if the archive is damaged. All
+checksums of the format are compared; an uncompressed tar file has none for the content of its
+members. Members are unpacked into a temporary
 folder beside the target and moved when all are complete; a marker file, written last, records that.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import json
 import lzma
 import os
@@ -26,6 +29,7 @@ from typing import IO, Any
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic, disk_error, format_size, lock, require_space
 from benchkit.base.messages import Bar, Log
+from splits import zip_layout
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 # Limit of the unpacked size, relative to the archive. The densest archives of the catalogue,
@@ -43,6 +47,7 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+_END_BLOCKS = 2  # blocks of zeros at the end of a tar file
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -62,6 +67,10 @@ _DAMAGE = (
 
 class _Unsafe(Exception):
     """Why an archive is refused, as the end of a sentence that begins with its name."""
+
+
+class _DamagedError(Exception):
+    """Why an archive is damaged, as a phrase."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class _TarInfo(tarfile.TarInfo):
         if info.type in _EXTENDED and info.size > HEADER_LIMIT:
             raise _Unsafe(f"holds a header of {format_size(info.size)}")
         if info.size < 0:
-            raise tarfile.ReadError("a member of negative size")
+            raise _DamagedError("a file in it has a negative size")
         return info
 
 
@@ -155,7 +164,7 @@ def extract(archive: Path, log: Log, bar: Bar, limit: int | None = None) -> None
     except OSError as error:
         raise disk_error(error, archive.parent) from error
     record = {"identity": _identity(archive), "top": top}
-    with atomic(marker(archive)) as partial:
+    with atomic(marker(archive), log) as partial:
         partial.write_text(json.dumps(record), encoding="utf-8")
     files = sum(not member.folder for member in members)
     log(f"{archive.name}: {files} files unpacked in {archive.parent}")
@@ -168,23 +177,45 @@ def _readable_errors(archive: Path) -> Iterator[None]:
         yield
     except _Unsafe as reason:
         raise BenchkitError(f"{archive} {reason}; nothing was unpacked") from None
-    except NotImplementedError as error:
-        raise BenchkitError(f"{archive} cannot be unpacked: {error}") from None
+    except (_DamagedError, zip_layout.LayoutError) as error:
+        raise _damaged(archive, str(error)) from None
+    except NotImplementedError:
+        raise BenchkitError(
+            f"{archive} uses a compression or an encryption that is not supported; unpack it with "
+            f"another program"
+        ) from None
     except OSError as error:
         # Errors of the disk are not of these kinds: gzip and bz2 give no number, and a damaged
         # offset is an invalid argument.
         if error.errno not in (None, errno.EINVAL):
             raise
-        raise _damaged(archive, error) from None
+        raise _damaged(archive, _reason(error)) from None
     except _DAMAGE as error:
-        raise _damaged(archive, error) from None
+        raise _damaged(archive, _reason(error)) from None
 
 
-def _damaged(archive: Path, error: Exception) -> BenchkitError:
-    reason = " ".join(str(error).split())[:_LONGEST] or "it ends too early"
+def _damaged(archive: Path, reason: str) -> BenchkitError:
     return BenchkitError(
         f"{archive} is damaged or truncated ({reason}); delete it and download it again"
     )
+
+
+def _reason(error: Exception) -> str:
+    """An error of the standard library as a phrase; its own texts are for programmers."""
+    text = str(error)
+    if "CRC" in text:
+        return "its content does not match its checksum, a CRC"
+    if "Incorrect length" in text:
+        return "its content does not have the length that it states"
+    if isinstance(error, gzip.BadGzipFile) or "gzip" in text:
+        return "it is not a gzip file, or other data follow its compressed content"
+    if isinstance(error, EOFError):
+        return "it ends too early"
+    if isinstance(error, zlib.error | lzma.LZMAError | OSError) or "zlib" in text:
+        return "its compressed content cannot be decompressed"
+    if isinstance(error, zipfile.BadZipFile):
+        return "its directory is missing or contradicts its content"
+    return "it has a header that cannot be read"
 
 
 # ----------------------------------------------------------------------------- reading
@@ -195,6 +226,8 @@ def _members(archive: Path, limit: int) -> Iterator[list[_Member]]:
     """The checked members of an archive, which stays open."""
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as zip_file:
+            with archive.open("rb") as file:
+                zip_layout.check(file, zip_file.infolist())
             yield _checked(_zip_members(zip_file), limit)
     else:
         compressed = archive.name.lower().endswith("gz")
@@ -204,7 +237,7 @@ def _members(archive: Path, limit: int) -> Iterator[list[_Member]]:
 
 
 def _checked(members: Iterator[_Member], limit: int) -> list[_Member]:
-    """All members, if their names are safe and different and their sizes plausible."""
+    """All members, if they have safe, different names and plausible sizes, and include a file."""
     by_path: dict[str, _Member] = {}
     total = 0
     for member in members:
@@ -224,6 +257,8 @@ def _checked(members: Iterator[_Member], limit: int) -> list[_Member]:
             if parent in by_path and not by_path[parent].folder:
                 raise _Unsafe(f"holds {_shown(by_path[parent].name)} as a file and as a folder")
             parent = os.path.dirname(parent)
+    if all(member.folder for member in by_path.values()):
+        raise _Unsafe("holds no file")
     return list(by_path.values())
 
 
@@ -264,23 +299,46 @@ def _tar_members(tar_file: tarfile.TarFile) -> Iterator[_Member]:
         if info.issparse():
             raise _Unsafe(f"holds a sparse file ({_shown(info.name)})")
         if info.size < 0:
-            raise tarfile.ReadError("a member of negative size")
+            raise _DamagedError("a file in it has a negative size")
         yield _Member(
             info.name,
             info.isdir(),
             info.size if info.isreg() else 0,
             lambda info=info: _required(tar_file.extractfile(info)),  # type: ignore[misc]
         )
-    # tarfile reads a damaged header as the end of the archive; the true end is a block of zeros.
-    handle = _required(tar_file.fileobj)
-    handle.seek(tar_file.offset)
-    if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError(f"no end after byte {tar_file.offset}")
+    _check_end(_required(tar_file.fileobj), tar_file.offset)
+
+
+def _check_end(handle: IO[bytes], position: int) -> None:
+    """Read a tar file to its end, which is at least two blocks of zeros.
+
+    tarfile reads a damaged header as the end, and stops before the checksum of gzip.
+
+    Args:
+        handle: the tar file, decompressed.
+        position: the position behind the last member.
+
+    Raises:
+        _DamagedError: no such end, or other data follow.
+        _Unsafe: a very long end.
+    """
+    handle.seek(position)
+    length = 0
+    while chunk := handle.read(CHUNK):
+        if length == 0 and any(chunk[: tarfile.BLOCKSIZE]):
+            break
+        length += len(chunk)
+        if chunk.count(0) < len(chunk):
+            raise _DamagedError(f"other data follow its end at byte {position:,}")
+        if length > MIN_LIMIT:
+            raise _Unsafe(f"ends in more than {format_size(MIN_LIMIT)} of zeros")
+    if length < _END_BLOCKS * tarfile.BLOCKSIZE or length % tarfile.BLOCKSIZE:
+        raise _DamagedError(f"no end after byte {position:,}")
 
 
 def _required(handle: Any) -> IO[bytes]:
     if handle is None:
-        raise tarfile.ReadError("a member without data")
+        raise _DamagedError("a file in it has no data")
     return handle
 
 

@@ -28,4 +28,8 @@ def reason(error: requests.RequestException) -> str:
         return "the certificate is not trusted"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return type(error).__name__
+    if isinstance(error, requests.exceptions.TooManyRedirects):
+        return "the server redirects without end"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return "the address is not valid"
+    return "the request failed"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import urllib.error
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,10 +153,22 @@ def _network(name: str, weights: str) -> tuple[nn.Module, str]:
             )
         except (OSError, RuntimeError) as error:
             raise BenchkitError(
-                f"the ImageNet weights of '{name}' could not be downloaded ({error}); check the "
-                f"network, or use --weights random or --weights FILE"
+                f"the ImageNet weights of '{name}' could not be downloaded "
+                f"({_download_reason(error)}); check the network, or use --weights random or "
+                f"--weights FILE"
             ) from error
     return network, _remove_head(network)
+
+
+def _download_reason(error: Exception) -> str:
+    """Why torchvision could not download weights, as a phrase."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered with the status {error.code}"
+    if isinstance(error, urllib.error.URLError):
+        return "no connection to the server"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "the received file is not the published one"
 
 
 def _remove_head(network: nn.Module) -> str:
@@ -177,8 +190,10 @@ def _width(module: nn.Module, name: str, size: int) -> int:
     try:
         return int(module(torch.full((1, 3, size, size), 128, dtype=torch.uint8)).shape[1])
     except (RuntimeError, AssertionError) as error:
+        needed = next((m.image_size for m in module.modules() if hasattr(m, "image_size")), None)
         raise BenchkitError(
-            f"backbone '{name}' does not accept images of {size} pixels: {error}"
+            f"backbone '{name}' does not accept images of {size} pixels; use --image-size "
+            f"{needed or 'with another number'}"
         ) from error
 
 
@@ -215,7 +230,7 @@ def _read(path: Path) -> State:
 def _arrays(path: Path) -> State:
     archive = npy.load(path)
     if isinstance(archive, np.ndarray):
-        raise ValueError("it holds one array without a name")
+        raise BenchkitError("it holds one array without a name")
     with archive:
         return {key: torch.from_numpy(npy.member(archive, key)) for key in archive.files}
 
@@ -226,9 +241,11 @@ def _tensors(path: Path) -> Any:
 
 
 def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, BenchkitError):
+        return str(error)
     if path.suffix == ".npz":
         reason = npy.reason(path, error)
-        return reason if reason.startswith("it ") else "it is damaged, or holds more than numbers"
+        return "it is damaged, or holds more than numbers" if "header" in reason else reason
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
     if "Weights only" in str(error) or "weights_only" in str(error):

@@ -27,6 +27,7 @@ from PIL import Image
 from benchkit.base import random
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic
+from benchkit.base.messages import Log, no_log
 from benchkit.images import brush
 
 PARTS = ("train", "test")
@@ -105,6 +106,7 @@ def write(
     seed: int = 0,
     size: int = DEFAULT_SIZE,
     progress: Callable[[int], None] | None = None,
+    log: Log = no_log,
 ) -> None:
     """Draw a set of scenes into a folder, unless the folder already holds the same set.
 
@@ -119,6 +121,7 @@ def write(
         seed: the seed of all random numbers.
         size: side of a scene in pixels; glyphs scale with it.
         progress: called with the number of newly finished scenes.
+        log: called with a message for each leftover of an interrupted writer that is removed.
 
     Raises:
         BenchkitError: a number is out of range, the folder holds something else, or the disk is
@@ -141,7 +144,7 @@ def write(
         advance(images + test_images)
         return
     versions = {p: metadata.version(p) for p in ("Pillow", "matplotlib", "numpy")}
-    with atomic(folder) as partial:
+    with atomic(folder, log) as partial:
         (partial / "annotations").mkdir(parents=True)
         for part, count in zip(PARTS, (images, test_images), strict=True):
             _write_part(partial, part, count, seed, size, advance)

@@ -11,6 +11,10 @@ from benchkit.base.errors import BenchkitError
 from benchkit.base.paths import regular_file
 from splits import npy
 
+MOST_COLUMNS = 16_384
+"""The largest accepted E. A graph method has a weight matrix [E, 2048] for each run, with gradient
+and optimiser state: 512 MiB at this size."""
+
 
 def read(path: Path, classes: int) -> tuple[np.ndarray, str]:
     """Read class embeddings.
@@ -24,7 +28,8 @@ def read(path: Path, classes: int) -> tuple[np.ndarray, str]:
 
     Raises:
         BenchkitError: the file is missing, unreadable or not a regular file, has the wrong shape
-            or type, or holds a value that float32 cannot represent.
+            or type, has more than `MOST_COLUMNS` columns, or holds a value that float32 cannot
+            represent.
     """
     if not path.exists():
         raise BenchkitError(f"class embeddings {path} do not exist; give an .npy file of numbers")
@@ -33,11 +38,19 @@ def read(path: Path, classes: int) -> tuple[np.ndarray, str]:
         array = npy.load(path)
         if not isinstance(array, np.ndarray):
             raise ValueError("an .npz file")
+    except MemoryError:
+        raise BenchkitError(f"there is not enough memory for the class embeddings {path}") from None
     except npy.BROKEN_NPZ:
         raise BenchkitError(
             f"class embeddings {path} are not a readable .npy file of numbers; write one with "
             "numpy.save"
         ) from None
+    if array.ndim == 2 and array.shape[1] > MOST_COLUMNS:
+        raise BenchkitError(
+            f"class embeddings {path} have {array.shape[1]:,} numbers for each class; at most "
+            f"{MOST_COLUMNS:,} are accepted, so reduce them by a PCA, which loses nothing with as "
+            "many components as classes"
+        )
     if (
         array.dtype.kind not in "biuf"
         or array.ndim != 2

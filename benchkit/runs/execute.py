@@ -16,19 +16,30 @@ import torch
 
 from baselines.core import Method, Run
 from baselines.core import labels as label_tables
-from baselines.core.errors import is_interrupt, no_exit
+from baselines.core.errors import Interrupt, is_interrupt
 from benchkit.base.errors import BenchkitError
-from benchkit.base.files import require_space, writable_folder
+from benchkit.base.files import require_space
 from benchkit.base.messages import Bar, Log, no_bar
+from benchkit.base.outputs import writable_folder
 from benchkit.runs import claims, records
 from benchkit.runs.feature_check import FeatureCheck
-from benchkit.runs.plan import Grid, Job, Outcome, command, jobs_of, skipped_methods, stacks_of
+from benchkit.runs.plan import (
+    Grid,
+    Job,
+    Outcome,
+    command,
+    jobs_of,
+    seeds_of,
+    skipped_methods,
+    stacks_of,
+)
 from benchkit.runs.run_log import RunLog
 from benchkit.split.model import Split
 from benchkit.training import inputs, rehearsal
+from benchkit.training.guard import own_settings, place_of
 from benchkit.training.inputs import TrainingSet
-from benchkit.training.trainer import Score, Trained, scores, train
-from leaderboard import metrics
+from benchkit.training.trainer import Score, Trained, count_epochs, scores, train
+from leaderboard import curves, metrics
 from leaderboard.record import Metrics, Record, RecordedMethod
 from splits import labels as matrices
 
@@ -56,10 +67,11 @@ def execute(grid: Grid, log: Log, bar: Bar = no_bar, fail_fast: bool = False) ->
     if grid.selection == "val" and "val" not in grid.split.parts:
         raise BenchkitError(
             "--select val needs a validation part, and the split has none; make it with "
-            "--val-fraction, or select the last epoch"
+            "--val-fraction or --val-from left-out, or select the last epoch"
         )
-    writable_folder(grid.out)
+    writable_folder(grid.out, log)
     records.remove_interrupted(grid.out, log)
+    claims.remove_void(grid.out, log)
     outcome = Outcome(skipped=skipped_methods(grid))
     for key, reason in outcome.skipped.items():
         log(f"skipping {key}: {reason}")
@@ -69,22 +81,23 @@ def execute(grid: Grid, log: Log, bar: Bar = no_bar, fail_fast: bool = False) ->
     outcome.cached = [job.folder.name for job in jobs if job.folder is not None]
     if outcome.cached:
         log(f"{len(outcome.cached)} runs are already in {grid.out} and are kept")
-    stacks = stacks_of(jobs, grid.recipe, _stack_width(grid), records.stacked_runs)
+    stacks = stacks_of(jobs, grid.recipe, stack_width(grid), records.stacked_runs)
     if not stacks:
         return outcome
     missing = len(jobs) - len(outcome.cached)
     run_log.write(f"{missing} runs to train in {len(stacks)} stacks, {len(outcome.cached)} kept")
-    _check_size(grid.split)
+    check_size(grid.split)
     needed = missing * records.space(grid.split.parts["test"].true.shape, _test_ids(grid))
     require_space(grid.out, needed, f"record {missing} runs in {grid.out}")
     check = FeatureCheck(grid.split, grid.fingerprints, grid.split_path)
-    features = inputs.standardised(grid.split, grid.recipe.standardise == "on")
+    recipe = grid.recipe
+    features = inputs.standardised(grid.split, recipe.standardise == "on", recipe.row_norm)
     data = inputs.training_set(grid.split, features["train"], grid.device, grid.embeddings)
     execution = _Execution(grid, features, data, outcome, log, bar, fail_fast, run_log, check)
     if [run_id for stack in stacks for run_id in execution.run(stack)]:
         # Another process may have ended before it trained its runs.
         left = execution.refreshed([job for job in jobs if job.run_id not in outcome.failed])
-        for stack in stacks_of(left, grid.recipe, _stack_width(grid), records.stacked_runs):
+        for stack in stacks_of(left, grid.recipe, stack_width(grid), records.stacked_runs):
             outcome.busy += execution.run(stack)
     if outcome.busy:
         log(f"{len(outcome.busy)} runs are being trained by another process and are left to it")
@@ -99,13 +112,13 @@ def _test_ids(grid: Grid) -> np.ndarray:
     return grid.split.parts["test"].ids
 
 
-def _stack_width(grid: Grid) -> int:
+def stack_width(grid: Grid) -> int:
     """The number of runs in a stack, limited so that one value per label of each run fits."""
     images, classes = grid.split.parts["train"].true.shape
     return max(1, min(grid.width, label_tables.MOST_WHOLE // max(1, images * classes)))
 
 
-def _check_size(split: Split) -> None:
+def check_size(split: Split) -> None:
     """Refuse a part that is evaluated at once and whose scores would not fit in memory."""
     for name, part in split.parts.items():
         rows, classes = part.true.shape
@@ -118,7 +131,7 @@ def _check_size(split: Split) -> None:
 
 
 @contextlib.contextmanager
-def _threads(multiplications: int) -> Iterator[None]:
+def threads(multiplications: int) -> Iterator[None]:
     """Use one thread for small steps.
 
     At such steps, threads that wait for one another gain nothing on an idle machine, and cost a
@@ -171,7 +184,8 @@ class _Execution:
             # A single stack, or none if another process has recorded all of its runs meanwhile.
             for part in stacks_of(free, self.grid.recipe, len(stack), records.stacked_runs):
                 width, classes = self.data.features.shape[-1], len(self.data.shot)
-                with _threads(len(part) * self.grid.recipe.batch * width * classes):
+                batch = self.grid.recipe_of(part[0].spec).batch
+                with threads(len(part) * batch * width * classes):
                     self._train_and_record(part)
         return busy
 
@@ -187,8 +201,9 @@ class _Execution:
         """Train one stack, and record every run of it that has no record yet."""
         started = time.perf_counter()
         try:
-            with no_exit():
+            with own_settings(place_of(stack[0].spec.method), refuse=True):
                 results = self._train(stack)
+            Interrupt.raise_if_received()
         except BaseException as error:  # an error of a method fails its own runs only
             reason = self._reason(error, stack[0])
             for job in stack:
@@ -228,7 +243,7 @@ class _Execution:
         if result.failure is not None:
             return None
         try:
-            with no_exit():
+            with own_settings(place_of(job.spec.method), refuse=True):
                 logits = scores(result.method, result.run, test)
         except BaseException as error:
             result.failure = self._reason(error, job)
@@ -243,11 +258,12 @@ class _Execution:
         return None if result.failure else logits
 
     def _train(self, stack: list[Job]) -> list[Trained]:
-        spec, recipe = stack[0].spec, self.grid.recipe
+        spec = stack[0].spec
+        recipe = self.grid.recipe_of(spec)
         methods = [job.spec.method(job.spec.hyper, recipe.make_head()) for job in stack]
         if spec.kind == "plugin":
-            rehearsal.check(methods[0], self.data, recipe.epochs)
-        epochs = sum(stage.epochs or recipe.epochs for stage in methods[0].stages())
+            rehearsal.check(methods[0], self.data, recipe.epochs_of(len(self.data.features)))
+        epochs = count_epochs(methods[0], self.data, recipe)
         title = _title(stack)
         self.run_log.write(f"{title}: started, {epochs} epochs")
         log_epoch = self.run_log.epochs(title, epochs)
@@ -293,10 +309,12 @@ class _Execution:
         if grid.selection == "test-oracle":
             oracle = (*oracle, "best_test_epoch")
         labels = matrices.dense(grid.split.parts["test"].true)
+        recorded_split = records.recorded_split(grid.split, grid.fingerprints)
+        summary = Metrics.from_summary(metrics.summary(logits, labels, grid.split.shot))
         return Record(
             run_id=job.run_id,
             arguments=job.arguments,
-            split=records.recorded_split(grid.split, grid.fingerprints),
+            split=recorded_split,
             method=RecordedMethod(
                 key=info.key,
                 title=info.title,
@@ -307,12 +325,13 @@ class _Execution:
                 # Parameters named `head.` are those of the recipe's head.
                 own_head=not any(name.startswith("head.") for name in result.run.params),
             ),
-            metrics=Metrics.from_summary(metrics.summary(logits, labels, grid.split.shot)),
+            metrics=summary,
             environment=records.environment(grid.device, len(stack)),
             wall_seconds=seconds,
             command=command(grid, job.spec, stack),
             curve=tuple(result.curve),
             selected_epoch=result.selected_epoch,
+            marks=curves.marks(result.curve, summary.map, recorded_split.chance),
         )
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -324,5 +343,7 @@ class _Execution:
 
 def _title(stack: list[Job]) -> str:
     """The method and the seeds of a stack, for the log."""
-    seeds = " ".join(str(job.seed) for job in stack)
-    return f"{stack[0].spec.key} seed{'s' * (len(stack) > 1)} {seeds}"
+    seeds = seeds_of(stack)
+    listed = " ".join(map(str, seeds))
+    title = f"{stack[0].spec.key} seed{'s' * (len(seeds) > 1)} {listed}"
+    return title if len(seeds) == len(stack) else f"{title}, {len(stack)} runs"

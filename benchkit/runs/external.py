@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.base.files import writable_folder
 from benchkit.base.messages import Log
+from benchkit.base.outputs import writable_folder
 from benchkit.base.paths import regular_file
-from benchkit.runs import records
+from benchkit.runs import claims, records
 from benchkit.split import file as split_file
 from benchkit.split.model import Split
 from leaderboard import metrics
@@ -86,8 +86,9 @@ def record(
         inputs={"scores": hashlib.sha256(scores.tobytes()).hexdigest()},
         departures=Departures(),
     )
-    writable_folder(out)
+    writable_folder(out, log)
     records.remove_interrupted(out, log)
+    claims.remove_void(out, log)
     ids = split.parts["test"].ids
     folder = records.find(out, {arguments.run_id}, log, ids).get(arguments.run_id)
     if folder is not None and folder.name != arguments.run_id:  # in format 1
@@ -171,12 +172,16 @@ def _read(path: Path, split: Split) -> np.ndarray:
     try:
         file = npy.load(path)
         if isinstance(file, np.ndarray):
-            raise ValueError("it holds one array without a name")
+            raise BenchkitError(
+                f"{path} is not a readable .npz file: it holds one array without a name"
+            )
         with file:
             scores = np.asarray(npy.member(file, "scores"))
             ids = npy.member(file, "ids").astype(str) if "ids" in file else None
     except KeyError:
         raise BenchkitError(f"{path} has no array 'scores' of shape {list(shape)}") from None
+    except MemoryError:
+        raise BenchkitError(f"there is not enough memory for the scores {path}") from None
     except npy.BROKEN_NPZ as error:
         raise BenchkitError(
             f"{path} is not a readable .npz file: {npy.reason(path, error)}"

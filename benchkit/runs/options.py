@@ -15,3 +15,6 @@ SCALES = ("probability", "logit")
 
 DEFAULT_WIDTH = 16
 """The most runs in one stack."""
+
+SEARCH_SELECTIONS = ("val", "val-observed")
+"""The scores that choose among draws: by true labels, or by what is observed in validation."""

@@ -34,6 +34,10 @@ class Spec:
         version: the method's version; for a plugin, with a digest of its source.
         explicit: the hyperparameters whose defaults do not follow the label regime, because they
             were set.
+        recipe: the recipe of its runs; None for that of the grid.
+        search: how hyperparameters and recipe were chosen, see `RunArguments.search`; empty if they
+            were not searched.
+        fixed: the options of `benchkit tune` that set values, for the command of a tuned run.
     """
 
     method: type[Method]
@@ -41,6 +45,9 @@ class Spec:
     kind: str = "builtin"
     version: str = "1"
     explicit: frozenset[str] = frozenset()
+    recipe: Recipe | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -64,7 +71,8 @@ class Grid:
         fingerprints: its fingerprints.
         specs: the methods.
         seeds: the seeds; one run per method and seed.
-        recipe: the recipe of all runs.
+        recipe: the recipe of all runs whose method has none of its own. Fields that change the
+            features are the same in all recipes.
         selection: the selection rule: last, val or test-oracle.
         device: the name of a torch device.
         out: the folder of records.
@@ -89,6 +97,10 @@ class Grid:
     embeddings_digest: str | None = None
     embeddings_path: Path | None = None
     plugins: tuple[Path, ...] = ()
+
+    def recipe_of(self, spec: Spec) -> Recipe:
+        """The recipe of the runs of a method."""
+        return spec.recipe or self.recipe
 
 
 @dataclass(frozen=True)
@@ -140,44 +152,47 @@ def run_arguments(grid: Grid, spec: Spec, seed: int) -> RunArguments:
 
     Paths, devices and the width of a stack are not among them.
     """
-    digest = grid.embeddings_digest
+    digest, recipe = grid.embeddings_digest, grid.recipe_of(spec)
     return RunArguments(
         split=grid.fingerprints["both"],
         method=spec.key,
         method_version=spec.version,
         hyperparameters=dataclasses.asdict(spec.hyper),
-        recipe=dataclasses.asdict(grid.recipe),
+        recipe=recipe.values(),
         seed=seed,
         selection=grid.selection,
         metric_version=METRIC_VERSION,
         inputs={} if digest is None else {"class_embeddings": digest},
         departures=Departures(
-            recipe_defaults=recipes.DEFAULTS_VERSION,
-            recipe=tuple(recipes.departures(grid.recipe)),
+            recipe_defaults=recipe.defaults,
+            recipe=tuple(recipes.departures(recipe)),
             hyperparameters=tuple(spec.departures()),
         ),
+        search=spec.search,
     )
 
 
 def skipped_methods(grid: Grid) -> dict[str, str]:
     """Method key -> reason, for the methods that are not meant for the split's label regime."""
     regime = grid.split.regime.kind
-    reasons = {}
-    for spec in grid.specs:
-        supported = spec.method(spec.hyper).regimes()
-        if supported and regime not in supported:
-            labels = ", ".join(supported)
-            reasons[spec.key] = f"meant for {labels} labels; this split is {regime}"
-    return reasons
+    reasons = ((spec.key, reason_to_skip(spec, regime)) for spec in grid.specs)
+    return {key: reason for key, reason in reasons if reason is not None}
+
+
+def reason_to_skip(spec: Spec, regime: str) -> str | None:
+    """Why a method with its hyperparameters is not meant for a label regime; None if it is."""
+    supported = spec.method(spec.hyper).regimes()
+    if not supported or regime in supported:
+        return None
+    return f"meant for {', '.join(supported)} labels; this split is {regime}"
 
 
 def jobs_of(grid: Grid) -> list[Job]:
     """The runs of a grid, without those of skipped methods."""
-    skipped = skipped_methods(grid)
     return [
         Job(spec, run_arguments(grid, spec, seed))
         for spec in grid.specs
-        if spec.key not in skipped
+        if reason_to_skip(spec, grid.split.regime.kind) is None
         for seed in grid.seeds
     ]
 
@@ -193,14 +208,17 @@ def stacks_of(
 
     Args:
         jobs: the runs, with the folders of their records.
-        recipe: the recipe of all runs.
+        recipe: the recipe of all runs whose method has none of its own.
         width: the maximum number of runs in a stack.
         stacked_runs: the number of runs in the stack of a recorded run, by its folder.
     """
     groups: dict[Any, list[Job]] = {}
     for job in jobs:
-        method = job.spec.method(job.spec.hyper, recipe.make_head())
-        groups.setdefault(structure(method), []).append(job)
+        own = job.spec.recipe or recipe
+        method = job.spec.method(job.spec.hyper, own.make_head())
+        # The rows of a search train apart, so that default rows equal those of `benchkit run`.
+        key = (structure(method), own, bool(job.spec.search))
+        groups.setdefault(key, []).append(job)
     stacks = []
     for group in groups.values():
         for start in range(0, len(group), width):
@@ -212,20 +230,42 @@ def stacks_of(
     return [stack for stack in stacks if stack]
 
 
+def seeds_of(jobs: Iterable[Job]) -> list[int]:
+    """The seeds of some runs, each once."""
+    return list(dict.fromkeys(job.seed for job in jobs))
+
+
 def command(grid: Grid, spec: Spec, stack: Sequence[Job]) -> tuple[str, ...]:
     """The command that repeats a run, with all seeds of its stack."""
-    arguments = ["benchkit", "run", "--split", str(grid.split_path), "--method", spec.key]
-    for job in stack:
-        arguments += ["--seed", str(job.seed)]
-    if len(stack) > DEFAULT_WIDTH:
-        arguments += ["--stack", str(len(stack))]
-    for name, value in spec.departures().items():
-        arguments += ["--set", f"{spec.key}.{name}={value}"]
-    for name, value in recipes.departures(grid.recipe).items():
-        arguments += ["--recipe", f"{name}={value}"]
-    arguments += ["--select", grid.selection]
+    name = "tune" if spec.search else "run"
+    arguments = ["benchkit", name, "--split", str(grid.split_path), "--method", spec.key]
+    arguments += _search_options(spec) if spec.search else _run_options(grid, spec, stack)
     for path in grid.plugins:
         arguments += ["--plugin", str(path)]
     if grid.embeddings_path is not None:
         arguments += ["--class-embeddings", str(grid.embeddings_path)]
     return (*arguments, "--out", str(grid.out))
+
+
+def _run_options(grid: Grid, spec: Spec, stack: Sequence[Job]) -> list[str]:
+    """The options of `benchkit run` that repeat a stack."""
+    options = []
+    for seed in seeds_of(job for job in stack if job.spec == spec):
+        options += ["--seed", str(seed)]
+    if len(stack) > DEFAULT_WIDTH:
+        options += ["--stack", str(len(stack))]
+    for name, value in spec.departures().items():
+        options += ["--set", f"{spec.key}.{name}={value}"]
+    recipe = grid.recipe_of(spec)
+    if recipe.defaults != Recipe().defaults:
+        options += ["--recipe", recipes.DEFAULT_NAMES[recipe.defaults]]
+    for name, value in recipes.departures(recipe).items():
+        options += ["--recipe", f"{name}={value}"]
+    return [*options, "--select", grid.selection]
+
+
+def _search_options(spec: Spec) -> list[str]:
+    """The options of `benchkit tune` that repeat a search."""
+    names = ("draws", "seeds", "select")
+    options = [text for name in names for text in (f"--{name}", str(spec.search[name]))]
+    return [*options, *spec.fixed]

@@ -3,7 +3,8 @@
     RUNS/<run id>/run.json + scores.npz      written beside, completed by one rename
     RUNS/failures/<run id>.json              a failed run; it never counts as done
 
-An existing record is replaced only when the new one is complete.
+An existing record is replaced only when the new one is complete. `run.json` holds a digest of its
+own content and one of the arrays in `scores.npz`; a record that was changed later does not count.
 
 The run id depends on the arguments that decide the numbers of a run and on nothing else (see
 `leaderboard.arguments`), so the folders of two machines merge by copying.
@@ -18,6 +19,7 @@ import platform
 import re
 import zipfile
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ import numpy as np
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic, remove_all_unfinished
 from benchkit.base.messages import Log, no_log
-from benchkit.split.model import Split
+from benchkit.split.model import Split, content_digest
 from leaderboard import json_file
 from leaderboard.errors import ReportError
 from leaderboard.record import Environment, Failure, Record, RecordedSplit, RunArguments
@@ -87,18 +89,25 @@ def environment(device: str, stacked_runs: int | None = None) -> Environment:
 # ----------------------------------------------------------------------------- reading
 
 
-_CHECKED_SCORES = 1 << 24  # scores that are read to see whether they are finite
+_CHECKED_SCORES = 1 << 24  # scores that are read by default
 
 
-def damage(folder: Path, ids: np.ndarray | None = None) -> str | None:
+def scores_digest(scores: np.ndarray, ids: np.ndarray) -> str:
+    """The SHA-256 of the names, types, shapes and little-endian bytes of `scores` and `ids`."""
+    return content_digest([("scores", scores), ("ids", ids)], [])
+
+
+def damage(folder: Path, ids: np.ndarray | None = None, most: int = _CHECKED_SCORES) -> str | None:
     """The reason why a folder does not hold a complete record, or None if it does.
 
     The check is cheap: it reads `run.json`, the headers of the arrays in `scores.npz`, the ids if
-    they are given, and the scores if there are at most 2^24 of them.
+    they are given, and both arrays if there are at most `most` scores.
 
     Args:
         folder: the folder of a record.
         ids: unicode [Nt], the ids of the test images that the record must have.
+        most: the largest number of scores that are read and compared with their digest. Formats 1
+            and 2 have no digest; their scores must be finite.
     """
     try:
         record = read_record(folder / RUN_FILE)
@@ -110,24 +119,32 @@ def damage(folder: Path, ids: np.ndarray | None = None) -> str | None:
     path = folder / SCORES_FILE
     if ids is not None and len(ids) != images:
         return f"{folder / RUN_FILE} describes {images} test images, and the split has {len(ids)}"
+    is_read = images * classes <= most
     try:
         with zipfile.ZipFile(_regular(path)) as archive:
-            finite = images * classes <= _CHECKED_SCORES
-            scores = _check_member(archive, "scores", (images, classes), "f", read=finite)
+            scores = _check_member(archive, "scores", (images, classes), "f", read=is_read)
             if scores is not None and not np.isfinite(scores).all():
-                raise ValueError("a score is not finite")
-            stored = _check_member(archive, "ids", (images,), "U", read=ids is not None)
+                raise _ScoresError("a score is not finite")
+            stored = _check_member(archive, "ids", (images,), "U", is_read or ids is not None)
     except Exception as error:  # whatever a damaged archive makes its readers raise
         return f"{path} is not a file of scores [{images}, {classes}] and ids ({_text(error)})"
     if ids is not None and not np.array_equal(np.asarray(stored), ids):
         return f"{path} holds the ids of other test images"
+    if scores is None or stored is None or not record.is_sealed:
+        return None
+    if scores_digest(scores, stored) != record.scores_digest:
+        return f"{path} does not match its digest in {RUN_FILE}, so it was changed afterwards"
     return None
+
+
+class _ScoresError(ValueError):
+    """A file of scores that was read and is not as it must be."""
 
 
 def _regular(path: Path) -> Path:
     """A path that is safe to open: a named pipe would wait."""
     if not path.is_file():
-        raise ValueError("it is missing")
+        raise _ScoresError("it is missing")
     return path
 
 
@@ -137,27 +154,34 @@ def _check_member(
     """Check the header and the size of an array that `numpy.savez` wrote; return it if asked.
 
     Raises:
-        ValueError: the member is not as `numpy.savez` writes it, or has another shape or kind.
+        _ScoresError: the member is not as `numpy.savez` writes it, or has another shape or kind.
     """
+    if f"{name}.npy" not in archive.namelist():
+        raise _ScoresError(f"the array '{name}' is missing")
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed")
+        raise _ScoresError(f"{name} is compressed")
     with archive.open(info) as file:
         reader = _HEADERS[np.lib.format.read_magic(file)]
         stored_shape, fortran_order, dtype = reader(file)
         if stored_shape != shape or dtype.kind != kind or fortran_order:
-            raise ValueError(f"{name} has the shape {list(stored_shape)} and the type {dtype}")
+            raise _ScoresError(f"{name} has the shape {list(stored_shape)} and the type {dtype}")
         if info.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{name} has {info.file_size} bytes")
+            raise _ScoresError(f"{name} has {info.file_size} bytes")
         if not read:
             return None
         return np.frombuffer(file.read(), dtype).reshape(shape)
 
 
 def _text(error: Exception) -> str:
-    """The first line of an error's message."""
-    text = str(error).strip("'\"").splitlines()
-    return text[0] if text else "it is damaged"
+    """The reason why a file of scores was refused; libraries word theirs for programmers."""
+    if isinstance(error, _ScoresError):
+        return str(error)
+    return (
+        "it is not a complete .npz file"
+        if isinstance(error, zipfile.BadZipFile)
+        else "it is damaged"
+    )
 
 
 def find(
@@ -165,7 +189,7 @@ def find(
 ) -> dict[str, Path]:
     """The folders of the runs that have a complete record.
 
-    A record in format 2 has its run id as the name of its folder. The ids of format 1 covered
+    From format 2 on, a record has its run id as the name of its folder. The ids of format 1 covered
     every value, also those at their default, so such records are read to compare their arguments.
 
     Args:
@@ -178,13 +202,14 @@ def find(
         Run id -> folder.
 
     Raises:
-        BenchkitError: something other than a folder is in the place of a record.
+        BenchkitError: something other than a folder is in the place of a record, or a folder that
+            could not be replaced.
     """
     folders = find_named(runs, run_ids, log, ids)
     if len(folders) == len(set(run_ids)) or not runs.is_dir():
         return folders
     for folder in sorted(runs.iterdir()):
-        if folder.name not in run_ids and (folder / RUN_FILE).is_file():
+        if folder.name not in run_ids:
             run_id = _run_id_of_format_1(folder / RUN_FILE)
             if run_id is not None and run_id in run_ids:
                 _add_if_complete(folders, run_id, folder, log, ids)
@@ -194,9 +219,9 @@ def find(
 def find_named(
     runs: Path, run_ids: Collection[str], log: Log = no_log, ids: np.ndarray | None = None
 ) -> dict[str, Path]:
-    """The folders of complete records in format 2; see `find`."""
+    """The folders of complete records from format 2 on; see `find`."""
     folders: dict[str, Path] = {}
-    for run_id in run_ids:
+    for run_id in sorted(run_ids):
         folder = runs / run_id
         if os.path.lexists(folder):
             if folder.is_symlink() or not folder.is_dir():
@@ -204,6 +229,13 @@ def find_named(
                     f"{folder} is in the place of a record and is no folder; move it away"
                 )
             _add_if_complete(folders, run_id, folder, log, ids)
+            # Replacing a folder takes the permission to write to it.
+            access = os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+            if run_id not in folders and not access:
+                raise BenchkitError(
+                    f"{folder} is in the place of a record and may not be replaced; change its "
+                    "permissions, or move it away"
+                )
     return folders
 
 
@@ -221,12 +253,16 @@ def _add_if_complete(
 
 def _run_id_of_format_1(path: Path) -> str | None:
     """The run id that a record in format 1 would have today; None for other or damaged files."""
-    with path.open("rb") as file:
-        stated = _FORMAT_KEY.search(file.read(64))  # benchkit writes the format first
-    if stated is not None and int(stated[1]) != 1:
-        return None
     try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            stated = _FORMAT_KEY.search(file.read(64))  # benchkit writes the format first
+        if stated is not None and int(stated[1]) != 1:
+            return None
         record = read_record(path)
+    except OSError:
+        return None
     except ReportError:
         return None  # `benchkit report` names the file and the error
     return record.arguments.run_id if record.format == 1 else None
@@ -265,11 +301,13 @@ def write(runs: Path, record: Record, scores: np.ndarray, ids: np.ndarray, log: 
         NotRecordableError: a report could not read the record.
         BenchkitError: the disk is full.
     """
-    folder = runs / record.run_id
-    content = _readable_json(record.to_json(), folder / RUN_FILE, Record.from_json)
+    folder, scores = runs / record.run_id, scores.astype(np.float32)
+    path = folder / RUN_FILE
+    sealed = replace(record, scores_digest=scores_digest(scores, ids), path=path)
+    content = _readable_json(sealed.to_json, path, Record.from_json)
     with atomic(folder, log, space(scores.shape, ids)) as partial:
         partial.mkdir()
-        np.savez(partial / SCORES_FILE, scores=scores.astype(np.float32), ids=ids)
+        np.savez(partial / SCORES_FILE, scores=scores, ids=ids)
         (partial / RUN_FILE).write_bytes(content)
     (runs / FAILURES / f"{record.run_id}.json").unlink(missing_ok=True)
     return folder
@@ -284,13 +322,15 @@ def write_failure(runs: Path, arguments: RunArguments, error: str, log: Log) -> 
     """
     failure = Failure(arguments.run_id, arguments.method, arguments.seed, error, arguments)
     path = runs / FAILURES / f"{failure.run_id}.json"
-    content = _readable_json(failure.to_json(), path, Failure.from_json)
+    content = _readable_json(lambda: failure.to_json(path), path, Failure.from_json)
     with atomic(path, log) as partial:
         partial.write_bytes(content)
 
 
 def _readable_json(
-    values: dict[str, Any], path: Path, read: Callable[[Any, Path], Record | Failure]
+    to_json: Callable[[], dict[str, Any]],
+    path: Path,
+    read: Callable[[Any, Path], Record | Failure],
 ) -> bytes:
     """The JSON of a record or a failure, after it was read as a report will read it.
 
@@ -298,7 +338,7 @@ def _readable_json(
         NotRecordableError: a value, such as one of a plugin's `info`, has a wrong type.
     """
     try:
-        content = (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
+        content = (json.dumps(to_json(), indent=1, allow_nan=False) + "\n").encode()
         read(json_file.parse(content, path), path)
     except ReportError as error:
         raise NotRecordableError(f"the result cannot be recorded: {error}") from error

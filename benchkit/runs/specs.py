@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ from benchkit.base import fields
 from benchkit.base.errors import BenchkitError, UsageError
 from benchkit.base.messages import Log, no_log
 from benchkit.runs.plan import Spec
+from benchkit.training.guard import own_settings, place_of
 from benchkit.training.rehearsal import source_file
 
+_SEPARATORS = re.compile(r"[\s;|/+&:]+")
+
 Methods = str | type[Method] | Sequence[str | type[Method]]
+Settings = Mapping[str, Mapping[str, Any]]
 
 
 def specs(
     methods: Methods,
     *,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Settings | None = None,
     papers: Sequence[str] = (),
     plugins: Sequence[Path] = (),
     log: Log = no_log,
@@ -32,7 +38,9 @@ def specs(
     Args:
         methods: keys, separated by commas or as a list; `all` for every method; classes of methods
             that are not installed.
-        settings: method key -> hyperparameter -> value (text or typed); overrides `papers`.
+        settings: method key -> hyperparameter -> value (text or typed), or a list of values, each
+            of which makes a row; several lists make a row for each combination. Overrides
+            `papers`.
         papers: data sets whose published hyperparameters apply where a method has them; if several
             define one, the first wins.
         plugins: Python files with further methods.
@@ -63,24 +71,56 @@ def specs(
     settings = settings or {}
     for key in settings:
         if key not in classes:
+            if "," in key:
+                raise UsageError(
+                    f"--set {key}.NAME=VALUE names several methods; repeat it for each"
+                )
             raise UsageError(f"--set {key}: the method '{key}' is not in --method")
     published = _published(papers, classes, log)
     rows = []
     for key, method in classes.items():
         values, is_plugin = settings.get(key, {}), key in plugin_methods
-        hyper = hyper_of(method, values, published[key])
-        if is_plugin:
-            registry.check(method, source_file(method) or method.__name__, hyper)
         kind, version = "plugin" if is_plugin else "builtin", versions.get(key, method.info.version)
-        rows.append(Spec(method, hyper, kind, version, frozenset({*values, *published[key]})))
+        for combination in _combinations(method, values):
+            hyper = hyper_of(method, combination, published[key])
+            if is_plugin:
+                with own_settings(place_of(method), refuse=True):
+                    registry.check(method, source_file(method) or method.__name__, hyper)
+            rows.append(Spec(method, hyper, kind, version, frozenset({*values, *published[key]})))
     return rows
 
 
+def _combinations(method: type[Method], values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The combinations of some hyperparameters, of which a list holds alternatives."""
+    lists = {
+        name: list(value) if isinstance(value, list | tuple) else [value]
+        for name, value in values.items()
+    }
+    for name, alternatives in lists.items():
+        typed = [getattr(hyper_of(method, {name: value}), name) for value in alternatives]
+        twice = [value for k, value in enumerate(typed) if value in typed[:k]]
+        if twice:
+            raise UsageError(
+                f"method '{method.info.key}': {name} has the value {fields.shown(twice[0])} twice"
+            )
+        if not alternatives:
+            raise UsageError(f"method '{method.info.key}': {name} has an empty list of values")
+    for combination in itertools.product(*lists.values()):
+        yield dict(zip(lists, combination, strict=True))
+
+
 def _check_separators(keys: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse keys that are separated by white space."""
+    """Refuse empty keys, and keys that are separated by other characters than commas."""
     for key in keys:
-        parts = key.split()
-        if len(parts) > 1 and set(parts) & {*known, "all"}:
+        if not key:
+            raise UsageError(
+                "--method has an empty name; methods are separated by commas, as in --method "
+                "bce,asl"
+            )
+        parts = [part for part in _SEPARATORS.split(key) if part]
+        if key in known or len(parts) < 2:
+            continue
+        if set(parts) & {*known, "all"} or len(key.split()) == 1:
             raise UsageError(
                 f"methods are separated by commas: '{','.join(parts)}' instead of '{key}'"
             )
@@ -97,13 +137,16 @@ def in_regime(rows: Sequence[Spec], regime: str, log: Log = no_log) -> list[Spec
         regime: the kind of labels of the split.
         log: called with a message for every method whose defaults change.
     """
-    changed = []
+    changed, logged = [], set()
     for row in rows:
         defaults = row.method.defaults_for(regime)
         values = {name: value for name, value in defaults.items() if name not in row.explicit}
         if values:
             text = ", ".join(f"{name}={value}" for name, value in values.items())
-            log(f"{row.key} on {regime} labels: {text}")
+            sentence = f"{row.key} on {regime} labels: {text}"
+            if sentence not in logged:
+                log(sentence)
+            logged.add(sentence)
         changed.append(dataclasses.replace(row, hyper=dataclasses.replace(row.hyper, **values)))
     return changed
 
@@ -151,7 +194,8 @@ def _plugins(paths: Sequence[Path]) -> tuple[dict[str, type[Method]], dict[str, 
     methods: dict[str, type[Method]] = {}
     versions: dict[str, str] = {}
     for path in paths:
-        loaded = registry.load_plugin(path)
+        with own_settings(path.name, refuse=False):
+            loaded = registry.load_plugin(path)
         twice = sorted(set(loaded) & set(methods))
         if twice:
             raise BenchkitError(f"two plugins define the method '{twice[0]}'; rename one")
@@ -208,6 +252,8 @@ def _published(
     )
     for name in papers:
         if name not in known:
+            if set(name.split(",")) & set(known):
+                raise UsageError(f"--paper {name} names several data sets; repeat it for each")
             raise UsageError(
                 f"--paper {name}: no method has values for it; there are {', '.join(known)}"
             )

@@ -23,6 +23,7 @@ from splits import labels as matrices
 from splits.class_file import ClassFile
 from splits.errors import InputError
 from splits.labels import Labels
+from splits.numbers import round_half_up
 from splits.regimes import Regime
 from splits.source import TEST, TRAIN, VAL, Source
 
@@ -95,9 +96,14 @@ def draw(source: Source, options: Options, hashes: np.ndarray | None = None) -> 
         recipe["test_fraction"] = options.test_fraction
     else:
         part = source.part
-    train, report = _long_tailed(source, np.flatnonzero(part == TRAIN), options, hashes)
+    pool = np.flatnonzero(part == TRAIN)
+    train, report = _long_tailed(source, pool, options, hashes)
     if has_val:
         rows = {"train": train, "val": np.flatnonzero(part == VAL)}
+    elif options.val_from == "left-out":
+        recipe["val_from"] = options.val_from
+        rest = np.setdiff1d(pool, train)
+        rows = {"train": train, "val": _left_out(rest, len(train), hashes[rest], options)}
     else:
         rows = hold_out(train, hashes[train], options)
     regime = None
@@ -139,6 +145,31 @@ def hold_out(train: np.ndarray, hashes: np.ndarray, options: Options) -> dict[st
     u = random.image_uniform(options.seed, "val", hashes)
     held = holdout.held_out(u, options.val_fraction)
     return {"train": train[~held], "val": train[held]}
+
+
+def _left_out(rest: np.ndarray, size: int, hashes: np.ndarray, options: Options) -> np.ndarray:
+    """The validation rows among those that the long tail left out.
+
+    They are the min(M, round(F N)) rows with the smallest uniform numbers, at least one, so parts
+    of different sizes nest.
+
+    Args:
+        rest: int64 [M], the rows that were left out.
+        size: N, the number of training rows.
+        hashes: `random.hash_texts` of the image ids of `rest`.
+        options: `val_fraction`, F, and `seed`.
+
+    Raises:
+        InputError: no row was left out.
+    """
+    if not len(rest):
+        raise InputError(
+            "--val-from left-out has no image to take, because the long tail keeps every training "
+            "image; use --val-from train"
+        )
+    count = max(1, round_half_up(options.val_fraction, size))
+    u = random.image_uniform(options.seed, "val/left-out", hashes)
+    return np.sort(rest[np.argsort(u, kind="stable")[:count]])
 
 
 def digest(numbers: ClassFile, class_names: tuple[str, ...]) -> str:

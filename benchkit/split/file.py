@@ -3,7 +3,7 @@
 No other module writes HDF5. `benchkit.split.hdf5` checks the objects of a file before it is read.
 
     attributes   format, name, recipe, fingerprint, fingerprint_labels, fingerprint_features,
-                 complete
+                 metadata_digest, complete
     classes/     name, train_count, observed_count, shot; attribute thresholds
     train|val|test/
                  id, path, true [N,C], observed [N,C] (train and val), features [N,V,D]
@@ -13,6 +13,9 @@ No other module writes HDF5. `benchkit.split.hdf5` checks the objects of a file 
 A label matrix is a dataset or, if the source's is sparse, a group of the arrays of `SparseLabels`:
 indptr, indices, values and fill. The storage is part of the identity. It follows from the source
 and the regime: true labels as the source has them, observed ones as `regimes.observe` returns them.
+
+`metadata_digest` covers what a reader sees and no fingerprint covers: name, recipe, thresholds,
+paths, provenance and format. Files of earlier versions have none and stay readable.
 
 Text is stored as fixed-length UTF-8 bytes, because HDF5 stores variable-length strings in heaps
 with undefined padding, so that the same split would not give the same bytes. `complete` is written
@@ -24,6 +27,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,15 @@ from benchkit.base.files import atomic
 from benchkit.base.messages import Log, no_log
 from benchkit.base.paths import regular_file
 from benchkit.split import checks, hdf5, metadata
-from benchkit.split.model import PARTS, Part, Split, combined_fingerprint, decode, encode
+from benchkit.split.model import (
+    PARTS,
+    Part,
+    Split,
+    combined_fingerprint,
+    content_digest,
+    decode,
+    encode,
+)
 from leaderboard.record import canonical
 from splits.labels import Labels, SparseLabels
 
@@ -109,6 +121,7 @@ def write(split: Split, path: Path, log: Log = no_log) -> dict[str, str]:
             "fingerprint": fingerprints["both"],
             "fingerprint_labels": fingerprints["labels"],
             "fingerprint_features": fingerprints["features"],
+            "metadata_digest": _metadata_digest(split),
         }.items():
             file.attrs[name] = np.bytes_(value.encode())
         for kind in ("labels", "features"):
@@ -130,19 +143,45 @@ def write(split: Split, path: Path, log: Log = no_log) -> dict[str, str]:
     return fingerprints
 
 
+def _metadata_digest(split: Split) -> str:
+    """The SHA-256 of everything in a file that its fingerprints do not cover."""
+    paths = (
+        (f"{name}/path", encode(part.paths))
+        for name, part in split.parts.items()
+        if part.paths is not None
+    )
+    document = {
+        "format": FORMAT,
+        "name": split.name,
+        "recipe": split.recipe,
+        "thresholds": split.thresholds,
+        "provenance": split.provenance,
+    }
+    return content_digest(paths, [document])
+
+
 # ----------------------------------------------------------------------------- reading
 
 
 _ADVICE = "make the split again, or restore the file"
+_WRONG_METADATA = "its name, recipe, thresholds, paths or provenance do not match their digest"
 _Items = Mapping[str, "h5py.Dataset | h5py.Group"]
+
+
+@dataclass(frozen=True)
+class _Digests:
+    """The digests in a file; `metadata` is None in files of earlier versions."""
+
+    fingerprints: Mapping[str, str]
+    metadata: str | None
 
 
 def read(path: Path, *, features: bool = True, check: bool = True) -> Split:
     """Read a split file.
 
-    The labels are compared with their fingerprint, and their invariants are checked. `verify` and
-    `benchkit.runs` also recompute the fingerprint of the features, which takes longer than reading
-    them.
+    The labels are compared with their fingerprint, name, paths and provenance with their digest,
+    and the invariants of the labels are checked. `verify` and `benchkit.runs` also recompute the
+    fingerprint of the features, which takes longer than reading them.
 
     Args:
         path: the file.
@@ -156,36 +195,48 @@ def read(path: Path, *, features: bool = True, check: bool = True) -> Split:
             its arrays are not all in the file itself or do not agree, or its content was changed
             after it was written.
     """
+    split, digests = _read(path, features)
+    if check:
+        _check(path, split, digests)
+    return split
+
+
+def _read(path: Path, features: bool) -> tuple[Split, _Digests]:
+    """A split whose shapes agree, and the digests in its file."""
     with _open(path) as file, hdf5.damage(path, _ADVICE):
         items = hdf5.tree(file)
         split = _load(path, file, items, features)
-        stored = _fingerprints(file)
+        digests = _Digests(_fingerprints(file), _stored_metadata_digest(file))
         _ = split.regime  # of valid options
     problem = checks.shape_problem(split)
     if problem is not None:
         raise _damaged(path, problem)
-    if check:
-        _check(path, split, stored)
-    return split
+    return split, digests
 
 
 def _damaged(path: Path, reason: str) -> BenchkitError:
     return BenchkitError(f"{path} is damaged: {reason}; {_ADVICE}")
 
 
-def _check(path: Path, split: Split, stored: Mapping[str, str]) -> None:
-    """Refuse a split whose labels differ from their fingerprint or violate an invariant."""
-    labels = split.labels_fingerprint()
+def _check(path: Path, split: Split, stored: _Digests) -> None:
+    """Refuse a split that differs from its digests or violates an invariant of its labels."""
+    labels, fingerprints = split.labels_fingerprint(), stored.fingerprints
     reason = None
-    if labels != stored["labels"]:
+    if labels != fingerprints["labels"]:
         reason = "its labels do not match their fingerprint"
-    elif combined_fingerprint(labels, stored["features"]) != stored["both"]:
+    elif combined_fingerprint(labels, fingerprints["features"]) != fingerprints["both"]:
         reason = "its three fingerprints do not match each other"
+    elif _differs(split, stored.metadata):
+        reason = _WRONG_METADATA
     if reason is not None:
         raise BenchkitError(f"{path} was changed after it was written: {reason}; {_ADVICE}")
     problems = checks.name_problems(split) + checks.label_problems(split)
     if problems:
         raise _damaged(path, problems[0])
+
+
+def _differs(split: Split, metadata_digest: str | None) -> bool:
+    return metadata_digest is not None and metadata_digest != _metadata_digest(split)
 
 
 def _open(path: Path) -> h5py.File:
@@ -235,6 +286,12 @@ def _fingerprints(file: h5py.File) -> dict[str, str]:
         kind: hdf5.text(hdf5.attribute(file, f"fingerprint{suffix}"))
         for kind, suffix in suffixes.items()
     }
+
+
+def _stored_metadata_digest(file: h5py.File) -> str | None:
+    if "metadata_digest" not in file.attrs:
+        return None
+    return hdf5.text(hdf5.attribute(file, "metadata_digest"))
 
 
 def _load(path: Path, file: h5py.File, items: _Items, features: bool) -> Split:
@@ -308,7 +365,7 @@ def _provenance(items: _Items) -> dict[str, Any]:
 
 
 def verify(path: Path) -> list[str]:
-    """Recompute the fingerprints of a split file and check its invariants.
+    """Recompute the fingerprints and the digest of a split file and check its invariants.
 
     Returns:
         One message per problem; empty for an intact file.
@@ -316,7 +373,8 @@ def verify(path: Path) -> list[str]:
     Raises:
         BenchkitError: the file cannot be read even without its checks, see `read`.
     """
-    split, stored = read(path, check=False), stored_fingerprints(path)
+    split, digests = _read(path, features=True)
+    stored = digests.fingerprints
     problems = []
     for kind, value in split.fingerprints().items():
         if stored[kind] != value:
@@ -325,6 +383,8 @@ def verify(path: Path) -> list[str]:
             problems.append(
                 f"the {noun} is {value[:length]}, the file says {stored[kind][:length]}"
             )
+    if _differs(split, digests.metadata):
+        problems.append(_WRONG_METADATA)
     return (
         problems
         + checks.name_problems(split)

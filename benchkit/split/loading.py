@@ -11,7 +11,7 @@ from typing import Any
 
 from benchkit.base import fields
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.base.messages import Bar
+from benchkit.base.messages import Bar, Log
 from benchkit.split import hdf5
 from benchkit.split.request import LISTS, Request
 from splits.errors import InputError
@@ -112,13 +112,14 @@ def _typed(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return fields.parse(known, plain, f"source {kind}")
 
 
-def load(call: SourceCall, seed: int, bar: Bar) -> Source | None:
+def load(call: SourceCall, seed: int, bar: Bar, log: Log) -> Source | None:
     """Read a source; None for the list files of a published split.
 
     Args:
         call: from `parse`.
         seed: the seed of sources that are drawn.
         bar: makes a progress bar.
+        log: called with messages about removed leftovers.
 
     Raises:
         InputError: the source cannot be read.
@@ -128,7 +129,7 @@ def load(call: SourceCall, seed: int, bar: Bar) -> Source | None:
         return None
     tools: dict[str, Callable[..., Any]] = {
         "read_hdf5": hdf5.read_arrays,
-        "draw_scenes": _draw_scenes(seed, bar),
+        "draw_scenes": _draw_scenes(seed, bar, log),
     }
     names = getattr(call.module, "TOOLS", ())
     try:
@@ -145,13 +146,18 @@ def load(call: SourceCall, seed: int, bar: Bar) -> Source | None:
     return source
 
 
-def _draw_scenes(seed: int, bar: Bar) -> Callable[..., None]:
+def _draw_scenes(seed: int, bar: Bar, log: Log) -> Callable[..., None]:
     def draw(folder: Path, *, images: int, test_images: int) -> None:
         from benchkit.images import scenes
 
         with bar("drawing scenes", images + test_images) as advance:
             scenes.write(
-                folder, images=images, test_images=test_images, seed=seed, progress=advance
+                folder,
+                images=images,
+                test_images=test_images,
+                seed=seed,
+                progress=advance,
+                log=log,
             )
 
     return draw

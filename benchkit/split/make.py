@@ -13,8 +13,9 @@ from typing import Any
 
 from benchkit.base.devices import pick_device
 from benchkit.base.errors import BenchkitError, UsageError
-from benchkit.base.files import writable
+from benchkit.base.files import check_name
 from benchkit.base.messages import Bar, Log, no_bar, no_log
+from benchkit.base.outputs import writable
 from benchkit.split import file as split_file
 from benchkit.split import loading, option_rules, published, source_checks
 from benchkit.split.build import build, default_name
@@ -49,14 +50,14 @@ def make(request: Request, log: Log = no_log, bar: Bar = no_bar) -> Split:
         InputError: the source or a list file cannot be read.
     """
     checked = _check(request)
-    source = loading.load(checked.source_call, request.seed, bar)
+    writable(request.out, log)
+    source = loading.load(checked.source_call, request.seed, bar, log)
     if source is not None:
         for note in source.notes:
             log(f"{checked.source_call.text}: {note}")
         _log_empty_classes(source, checked.source_call, log)
     subject = _decide(request, checked, source, log)
     _check_against(subject, checked.call, request)
-    writable(request.out)
     call = checked.source_call
     features = _features(subject.source, checked.call.backbone, request, log, bar)
     split = build(
@@ -146,13 +147,37 @@ def _options(request: Request) -> Options:
     return Options(
         long_tail=tail,
         regime=Regime.parse(request.regime),
-        val_fraction=request.val_fraction,
+        val_fraction=_val_fraction(request),
+        val_from=request.val_from,
         test_fraction=request.test_fraction,
         seed=request.seed,
         many=request.many,
         few=request.few,
         shot_reference=request.shot_reference,
     )
+
+
+def _val_fraction(request: Request) -> float:
+    """The share of the validation part; by default, left-out images are as many as training images.
+
+    Raises:
+        UsageError: `val_from` has no effect, or the call has no long tail that leaves images out.
+    """
+    if request.val_from == "train":
+        if "val_from" in request.explicit and not request.val_fraction:
+            raise UsageError("--val-from train must be used with --val-fraction")
+        return request.val_fraction
+    has_tail = request.target_counts is not None or request.long_tail in ("pareto", "exponential")
+    if request.published is not None or not has_tail:
+        raise UsageError(
+            "--val-from left-out takes images that a long tail leaves out; it must be used with "
+            "--long-tail pareto or exponential or --target-counts"
+        )
+    if "val_fraction" not in request.explicit:
+        return 1.0
+    if not request.val_fraction:
+        raise UsageError("--val-fraction 0 leaves --val-from left-out without effect")
+    return request.val_fraction
 
 
 def _call(request: Request, source_call: SourceCall, options: Options) -> Call:
@@ -170,7 +195,8 @@ def _call(request: Request, source_call: SourceCall, options: Options) -> Call:
 
 
 def _check_out(request: Request, source_call: SourceCall, options: Options) -> None:
-    """Check that the split file does not overwrite a file that the call reads."""
+    """Check that the split file has a valid name and is no file that the call reads."""
+    check_name(request.out)
     inputs = [
         source_call.path,
         *source_call.options.values(),

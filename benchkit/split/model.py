@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -208,11 +208,12 @@ class Split:
 
     def labels_fingerprint(self) -> str:
         """The SHA-256 of everything but the features; it takes a fraction of their time."""
-        return _digest(self.arrays("labels"), [self.recipe["labels"], dict(self.thresholds)])
+        documents = [self.recipe["labels"], dict(self.thresholds)]
+        return content_digest(self.arrays("labels"), documents)
 
     def features_fingerprint(self) -> str:
         """The SHA-256 of the features."""
-        return _digest(self.arrays("features"), [self.recipe["features"]])
+        return content_digest(self.arrays("features"), [self.recipe["features"]])
 
 
 def combined_fingerprint(labels: str, features: str) -> str:
@@ -266,13 +267,20 @@ def _texts(letters: np.ndarray, kind: type[np.unsignedinteger[Any]]) -> np.ndarr
     return codes.view(f"{'S' if kind is np.uint8 else 'U'}{length}").reshape(-1)
 
 
-def _digest(arrays: Iterator[tuple[str, np.ndarray]], texts: list[Any]) -> str:
+def content_digest(arrays: Iterable[tuple[str, np.ndarray]], documents: Sequence[Any]) -> str:
+    """The SHA-256 of named arrays and JSON documents.
+
+    Args:
+        arrays: pairs of a name and an array. Its name, type, shape and little-endian bytes are
+            hashed.
+        documents: values that JSON can represent. Their canonical text is hashed.
+    """
     digest = hashlib.sha256()
     for name, array in arrays:
         little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
         head = canonical([name, little.dtype.str, list(little.shape)])
         digest.update(head.encode() + b"\0")
         digest.update(little.view(np.uint8).data if little.size else b"")
-    for text in texts:
-        digest.update(canonical(text).encode() + b"\0")
+    for document in documents:
+        digest.update(canonical(document).encode() + b"\0")
     return digest.hexdigest()

@@ -62,6 +62,9 @@ def _tail(*kinds: str) -> Rule:
     return Rule("tail", kinds, requires, "the long tail is {}")
 
 
+_VAL = Rule(
+    "val", (False,), "a source without a validation part", "the source has a validation part"
+)
 _BACKBONE = Rule("computes", (True,), "a --backbone", "no backbone computes features here")
 
 RULES: Mapping[str, tuple[str, Rule]] = {
@@ -86,15 +89,8 @@ RULES: Mapping[str, tuple[str, Rule]] = {
         "--test-fraction",
         Rule("parts", (False,), "a source without a test part", "the source has a test part"),
     ),
-    "val_fraction": (
-        "--val-fraction",
-        Rule(
-            "val",
-            (False,),
-            "a source without a validation part",
-            "the source has a validation part",
-        ),
-    ),
+    "val_fraction": ("--val-fraction", _VAL),
+    "val_from": ("--val-from", _VAL),
     "regime": (
         "--regime",
         Rule(

@@ -10,6 +10,7 @@ import numpy as np
 
 from splits import class_file, holdout, long_tail, shots
 from splits.class_file import ClassFile
+from splits.errors import InputError
 from splits.regimes import Regime
 
 
@@ -67,8 +68,10 @@ class Options:
     Attributes:
         long_tail: see `LongTail`.
         regime: the label regime of the training and validation images.
-        val_fraction: the share of the training images that is held out for validation, after the
-            long tail is drawn.
+        val_fraction: the size of the validation part as a share of the N images of the long tail,
+            in [0, 1), or in (0, 1] if they are left out.
+        val_from: train, which moves images of the long tail to the validation part, or left-out,
+            which takes up to round(val_fraction N) images that the long tail left out.
         test_fraction: the share of all images in the test part, if the source has none.
         seed: the seed of all random draws; part of the provenance, not of the identity.
         many: the smallest training count of a many-shot class.
@@ -79,6 +82,7 @@ class Options:
     long_tail: LongTail = LongTail()
     regime: Regime = _FULL
     val_fraction: float = 0.0
+    val_from: str = "train"
     test_fraction: float = 0.2
     seed: int = 0
     many: int = 100
@@ -105,7 +109,15 @@ class Options:
         """
         _ = self.class_weights
         shots.shot_groups(np.zeros(1, np.int64), self.many, self.few)
-        for fraction in (self.val_fraction, self.test_fraction):
+        fractions = [self.test_fraction]
+        if self.val_from == "train":
+            fractions.append(self.val_fraction)
+        elif not 0 < self.val_fraction <= 1:
+            raise InputError(
+                "The validation part must have a share in (0, 1] of the number of training images, "
+                f"not {self.val_fraction}."
+            )
+        for fraction in fractions:
             holdout.held_out(np.linspace(0, 0.5, 4), fraction)
         if self.long_tail.kind in ("pareto", "exponential"):
             self.long_tail.curve(2)

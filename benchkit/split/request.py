@@ -19,6 +19,7 @@ LISTS = "lists"
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "long_tail": ("pareto", "exponential", "natural", "none"),
     "generator": ("benchkit", "dbl"),
+    "val_from": ("train", "left-out"),
     "shot_reference": ("true", "observed"),
     "precision": ("fp32", "bf16"),
     "feature_type": ("float32", "float16"),
@@ -48,7 +49,10 @@ class Request:
         target_counts: a file with a target count per class, which replaces the curve, or None.
         generator: benchkit (keyed by image and class) or dbl (the published generator, exact).
         regime: the label regime, as `Regime.parse` reads it.
-        val_fraction: the share of the training images that is held out for validation.
+        val_fraction: the size of the validation part as a share of the training images; see
+            `Options`.
+        val_from: train (images held out of the training part) or left-out (images that the long
+            tail left out).
         test_fraction: the share of the images in the test part, if the source has none.
         seed: the seed of all random draws.
         many: the smallest training count of a many-shot class.
@@ -84,6 +88,7 @@ class Request:
     generator: str = "benchkit"
     regime: str = "full"
     val_fraction: float = 0.0
+    val_from: str = "train"
     test_fraction: float = 0.2
     seed: int = 0
     many: int = 100

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from baselines.core import LabelTable, Method, Oracle, Problem
 from baselines.core import labels as label_tables
+from baselines.core.heads import scaled_norm
 from baselines.core.labels import CompressedTable
 from benchkit.base.errors import BenchkitError
 from benchkit.split.checks import is_finite
@@ -51,6 +54,11 @@ class TrainingSet:
     def num_views(self) -> int:
         """V."""
         return self.features.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.shot)
 
     def gather(self, rows: Tensor, views: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The features and observed labels of some images.
@@ -144,17 +152,19 @@ def label_table(labels: Labels, device: torch.device | str) -> LabelTable:
 # ----------------------------------------------------------------------------- features
 
 
-def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
-    """The features of every part, standardised by the training part if `on`.
+def standardised(split: Split, on: bool, row_norm: float = 0.0) -> dict[str, np.ndarray]:
+    """The features of every part, standardised and scaled by the training part.
 
         x' = (x - mean) / deviation
+        x'' = x' row_norm (1024 / D)^(1/4) / sqrt(mean over rows of |x'|^2)
 
     with the mean and standard deviation of each feature over all training rows and views. A
     feature that is constant in the training part (deviation below 1e-12) is only centred.
 
     Args:
         split: the split.
-        on: False returns the features unchanged.
+        on: False leaves out the first step.
+        row_norm: 0 leaves out the second step.
 
     Returns:
         Part name -> float32 [N, V, D], a copy.
@@ -175,23 +185,46 @@ def standardised(split: Split, on: bool) -> dict[str, np.ndarray]:
                 "`benchkit verify` checks a split file"
             )
         features[name] = part.features.astype(np.float32)  # a copy, even of float32
-    if not on:
-        return features
+    if on:
+        _standardise(features, split)
+    if row_norm:
+        _scale(features, row_norm, split)
+    return features
+
+
+def _standardise(features: dict[str, np.ndarray], split: Split) -> None:
     train = features["train"]
     mean, deviation = moments(train.reshape(-1, train.shape[-1]))
     deviation[deviation < 1e-12] = 1.0
     for name, array in features.items():
         for start in range(0, len(array), _BLOCK):
             block = array[start : start + _BLOCK]
-            try:
-                with np.errstate(over="raise"):
-                    block[...] = (block - mean) / deviation
-            except FloatingPointError:
-                raise BenchkitError(
-                    f"the {name} part of split '{split.name}' has features that are too large "
-                    "after standardising; scale them, or train with --recipe standardise=off"
-                ) from None
-    return features
+            with _no_overflow(name, split):
+                block[...] = (block - mean) / deviation
+
+
+@contextlib.contextmanager
+def _no_overflow(part: str, split: Split) -> Iterator[None]:
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError:
+        raise BenchkitError(
+            f"the {part} part of split '{split.name}' has features that are too large after "
+            "standardising; scale them, or train with --recipe standardise=off"
+        ) from None
+
+
+def _scale(features: dict[str, np.ndarray], row_norm: float, split: Split) -> None:
+    """Multiply all features by one factor that gives training rows their norm."""
+    train = features["train"]
+    rows = train.reshape(-1, train.shape[-1])
+    blocks = (rows[k : k + _BLOCK].astype(np.float64) for k in range(0, len(rows), _BLOCK))
+    norm = math.sqrt(sum(float((block * block).sum()) for block in blocks) / len(rows))
+    if norm > 0:  # otherwise all features are zero
+        for name, array in features.items():
+            with _no_overflow(name, split):
+                array *= np.float32(scaled_norm(row_norm, rows.shape[-1]) / norm)
 
 
 def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

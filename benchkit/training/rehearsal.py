@@ -24,6 +24,7 @@ from baselines.core import Batch, Clock, LabelTable, Method, Run, Setup, Step
 from baselines.core.errors import MethodError, last_line, one_line
 from benchkit.base.draw import Draw
 from benchkit.base.errors import BenchkitError
+from benchkit.base.memory import shortage
 from benchkit.training.inputs import TrainingSet
 from benchkit.training.stack import Stack
 from benchkit.training.trainer import setups, start_epoch
@@ -122,6 +123,9 @@ def failure(error: BaseException, method: type[Method]) -> str:
     """The reason of a failed run as one sentence, with the line of a user's file."""
     if isinstance(error, (MethodError, BenchkitError)):
         return str(error)
+    message = shortage(error)
+    if message is not None:
+        return message
     file = source_file(method)
     if file is None or method.__module__.startswith("baselines."):
         return one_line(error)

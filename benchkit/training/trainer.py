@@ -17,11 +17,18 @@ import torch
 from torch import Tensor
 
 from baselines.core import Clock, Method, Problem, Run, Setup
+from baselines.core.errors import Interrupt
 from benchkit.base.draw import Draw
 from benchkit.base.errors import BenchkitError
 from benchkit.training import plan
 from benchkit.training.inputs import TrainingSet
-from benchkit.training.optimiser import clip_gradients, make_optimiser, set_rates
+from benchkit.training.optimiser import (
+    clip_gradients,
+    make_optimiser,
+    one_recipe_per_run,
+    set_rates,
+    share_gradients,
+)
 from benchkit.training.recipe import Recipe
 from benchkit.training.stack import Stack
 from splits.shots import SHOT_NAMES
@@ -54,7 +61,7 @@ def train(
     methods: list[Method],
     seeds: list[int],
     data: TrainingSet,
-    recipe: Recipe,
+    recipe: Recipe | Sequence[Recipe],
     *,
     score: Score | None = None,
     keep_best: bool = False,
@@ -66,7 +73,8 @@ def train(
         methods: one per run, equal except for float hyperparameters.
         seeds: one per run.
         data: the training set, on the device of training.
-        recipe: the recipe of all runs.
+        recipe: the recipe of all runs, or one per run; they may differ in the fields of
+            `benchkit.training.optimiser.PER_RUN`.
         score: called after every epoch with (method, run); higher is better, None is no score.
         keep_best: select the epoch with the best score in the last stage, not the last epoch.
         tick: called after every epoch.
@@ -76,10 +84,13 @@ def train(
         runs are not affected.
 
     Raises:
-        ValueError: the runs cannot be stacked because their epochs differ in length.
+        ValueError: the runs cannot be stacked because their epochs differ in length, or their
+            recipes in other fields.
         BenchkitError: a stage has more than `MOST_STEPS` steps.
     """
-    problems = data.problems(methods, recipe.epochs)
+    recipes = [r.for_classes(data.num_classes) for r in one_recipe_per_run(recipe, len(methods))]
+    recipe = recipes[0]
+    problems = data.problems(methods, recipe.epochs_of(len(data.features)))
     stack = Stack.of(methods, seeds, setups(methods, problems, seeds, 0, data))
     results = [Trained(method, Setup({})) for method in methods]
     best = [-math.inf] * len(methods)
@@ -89,9 +100,9 @@ def train(
             stack.restart(stage.restart, setups(methods, problems, seeds, stage_number, data))
         length = plan.epoch_length(methods, problems, stage_number, recipe.sampler)
         batch = min(recipe.batch, length)
-        epochs, steps = stage.epochs or recipe.epochs, length // batch
+        epochs, steps = stage.epochs or recipe.epochs_of(length), length // batch
         _check_steps(epochs, steps, stage.name)
-        optimiser = make_optimiser(stack.params, stage.train, methods[0].rates(), recipe)
+        optimiser = make_optimiser(stack.params, stage.train, methods[0].rates(), recipes)
         for epoch in range(1, epochs + 1):
             clock = Clock(stage_number, epoch, epochs, 0, steps)
             start_epoch(stack, problems, seeds, data, clock)
@@ -99,15 +110,17 @@ def train(
             losses = torch.zeros(len(stack), device=data.features.device)
             corrections: Tensor | None = None
             for step, rows in enumerate(epoch_rows):
+                Interrupt.raise_if_received()
                 now = replace(clock, step=step)
                 views = plan.views(rows, data.num_views, now, seeds)
                 features, observed = data.gather(rows, views)
                 out = stack.step(now, rows, features, observed)
-                optimiser.zero_grad(set_to_none=True)
+                stack.clear_gradients()
                 out.loss.sum().backward()
                 if recipe.clip:
                     clip_gradients(stack.params.values(), recipe.clip, len(stack))
-                set_rates(optimiser, recipe, now)
+                share_gradients(optimiser)
+                set_rates(optimiser, now)
                 optimiser.step()
                 stack.apply(out, rows)
                 losses += out.loss.detach().reshape(-1)
@@ -124,6 +137,15 @@ def train(
         if best[index] == -math.inf:  # nothing was selected
             result.run, result.selected_epoch = stack.snapshot(index), epochs_done
     return results
+
+
+def count_epochs(method: Method, data: TrainingSet, recipe: Recipe) -> int:
+    """The number of epochs of all stages of a run."""
+    problems = data.problems([method], recipe.epochs_of(len(data.features)))
+    return sum(
+        stage.epochs or recipe.epochs_of(plan.epoch_length([method], problems, k, recipe.sampler))
+        for k, stage in enumerate(method.stages())
+    )
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ _HEAD = (
     "recipe",
     "oracle",
     "note",
+    "draws",
     "seeds",
 )
 
@@ -37,7 +38,8 @@ def csv(tables: Sequence[Table]) -> str:
         tables: the tables; the columns `split`, `selection` and `metric_version` distinguish them.
 
     Returns:
-        A header and one line per row. Means and standard deviations are fractions from 0 to 1; an
+        A header and one line per row. `draws` is the number of settings that a search compared, 0
+        without a search. Means and standard deviations are fractions from 0 to 1; an
         empty field is undefined or missing. Hyperparameters and recipe are JSON. A text that a
         spreadsheet would take as a formula starts with an apostrophe.
     """
@@ -70,6 +72,7 @@ def _line(table: Table, row: Row) -> list[object]:
     )
     return [
         *map(_text, texts),
+        row.draws,
         len(row.seeds),
         *(value for cell in cells for value in (cell.mean, cell.std)),
     ]

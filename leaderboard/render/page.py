@@ -150,8 +150,24 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("kind", method.kind),
         ("method version", row.arguments.method_version),
         ("oracle", ", ".join(mark.replace("_", " ") for mark in method.oracle) or "none"),
+        *_search_facts(row),
         *((name, text) for name, text in declared if text),
         ("versions", "; ".join(sorted(versions - {""})) or DASH),
+    ]
+
+
+def _search_facts(row: Row) -> list[tuple[str, str]]:
+    """How the setting of a tuned row was chosen."""
+    search = row.arguments.search
+    if not search:
+        return []
+    return [
+        ("budget", row.budget),
+        (
+            "search",
+            f"{search['protocol']}: draw {search['draw']}, chosen by {search['select']} (mean over "
+            f"seeds, {search['seeds']} per draw)",
+        ),
     ]
 
 

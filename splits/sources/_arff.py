@@ -11,14 +11,17 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.numbers import parse_whole
+from splits.sources._matrix import TooLargeError, check_dense
 from splits.sources._text import check_unique, line_error, read_lines
 
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ATTRIBUTE = re.compile(
     rf"@attribute\s+({_QUOTED}|[^\s{{'\"][^\s{{]*)(?=[\s{{])\s*(.+)", re.IGNORECASE
 )
-_FIELD = re.compile(rf"\s*({_QUOTED}|[^,'\"]*?)\s*(?:,|$)")
+# Without backtracking, which takes minutes for a row of blanks before a stray quote.
+_FIELD = re.compile(rf"\s*+({_QUOTED}|[^,'\"]*+)\s*+(?:,|$)")
 _ENTRY = re.compile(rf"\s*([0-9]+)\s+({_QUOTED}|[^\s,'\"]+)\s*(?:,|$)")
+_SHORTEST_ENTRY = 2  # characters of a value and its comma
 _NUMERIC = ("numeric", "real", "integer")
 
 
@@ -79,6 +82,7 @@ def read_arff(file: Path) -> Table:
     """
     lines = read_lines(file)
     attributes, start = _header(file, lines)
+    _check_size(file, lines[start:], len(attributes))
     defaults = np.array([attribute.default for attribute in attributes])
     is_numeric = all(attribute.is_numeric for attribute in attributes)
     rows, numbers = [], []
@@ -96,6 +100,17 @@ def read_arff(file: Path) -> Table:
     values = np.array(rows, np.float64)
     _check_declared(file, values, attributes, numbers)
     return Table(tuple(attribute.name for attribute in attributes), values, numbers)
+
+
+def _check_size(file: Path, rows: list[str], attributes: int) -> None:
+    """Raise if the rows, most of whose values may be left out, do not fit into memory."""
+    entries = len(rows) * attributes
+    try:
+        check_dense(entries, sum(map(len, rows)) // _SHORTEST_ENTRY, itemsize=8)
+    except TooLargeError:
+        raise InputError(
+            f"{file}: there is not enough memory for {len(rows)} rows with {attributes} attributes."
+        ) from None
 
 
 def _check_declared(

@@ -32,6 +32,11 @@ def read_dense(path: Path, name: str, labels: np.ndarray) -> np.ndarray:
             f"{path}: {name!r} must be a matrix of numbers [N, C], not {labels.dtype} of shape "
             f"{labels.shape}."
         )
+    if not labels.size:
+        raise InputError(
+            f"{path}: the set is empty ({labels.shape[0]} images, {labels.shape[1]} classes); at "
+            f"least one of each is needed."
+        )
     wrong = (labels != 0) & (labels != 1) & (labels != -1)
     if wrong.any():
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
@@ -69,7 +74,7 @@ def read_sparse(path: Path, arrays: Mapping[str, np.ndarray], shape: tuple[int, 
     row = np.repeat(np.arange(shape[0]), np.diff(indptr))
     order = _order(path, row, indices, shape[1])
     if "values" not in arrays and "fill" not in arrays and shape[0] * shape[1] < DENSE_ENTRIES:
-        labels = zeros(path, *shape)
+        labels = zeros(path, *shape, stored=len(indices))
         labels[row, indices] = 1
         return labels
     values, fill = _values(path, arrays.get("values"), row), _fill(path, arrays.get("fill"))

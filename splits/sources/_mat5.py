@@ -80,7 +80,7 @@ def read(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], list[
     Raises:
         DamagedError: the file is truncated, contradicts itself, or holds something other than real
             numbers under one of the names.
-        MemoryError: a sparse matrix that is too large for an array.
+        TooLargeError: a sparse matrix that is too large for an array.
     """
     content = memoryview(path.read_bytes())
     order = "<" if bytes(content[126:128]) == b"IM" else ">"
@@ -219,7 +219,8 @@ def _from_sparse(head: _Head, elements: list[tuple[int, memoryview]], order: str
     indices, values = indices[:count].astype(np.int64), values[:count]
     if count and not 0 <= indices.min() <= indices.max() < rows:
         raise DamagedError(f"{name} (a row index is not one of the {rows} rows)")
-    check_dense(rows * columns, count, values.itemsize)
+    # Rows without columns take memory too.
+    check_dense(max(rows, 1) * max(columns, 1), count, values.itemsize)
     matrix = sparse.csc_array((values, indices, starts.astype(np.int64)), shape=(rows, columns))
     array: np.ndarray = matrix.toarray()
     return array

@@ -16,6 +16,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import TEST, TRAIN, VAL, Source
+from splits.sources._matrix import name_array, zeros
 from splits.sources._text import digests, line_error, lines_by_name, read_names
 from splits.sources.registry import Option
 
@@ -98,9 +99,11 @@ class _Table:
         self.part = bytearray()
         self.features = array("f")
         options, header = self.options, self.header
+        self.columns: dict[str, int] = {}
         for column, name in enumerate(header):
-            if name in header[:column]:
+            if name in self.columns:
                 raise line_error(self.file, 1, f"column {name!r} occurs twice in the header.")
+            self.columns[name] = column
         self.id = -1 if options.id == "none" else self.column(options.id) if options.id else 0
         self.split = self.column(options.split) if options.split else -1
         self.feature = [
@@ -113,11 +116,11 @@ class _Table:
 
     def column(self, name: str) -> int:
         """The position of a column."""
-        if name not in self.header:
+        if name not in self.columns:
             raise line_error(
                 self.file, 1, f"the header has no column {name!r}; its columns are {self.header}."
             )
-        return self.header.index(name)
+        return self.columns[name]
 
     def image(self, line: int, fields: list[str], may_repeat: bool) -> int:
         """The row of the image of a line; a new image is added."""
@@ -222,7 +225,7 @@ def read(file: Path, header: list[str], rows: Rows, options: TableOptions) -> So
     folder = Path(options.images) if options.images else None
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder of images.")
-    ids = np.array(list(table.ids), np.str_)
+    ids = name_array(file, "image", list(table.ids))
     features = np.frombuffer(table.features, np.float32).reshape(len(ids), 1, -1)
     return Source(
         name=file.stem,
@@ -330,7 +333,8 @@ def _matrix(
     if not names:
         raise InputError(f"{table.file}: no row names a class; give the classes with classes=FILE.")
     column = {name: position for position, name in enumerate(names)}
-    matrix = np.full((len(table.ids), len(names)), fill, np.int8)
+    matrix = zeros(table.file, len(table.ids), len(names), len(pairs))
+    matrix[...] = fill
     for (row, name), code in pairs.items():
         matrix[row, column[name]] = code
     return matrix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def find_file(root: Path, *names: str, content: str) -> Path:
         content: a description of the file's content, for the message.
 
     Raises:
-        InputError: the folder does not exist, or none of the files does.
+        InputError: the folder does not exist, none of the files does, or one may not be read.
     """
     if root.is_file():
         raise InputError(f"{root}: this is a file; give the folder of the data set.")
@@ -35,16 +36,17 @@ def find_file(root: Path, *names: str, content: str) -> Path:
         raise InputError(f"{root}: there is no such folder.")
     for name in names:
         if is_file(root / name):
+            _check_readable(root / name)
             return root / name
     for name in names:
         kind = _kind(root / name)
         if kind:
             raise InputError(f"{root / name}: this is {kind}; a file with {content} is needed.")
-    raise InputError(f"{root / names[0]}: there is no such file; it must hold {content}.")
+    raise InputError(f"{root / names[0]}: {_missing(root / names[0])}; it must hold {content}.")
 
 
 def need_file(path: Path, hint: str = "") -> None:
-    """Raise if a file does not exist, or is a folder, a named pipe or a device.
+    """Raise if a file does not exist, may not be read, or is a folder, a named pipe or a device.
 
     Args:
         path: the file.
@@ -55,7 +57,17 @@ def need_file(path: Path, hint: str = "") -> None:
     if kind:
         raise InputError(f"{path}: this is {kind}, not a file{end}")
     if not is_file(path):
-        raise InputError(f"{path}: there is no such file{end}")
+        raise InputError(f"{path}: {_missing(path)}{end}")
+    _check_readable(path)
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        reason = (error.strerror or "an error of the disk").lower()
+        raise InputError(f"{path}: the file cannot be read: {reason}.") from None
 
 
 def is_file(path: Path) -> bool:
@@ -67,6 +79,22 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name that is too long, or a folder that may not be searched
         return False
+
+
+def _missing(path: Path) -> str:
+    """Why a path is not a file, as a sentence without its full stop."""
+    try:
+        path.stat()
+    except PermissionError:
+        return "there is no permission to look into its folder"
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return "the name is too long"
+        if error.errno == errno.ELOOP:
+            return "the link leads to itself"
+    except ValueError:
+        return "the name contains a zero byte"
+    return "there is no such file"
 
 
 def _kind(path: Path) -> str:

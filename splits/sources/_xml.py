@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from splits.errors import InputError
 from splits.sources._text import line_error, need_file
+
+_REASONS = {
+    expat.errors.XML_ERROR_NO_ELEMENTS: "there is no element",
+    expat.errors.XML_ERROR_UNCLOSED_TOKEN: "a tag does not end",
+    expat.errors.XML_ERROR_TAG_MISMATCH: "an end tag does not match its start tag",
+    expat.errors.XML_ERROR_DUPLICATE_ATTRIBUTE: "an attribute occurs twice in a tag",
+    expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT: "text follows the last end tag",
+    expat.errors.XML_ERROR_UNDEFINED_ENTITY: "an entity is not defined",
+    expat.errors.XML_ERROR_INVALID_TOKEN: "a character is not allowed here",
+    expat.errors.XML_ERROR_UNKNOWN_ENCODING: "its encoding is not supported; save it as UTF-8",
+}
 
 
 @dataclass
@@ -40,6 +52,8 @@ def read_xml(path: Path) -> Element:
     """
     need_file(path)
     parser = expat.ParserCreate()
+    parser.buffer_text = True  # else a text of many lines is joined line by line
+    parser.buffer_size = 1 << 20
     root = Element("", 0, {})
     stack = [root]
 
@@ -65,11 +79,12 @@ def read_xml(path: Path) -> Element:
     try:
         parser.Parse(path.read_bytes(), True)
     except expat.ExpatError as error:
-        reason = expat.ErrorString(error.code)
+        reason = _REASONS.get(expat.ErrorString(error.code), "a tag or a text is malformed")
         raise line_error(
             path, error.lineno, f"this is not XML, or it is truncated: {reason}."
         ) from None
-    except (LookupError, ValueError) as error:  # an unknown encoding in the declaration
-        sentence = f"its encoding is not supported ({error}); save it as UTF-8."
-        raise line_error(path, 1, sentence) from None
+    except InputError:
+        raise
+    except (LookupError, ValueError):  # an unknown encoding in the declaration
+        raise line_error(path, 1, "its encoding is not supported; save it as UTF-8.") from None
     return root.children[0]

@@ -50,6 +50,7 @@ _SPARSE = (*_ROWS, "shape")
 _OTHERS = ("split", "label_names", "image_ids", "file_names")
 _KNOWN = ("Y", "X", *_SPARSE, "values", "fill", *_OTHERS)
 _MOST_NAMED = 5  # keys in a message
+_MOST_COMPARED = 1000  # keys that are compared with the known ones
 
 
 def check(options: Mapping[str, object], _: str) -> None:
@@ -246,13 +247,11 @@ def _read(path: Path, *options: str) -> tuple[dict[str, np.ndarray], list[str]]:
     names = set(keys(*options))
     need_file(path, "an .npz file of arrays")
     if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path}: this is not an .npz file, or it is truncated; write one with numpy.savez."
-        )
+        raise InputError(f"{path}: {_format(path)}; write an .npz file with numpy.savez.")
     arrays: dict[str, np.ndarray] = {}
     key, unused = "", []
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with npy.load(path) as file:
             if "indptr" not in file.files:  # then these belong to no matrix
                 names -= set(_ENTRIES) - set(options)
             for key in file.files:
@@ -267,7 +266,9 @@ def _read(path: Path, *options: str) -> tuple[dict[str, np.ndarray], list[str]]:
                 f"they can run code; save it as numbers or as text (unicode)."
             ) from None
         where = f"the array {key!r}" if key else "the file"
-        reason = str(error) or "it is nested too deeply"
+        if isinstance(error, MemoryError):
+            raise InputError(f"{path}: there is not enough memory for {where}.") from None
+        reason = npy.reason(path, error)
         raise InputError(f"{path}: {where} is damaged and cannot be read ({reason}).") from None
     for key, array in arrays.items():
         if not isinstance(array, np.ndarray):
@@ -275,12 +276,25 @@ def _read(path: Path, *options: str) -> tuple[dict[str, np.ndarray], list[str]]:
     return arrays, unused
 
 
+def _format(path: Path) -> str:
+    """The format of a file other than `.npz`, as a sentence without its full stop."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not start:
+        return "the file is empty"
+    if start.startswith(b"\x93NUMPY"):
+        return "this is one array without a name (.npy), not an .npz file"
+    if start.startswith(b"PK"):
+        return "this .npz file is truncated, because its end is missing"
+    return "this is not an .npz file"
+
+
 def _notes(
     arrays: Collection[str], unused: list[str], labels: str, features: str
 ) -> tuple[str, ...]:
     """A message about keys that are not read and may be misspelled, or may be the features."""
     hints = []
-    for key in unused:
+    for key in unused[:_MOST_COMPARED]:
         near = _nearest(key, [known for known in _KNOWN if known not in arrays])
         is_expected = (near == "Y" and labels) or (near == "X" and features == "none")
         if near and not is_expected and not (near in _SPARSE and "Y" in arrays):

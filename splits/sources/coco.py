@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
+from splits import reasons
 from splits.errors import InputError
 from splits.source import Source, digest_file
+from splits.sources._matrix import name_array, zeros
 from splits.sources._text import need_file, read_text
 from splits.sources.registry import Option, Value
 
@@ -24,6 +27,7 @@ HELP = (
     "COCO: ROOT holds annotations/instances_{train,val}YEAR.json and the folders trainYEAR and "
     "valYEAR, and val is the test part; or FILE.json, any annotation file in COCO's format."
 )
+_MAX_SHOWN = 40  # characters of a value in a message
 _FILE: dict[str, tuple[Value, ...]] = {"path": ("file",)}
 OPTIONS = {
     "year": Option(2017, "which edition", (2014, 2017), {"path": ("folder",)}),
@@ -44,6 +48,11 @@ OPTIONS = {
         "", "the folder of the test images", only=_FILE, is_path=True, record="never"
     ),
 }
+
+
+class _RepeatedKeyError(Exception):
+    """A JSON object has a key twice; the message is the key."""
+
 
 # The class names, the images kept and their labels, int8 [N, C].
 _Part = tuple[list[str], list[dict[str, Any]], np.ndarray]
@@ -192,10 +201,14 @@ def _source(name: str, files: list[Path], roots: tuple[Path, ...], parts: list[_
     return Source(
         name=name,
         class_names=tuple(classes),
-        image_ids=np.array([str(image["id"]) for part in parts for image in part[1]]),
+        image_ids=name_array(
+            files[0], "image id", [str(image["id"]) for part in parts for image in part[1]]
+        ),
         labels=np.concatenate([part[2] for part in parts]),
         part=np.repeat(np.arange(2, dtype=np.uint8), sizes) if len(parts) == 2 else None,
-        paths=np.array([image["file_name"] for part in parts for image in part[1]]),
+        paths=name_array(
+            files[0], "file name", [image["file_name"] for part in parts for image in part[1]]
+        ),
         roots=roots,
         features=None,
         digests=_digests(files),
@@ -257,7 +270,7 @@ def _read_part(file: Path, counts: Callable[[dict[str, Any]], bool], keep_empty:
     category_ids = sorted(index.getCatIds())
     column = {category: position for position, category in enumerate(category_ids)}
     images = list(index.imgs.values())
-    labels = np.zeros((len(images), len(column)), np.int8)
+    labels = zeros(file, len(images), len(column), len(data["annotations"]))
     row = {image["id"]: position for position, image in enumerate(images)}
     counted = [annotation for annotation in data["annotations"] if counts(annotation)]
     rows = [row[annotation["image_id"]] for annotation in counted]
@@ -297,15 +310,10 @@ def _parse(file: Path) -> dict[str, Any]:
     text = read_text(file)
     try:
         data = json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{file}: this is not JSON, or it is truncated: {error.msg} at line {error.lineno}, "
-            f"column {error.colno} (character {error.pos})."
-        ) from None
-    except RecursionError:
-        raise InputError(f"{file}: this JSON is nested too deeply.") from None
-    except ValueError as error:
-        raise InputError(f"{file}: this cannot be read as JSON ({error}).") from None
+    except _RepeatedKeyError as error:
+        raise InputError(f"{file}: the key {error} occurs twice in one object.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: {reasons.of_json(error)}.") from None
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise InputError(
@@ -325,9 +333,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; of a key that occurs twice, Python would keep the last value."""
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated[:40]!r} occurs twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
+        raise _RepeatedKeyError(repr(repeated[:_MAX_SHOWN]))
     return value
 
 
@@ -387,8 +395,11 @@ def _check_annotations(file: Path, data: dict[str, Any]) -> None:
             continue
         for annotation in data["annotations"]:
             value = annotation.get(key)
+            if value is None:
+                raise InputError(f"{file}: annotation {annotation['id']} has no {key!r}.")
             if not _is_id(value) or value not in known:
+                shown = json.dumps(value)[:_MAX_SHOWN]
                 raise InputError(
-                    f"{file}: annotation {annotation['id']} has the {key} {value!r}, which is not "
-                    f"in {items!r}."
+                    f"{file}: annotation {annotation['id']} has the {key} {shown}, which is not in "
+                    f"{items!r}."
                 )

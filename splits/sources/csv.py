@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from splits import reasons
 from splits.errors import InputError
 from splits.source import Source
 from splits.sources import _table
@@ -67,4 +68,5 @@ def _next(path: Path, reader: Any) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        raise line_error(path, line, f"this is not CSV, or it is truncated ({error}).") from None
+        sentence = f"this is not CSV, or it is truncated: {reasons.of_csv(error)}."
+        raise line_error(path, line, sentence) from None

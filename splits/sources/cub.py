@@ -16,6 +16,7 @@ import pandas as pd
 from splits import numbers
 from splits.errors import InputError
 from splits.source import Source
+from splits.sources._matrix import name_array
 from splits.sources._text import (
     check_unique,
     digests,
@@ -73,10 +74,10 @@ def load(path: Path, *, certainty: str = "ignore", name: str = "cub") -> Source:
     return Source(
         name=name,
         class_names=tuple(classes.values()),
-        image_ids=np.array(list(paths), np.str_),
+        image_ids=name_array(images, "image id", list(paths)),
         labels=labels,
         part=part,
-        paths=np.array(list(paths.values()), np.str_),
+        paths=name_array(images, "image path", list(paths.values())),
         roots=(base / "images",) if (base / "images").is_dir() else (),
         features=None,
         digests={
@@ -158,23 +159,43 @@ def _labels(file: Path, images: list[str], attributes: list[str], least: int) ->
         line = int(valid.argmin())
         raise _label_error(file, line + 1, table[line], row[line], column[line])
     keys = row * len(attributes) + column
-    count = np.bincount(keys, minlength=len(images) * len(attributes))
-    if (count > 1).any():
-        first, line = np.flatnonzero(keys == int((count > 1).argmax()))[:2] + 1
+    _check_pairs(file, table, keys, images, attributes)
+    labels = np.empty(len(keys), np.int8)
+    labels[keys] = present if not least else np.where(table[:, 3] < least, -1, present)
+    return labels.reshape(len(images), len(attributes))
+
+
+def _check_pairs(
+    file: Path, table: np.ndarray, keys: np.ndarray, images: list[str], attributes: list[str]
+) -> None:
+    """Raise for a pair of image and attribute that is repeated or missing.
+
+    Args:
+        file: the file, for messages.
+        table: its lines.
+        keys: the number of the pair of each line, image by image.
+        images: the ids of the images.
+        attributes: the ids of the attributes.
+    """
+    order = np.argsort(keys, kind="stable")
+    ascending = keys[order]
+    repeated = np.diff(ascending) == 0
+    if repeated.any():
+        first, line = order[int(repeated.argmax()) :][:2] + 1
         image, attribute = table[line - 1, :2]
         pair = f"image {image} with attribute {attribute}"
         raise line_error(file, int(line), f"{pair} occurs twice, first in line {first}.")
-    if not count.all():
-        image, attribute = divmod(int(count.argmin()), len(attributes))
+    total = len(images) * len(attributes)
+    if len(keys) < total:
+        gaps = ascending != np.arange(len(keys))
+        missing = int(gaps.argmax()) if gaps.any() else len(keys)
+        image, attribute = divmod(missing, len(attributes))
         raise line_error(
             file,
             len(table),
             f"the file ends here and has no line for image {images[image]} with attribute "
-            f"{attributes[attribute]}; it has {len(table)} of {len(count)} lines.",
+            f"{attributes[attribute]}; it has {len(table)} of {total} lines.",
         )
-    labels = np.empty(len(count), np.int8)
-    labels[keys] = present if not least else np.where(table[:, 3] < least, -1, present)
-    return labels.reshape(len(images), len(attributes))
 
 
 def _columns(file: Path, count: int) -> np.ndarray:

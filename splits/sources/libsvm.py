@@ -74,7 +74,7 @@ def load(
     count = len(names) or 1 + max((label for row in rows for label in row[0]), default=-1)
     if not count:
         raise InputError(f"{path}: no line has a label; name the classes with classes=FILE.")
-    labels = zeros(Path(path), len(rows), count)
+    labels = zeros(Path(path), len(rows), count, sum(len(row[0]) for row in rows))
     for row, (positive, _) in enumerate(rows):
         labels[row, positive] = 1
     return Source(

@@ -11,7 +11,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
-from splits.sources._matrix import MAX_CLASSES, zeros
+from splits.sources._matrix import MAX_CLASSES, name_array, zeros
 from splits.sources._text import (
     check_unique,
     digests,
@@ -83,7 +83,7 @@ def load(
             else:
                 rows.append(_numbers(file, line, texts, labels_from, len(names)))
     matrix = _matrix(files[0], rows, width)
-    ids = np.array([image for lines in image_lines for image in lines], np.str_)
+    ids = name_array(files[0], "image", [image for lines in image_lines for image in lines])
     if images and not Path(images).is_dir():
         raise InputError(f"{images}: there is no such folder of images.")
     return Source(
@@ -118,7 +118,7 @@ def _matrix(file: Path, rows: list[list[int]], width: int) -> np.ndarray:
     width = width or 1 + max((number for row in rows for number in row), default=-1)
     if not width:
         raise InputError(f"{file}: no line has a label; name the classes with classes=FILE.")
-    matrix = zeros(file, len(rows), width)
+    matrix = zeros(file, len(rows), width, sum(map(len, rows)))
     for row, positive in enumerate(rows):
         matrix[row, positive] = 1
     return matrix
@@ -136,7 +136,7 @@ def _flags(file: Path, line: int, flags: list[str], width: int) -> list[int]:
 
 
 def _numbers(file: Path, line: int, texts: list[str], least: int, classes: int) -> list[int]:
-    columns: list[int] = []
+    columns: dict[int, None] = {}  # in the order of the line
     for text in texts:
         column = whole_number(file, line, text, "a class") - least
         if not 0 <= column < (classes or MAX_CLASSES):
@@ -145,5 +145,5 @@ def _numbers(file: Path, line: int, texts: list[str], least: int, classes: int) 
             raise line_error(file, line, f"class {text} is unknown; {end}")
         if column in columns:
             raise line_error(file, line, f"class {text} occurs twice.")
-        columns.append(column)
-    return columns
+        columns[column] = None
+    return list(columns)

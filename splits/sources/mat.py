@@ -7,6 +7,7 @@ caller passes the function that does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from scipy.io import loadmat, whosmat
 from splits.errors import InputError
 from splits.source import TEST, TRAIN, VAL, Source
 from splits.sources import _mat5, arrays
-from splits.sources._matrix import check_dense
+from splits.sources._matrix import TooLargeError, check_dense
 from splits.sources._text import digests, need_file, read_names
 from splits.sources.registry import Option
 
@@ -50,6 +51,7 @@ its attributes as `group@name`."""
 
 _HEADER = 128  # bytes
 _HDF5 = b"MATLAB 7.3 MAT-file"
+_CONTRADICTION = "its lists of rows, columns and values do not fit together"
 _BROKEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError)
 
 
@@ -132,20 +134,30 @@ def _variables(
         return _level_4(path, names)
     except _mat5.DamagedError as error:
         raise InputError(f"{path}: this is not a MATLAB file, or it is damaged: {error}.") from None
-    except MemoryError as error:
+    except TooLargeError as error:
         raise InputError(f"{path}: there is not enough memory for a matrix ({error}).") from None
+    except MemoryError:
+        raise InputError(f"{path}: there is not enough memory for a matrix.") from None
 
 
 def _level_4(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """The variables of a file of MATLAB 4; SciPy reads them in Python."""
     try:
-        all_names = [name for name, _, _ in whosmat(path)]
+        listed = whosmat(path)
+        size = path.stat().st_size
+        if any(math.prod(shape) > size for _, shape, kind in listed if kind != "sparse"):
+            raise _mat5.DamagedError("a variable declares more numbers than the file has bytes")
         content = loadmat(path, variable_names=list(names))
-    except Exception as error:  # its reader raises many types on damaged files
-        reason = str(error).splitlines()[0] if str(error) else "it is truncated"
-        raise _mat5.DamagedError(reason.rstrip(".")) from None
-    variables = {name: value for name, value in content.items() if not name.startswith("__")}
-    return {name: _array(path, name, value) for name, value in variables.items()}, all_names
+    except (MemoryError, _mat5.DamagedError):
+        raise
+    except Exception:  # its reader raises many types on damaged files
+        raise _mat5.DamagedError("a variable is truncated or has a damaged header") from None
+    variables = {
+        name: _array(path, name, value)
+        for name, value in content.items()
+        if not name.startswith("__")
+    }
+    return variables, [name for name, _, _ in listed]
 
 
 def _array(path: Path, name: str, value: Any) -> np.ndarray:
@@ -156,17 +168,21 @@ def _array(path: Path, name: str, value: Any) -> np.ndarray:
     try:
         if not sparse.issparse(value):
             return np.asarray(value)
+        # Rows or columns without entries take memory too, for the column pointers.
+        check_dense(
+            math.prod(max(size, 1) for size in value.shape), value.nnz, value.dtype.itemsize
+        )
         matrix = sparse.csc_array(value)
         matrix.check_format(full_check=True)
-        check_dense(matrix.shape[0] * matrix.shape[1], matrix.nnz, matrix.dtype.itemsize)
         array: np.ndarray = matrix.toarray()
         return array
-    except _BROKEN as error:
-        raise _damaged(path, name, error) from None
+    except TooLargeError as error:
+        raise _damaged(path, name, str(error)) from None
+    except _BROKEN:
+        raise _damaged(path, name, _CONTRADICTION) from None
 
 
-def _damaged(path: Path, name: str, error: Exception) -> InputError:
-    reason = str(error).strip("'\"")
+def _damaged(path: Path, name: str, reason: str) -> InputError:
     return InputError(f"{path}: the sparse variable {name!r} is damaged ({reason}).")
 
 
@@ -192,8 +208,8 @@ def _sparse(path: Path, content: Mapping[str, np.ndarray], name: str) -> sparse.
         rows = content.get(f"{name}/ir", empty).astype(np.int64)
         shape = (int(content[f"{name}@MATLAB_sparse"]), len(starts) - 1)
         return sparse.csc_array((values, rows, starts), shape=shape)
-    except _BROKEN as error:
-        raise _damaged(path, name, error) from None
+    except _BROKEN:
+        raise _damaged(path, name, _CONTRADICTION) from None
 
 
 def _part_codes(path: Path, name: str, parts: np.ndarray) -> np.ndarray:

@@ -85,12 +85,14 @@ def _default_xml(file: Path) -> Path:
 
 def _collect(file: Path, element: Element, labels: dict[str, int]) -> None:
     """Add the labels below an element with their lines, parents before their children."""
-    for child in element.find("label"):
-        name = child.attributes.get("name", "").strip()
+    waiting = element.find("label")[::-1]
+    while waiting:
+        label = waiting.pop()
+        name = label.attributes.get("name", "").strip()
         if not name:
-            raise line_error(file, child.line, "this <label> has no name.")
-        check_unique(file, child.line, "label", name, labels)
-        _collect(file, child, labels)
+            raise line_error(file, label.line, "this <label> has no name.")
+        check_unique(file, label.line, "label", name, labels)
+        waiting += label.find("label")[::-1]
     if not labels:
         raise line_error(file, element.line, f"this <{element.tag}> contains no <label>.")
 

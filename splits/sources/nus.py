@@ -15,6 +15,7 @@ import numpy as np
 from splits import npy
 from splits.errors import InputError
 from splits.source import Source
+from splits.sources._matrix import name_array, zeros
 from splits.sources._text import (
     check_unique,
     digests,
@@ -73,7 +74,7 @@ def load(path: Path, *, layout: str = "official", empty: str = "keep", name: str
         train, test = (_arrays(root, part) for part in ("train", "val"))
         classes, files = _array_classes(root, train, test)
     no_overlap(train[1], train[0], test[1], test[0])
-    ids = [np.array(list(part[0]), np.str_) for part in (train, test)]
+    ids = [name_array(part[1], "image", list(part[0])) for part in (train, test)]
     labels = [part[2] for part in (train, test)]
     if empty == "drop":
         kept = [matrix.any(axis=1) for matrix in labels]
@@ -107,7 +108,7 @@ def _official(root: Path, part: str, classes: Sequence[str]) -> _Part:
         check_unique(image_list, line, "image", text.replace("\\", "/"), ids)
     if not ids:
         raise InputError(f"{image_list}: the file is empty; it must have a line for each image.")
-    labels = np.empty((len(ids), len(classes)), np.int8)
+    labels = zeros(image_list, len(ids), len(classes), stored=len(ids) * len(classes))
     files = [image_list]
     for column, concept in enumerate(classes):
         name = f"TrainTestLabels/Labels_{concept}_{part}.txt"

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from splits import reasons
 from splits.errors import InputError
 from splits.labels import SparseLabels
 from splits.source import Source
+from splits.sources._matrix import name_array
 from splits.sources._text import check_unique, digests, find_file, line_error, part_codes, read_text
 from splits.sources.registry import Option
 
@@ -121,7 +123,7 @@ def load(
     return Source(
         name=name,
         class_names=class_names,
-        image_ids=np.array(list(ids), np.str_),
+        image_ids=name_array(root, "image", list(ids)),
         labels=_matrix(labels, len(ids), len(class_names)),
         part=part_codes(sizes),
         paths=None,
@@ -169,7 +171,8 @@ def _rows(file: Path, reader: Any) -> Iterator[list[str]]:
             yield row
             line = reader.line_num + 1
     except csv.Error as error:
-        raise line_error(file, line, f"this is not CSV, or it is truncated ({error}).") from None
+        sentence = f"this is not CSV, or it is truncated: {reasons.of_csv(error)}."
+        raise line_error(file, line, sentence) from None
 
 
 def _read(file: Path, rules: _Rules, ids: dict[str, int]) -> _Labels:
@@ -197,16 +200,23 @@ def _read(file: Path, rules: _Rules, ids: dict[str, int]) -> _Labels:
                     )
                 pieces.append(piece)
                 line += len(chunk)
-    except UnicodeDecodeError:
-        read_text(file)  # names the line
-        raise
-    except pd.errors.ParserError as error:
-        raise InputError(f"{file}: this is not a CSV file, or it is truncated ({error}).") from None
+    except (UnicodeDecodeError, pd.errors.ParserError):
+        raise _not_csv(file) from None
     _check_widths(file, len(header), line - 1)
     if len(ids) == start:
         raise InputError(f"{file}: the file has no label of a listed class.")
     row, column, code, lines = (np.concatenate([piece[k] for piece in pieces]) for k in range(4))
     return _unique(file, (row, column, code, lines), rules)
+
+
+def _not_csv(file: Path) -> InputError:
+    """The error for a file that pandas cannot parse; it names the line if this can be found."""
+    try:
+        for _ in _rows(file, csv.reader(io.StringIO(read_text(file), ""), strict=True)):
+            pass
+    except InputError as error:
+        return error
+    return InputError(f"{file}: this is not a CSV file, or it is truncated.")
 
 
 def _header(file: Path) -> list[str]:

@@ -18,6 +18,7 @@ FORM = "parquet:FILE"
 HELP = "A Parquet file with the columns of a csv source; needs the package pyarrow."
 OPTIONS = dict(_table.OPTIONS)
 
+_MAGIC = b"PAR1"  # at the beginning and at the end
 _SEPARATOR = "\x1f"  # ASCII's unit separator, which no class name contains
 
 
@@ -44,16 +45,23 @@ def load(path: Path, **options: Any) -> Source:
             f"{path}: reading Parquet needs the package pyarrow; run 'pip install pyarrow', or "
             f"write the table as CSV."
         ) from None
-    except Exception as error:  # pandas raises many types on damaged metadata
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: this is not a Parquet file, or it is truncated ({reason})."
-        ) from None
+    except Exception:  # pandas raises many types on damaged metadata
+        raise InputError(f"{path}: {_damage(path)}.") from None
     frame = _with_index(frame)
     table = _table.TableOptions(**options)
     if table.label in frame and frame[table.label].map(_is_list).any():
         table = dataclasses.replace(table, separator=_SEPARATOR)
     return _table.read(path, [str(name) for name in frame], _rows(frame), table)
+
+
+def _damage(path: Path) -> str:
+    """Why a file cannot be read, as a sentence without its full stop."""
+    content = path.read_bytes()
+    if not content.startswith(_MAGIC):
+        return "this is not a Parquet file"
+    if not content.endswith(_MAGIC):
+        return "this Parquet file is truncated"
+    return "this Parquet file is damaged"
 
 
 def _with_index(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 
 from splits.errors import InputError
 from splits.source import Source
+from splits.sources._matrix import name_array
 from splits.sources._text import (
     check_unique,
     digests,
@@ -126,7 +127,7 @@ def load(
     return Source(
         name=name or _name(roots[0]),
         class_names=tuple(classes),
-        image_ids=np.array(ids, np.str_),
+        image_ids=name_array(roots[0], "image", ids),
         labels=np.concatenate([part[2] for part in sets]),
         part=part_codes([len(part[0]) for part in sets]),
         paths=np.array([f"JPEGImages/{image}.jpg" for image in ids], np.str_),

@@ -294,9 +294,9 @@ def test_an_entry_point_with_wrong_metadata(folder: Path, monkeypatch: pytest.Mo
 def test_two_plugins_of_one_file_name(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name, "same", name)
-    one = registry.load_plugin(tmp_path / "one" / "same.py")["one"]
-    two = registry.load_plugin(tmp_path / "two" / "same.py")["two"]
+        write(tmp_path / name, "same", f"{name}-in-a-test")
+    one = registry.load_plugin(tmp_path / "one" / "same.py")["one-in-a-test"]
+    two = registry.load_plugin(tmp_path / "two" / "same.py")["two-in-a-test"]
     assert one.__module__ != two.__module__
     assert sys.modules[one.__module__].__file__ == str(tmp_path / "one" / "same.py")
 

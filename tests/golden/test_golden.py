@@ -1,4 +1,6 @@
-"""Split files, fingerprints and metrics are those of version 0.1, number for number.
+"""Fingerprints and metrics are those of version 0.1, number for number.
+
+The bytes of split files are those of the current file format, with its `metadata_digest`.
 
 Bytes and the last digits also depend on the libraries and the processor; where these are not those
 of the recorded numbers, fingerprints still have to agree, and metrics to 0.05 (few test positives

@@ -10,14 +10,17 @@
 many is total + .10, medium is total, few is total - .10, average is total.
 """
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
+from sealing import resealed
 
 from leaderboard import records
 from leaderboard.arguments import EXTERNAL, RunArguments
 from leaderboard.reader import Reader
+from leaderboard.seal import content_digest
 
 TOTALS = {
     "asl": (0.60, 0.62, 0.64),
@@ -39,7 +42,7 @@ def departures(section, values):
 
 
 def make_record(method="asl", seed=0, total=0.6, *, split=COCO, selection="last", **science):
-    """The JSON of one run in format 2; keywords replace its scientific arguments."""
+    """The JSON of one run in format 3; keywords replace its scientific arguments."""
     arguments = {
         "split": split,
         "method": method,
@@ -61,8 +64,8 @@ def make_record(method="asl", seed=0, total=0.6, *, split=COCO, selection="last"
     run_id = RunArguments.from_json(Reader(arguments, Path("test")), 2).run_id
     name = "coco-lt" if split == COCO else "voc-lt"
     scores = {"precision": 0.5, "recall": 0.5, "f1": 0.5}
-    return {
-        "format": 2,
+    values = {
+        "format": 3,
         "run_id": run_id,
         "science": arguments,
         "split": {
@@ -101,7 +104,9 @@ def make_record(method="asl", seed=0, total=0.6, *, split=COCO, selection="last"
         "environment": {"device": "cpu", "versions": {"numpy": "2.3.0"}},
         "wall_seconds": 1.25,
         "command": ["benchkit", "run", "my split.h5", "--method", method, "--seed", str(seed)],
+        "scores_digest": "bb" * 32,
     }
+    return copy.deepcopy({**values, "digest": content_digest(values)})
 
 
 @pytest.fixture(scope="session")
@@ -122,13 +127,13 @@ def five_methods():
 
 @pytest.fixture
 def write(tmp_path):
-    """Write runs into a folder as benchkit does, and return the folder."""
+    """Write runs into a folder as benchkit does, with their digests, and return the folder."""
 
     def write_runs(runs):
         for run in runs:
             folder = tmp_path / run["run_id"]
             folder.mkdir()
-            (folder / "run.json").write_text(json.dumps(run))
+            (folder / "run.json").write_text(json.dumps(resealed(run)))
         return tmp_path
 
     return write_runs

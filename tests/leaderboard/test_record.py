@@ -1,11 +1,17 @@
 """The schema: every record that can be built is read back as it was written."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sealing import resealed
 
+from leaderboard import json_file
+from leaderboard.errors import ReportError
 from leaderboard.record import (
     KINDS,
     SHOTS,
@@ -112,6 +118,7 @@ def records(draw):
         command=draw(tuples(texts, max_size=4)),
         curve=draw(tuples(values, max_size=2)),
         selected_epoch=draw(st.none() | counts),
+        scores_digest=draw(texts),
     )
 
 
@@ -135,14 +142,41 @@ def test_a_failure_is_read_as_it_was_written(arguments, error, seed):
         assert Failure.from_json(through_json(failure.to_json()), PATH) == failure
 
 
-def test_json_of_both_formats_is_kept_key_by_key(record):
+def test_json_of_every_format_is_kept_key_by_key(record):
     values = record()
     values["split"]["test_known"] = [5000] * 4
     values["selected_epoch"] = 1
+    values = resealed(values)
+    assert set(values) >= {"digest", "scores_digest"}
+    assert Record.from_json(values, PATH).to_json() == values
+    values["format"] = 2
+    del values["digest"], values["scores_digest"]
     assert Record.from_json(values, PATH).to_json() == values
     values["format"] = 1
     del values["science"]["departures"]
     assert Record.from_json(values, PATH).to_json() == values
+
+
+def test_the_digest_is_that_of_the_canonical_json_of_all_other_keys(record):
+    values = record()
+    others = {key: value for key, value in values.items() if key != "digest"}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
+    assert values["digest"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_keys_of_later_versions_are_ignored_but_sealed(record):
+    values = {**record(), "later": {"a": [1]}}
+    assert Record.from_json(resealed(values), PATH) == Record.from_json(record(), PATH)
+    with pytest.raises(ReportError, match="the content does not match its digest"):
+        Record.from_json(values, PATH)
+
+
+def test_values_are_sealed_as_a_reader_parses_them(record):
+    read = Record.from_json(record(), PATH)
+    odd = replace(read, command=("s\udcff.h5",), curve=({10: (1, 2), 9: 0.5},))
+    values = json_file.parse(json.dumps(odd.to_json()).encode(), PATH)
+    assert values["command"] == ["s\\udcff.h5"]
+    assert Record.from_json(values, PATH).curve == ({"10": [1, 2], "9": 0.5},)
 
 
 def test_undefined_classes_are_counted(record):

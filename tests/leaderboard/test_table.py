@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sealing import as_format_2, resealed
 
 from leaderboard.errors import ReportError
 from leaderboard.marks import Mark
@@ -103,7 +104,7 @@ def test_the_footer_describes_split_and_protocol(load, five_methods):
 
 def footer_of(runs):
     """The footer of a table of some runs, without files."""
-    parsed = (Record.from_json(run, Path("run.json")) for run in runs)
+    parsed = (Record.from_json(resealed(run), Path("run.json")) for run in runs)
     return dict(build(Records(tuple(parsed))).footer)
 
 
@@ -313,7 +314,7 @@ def test_method_versions_never_share_a_row(load, record):
 def as_format_1(run, command):
     """A run of the same arguments in format 1, whose departures are those of its command."""
     science = {key: value for key, value in run["science"].items() if key != "departures"}
-    old = {**run, "format": 1, "run_id": f"old{science['seed']}", "science": science}
+    old = {**as_format_2(run), "format": 1, "run_id": f"old{science['seed']}", "science": science}
     return {**old, "command": ["benchkit", "run", *command]}
 
 
@@ -354,11 +355,17 @@ def test_a_value_that_was_added_later_splits_no_row(load, record):
 def test_refuses_a_default_that_changed_without_a_new_version(load, record):
     names = {"recipe_defaults": "1", "recipe": [], "hyperparameters": []}
     runs = [record(seed=0), record(seed=1, hyperparameters={"gamma": 4.0}, departures=names)]
-    message = refusal(load(runs))
+    advice = "a changed default needs a new version of the method or of the recipe defaults."
+    parsed = Records(tuple(Record.from_json(run, Path("run.json")) for run in runs))
+    message = refusal(parsed)
     assert "science.hyperparameters.gamma is 4.0, but 2.0 in " in message
-    assert message.endswith(
-        "a changed default needs a new version of the method or of the recipe defaults."
-    )
+    assert message.endswith(advice)
+    loaded = load([*runs, record("bce")])
+    (row,) = build(loaded).rows
+    assert row.label == "bce"
+    assert len(loaded.unreadable) == 2
+    for sentence in loaded.unreadable:
+        assert sentence.endswith(f"and no other record confirms either: {advice}")
 
 
 def test_labels_show_the_version_of_the_recipe_defaults(load, record):
@@ -406,9 +413,19 @@ def test_a_filter_that_matches_nothing_lists_the_groups(load, record):
 def test_records_of_one_fingerprint_must_describe_one_split(load, record):
     runs = [record(seed=0), record(seed=1)]
     runs[1]["split"]["train_count"][0] = 1201
-    message = refusal(load(runs))
+    parsed = (Record.from_json(resealed(run), Path("run.json")) for run in runs)
+    message = refusal(Records(tuple(parsed)))
     assert "split differs from that in" in message
     assert "c0c0c0c0c0c0" in message
+
+
+def test_the_name_of_a_split_may_differ_and_the_most_frequent_one_is_shown(load, record):
+    runs = [record(seed=seed) for seed in range(3)]
+    for run, name in zip(runs, ("a", "b", "b"), strict=True):
+        run["split"]["name"] = name
+    table = build(load(runs))
+    assert table.rows[0].seeds == (0, 1, 2)
+    assert table.footer[0] == ("split", "b, fingerprint c0c0c0c0c0c0")
 
 
 def test_no_record_at_all(load, tmp_path):

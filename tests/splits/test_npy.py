@@ -34,12 +34,22 @@ def test_no_message_recommends_pickle(refusal, tmp_path):
 def test_a_header_that_python_cannot_parse_is_one_phrase(refusal, tmp_path):
     np.save(tmp_path / "b.npy", np.arange(9.0))
     content = (tmp_path / "b.npy").read_bytes()
-    assert refusal(content.replace(b"(9,)", b"(x,)")) == "the header of an array in it is damaged"
+    assert refusal(content.replace(b"(9,)", b"(x,)")) == (
+        "it is truncated, or the header of an array in it is damaged"
+    )
 
 
-def test_other_messages_are_kept(refusal, tmp_path):
+def test_the_texts_of_numpy_do_not_appear(refusal, tmp_path):
     np.save(tmp_path / "b.npy", np.arange(9.0))
-    assert "array header" in refusal((tmp_path / "b.npy").read_bytes()[:9])
+    content = (tmp_path / "b.npy").read_bytes()
+    damaged = "it is truncated, or the header of an array in it is damaged"
+    assert refusal(content[:9]) == refusal(content.replace(b"(9,)", b"(\xff,)")) == damaged
+    assert refusal(b"") == "it is empty"
+    with pytest.raises(ValueError) as error:
+        (tmp_path / "b.npy").write_bytes(content[:-8])
+        npy.load(tmp_path / "b.npy")
+    declared = "its header declares 72 bytes of data, the file has 64"
+    assert npy.reason(tmp_path / "b.npy", error.value) == declared
     assert npy.reason(tmp_path, IsADirectoryError("[Errno 21]")) == "it is a folder"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from splits import npy, unpickle
+from splits import npy, reasons, unpickle
 from splits.errors import InputError
 from splits.numbers import parse_whole
 
@@ -249,22 +249,23 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
     except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror or error}).") from None
+        reason = error.strerror or "an error of the disk"
+        raise InputError(f"{path}: the file cannot be read ({reason}).") from None
 
 
 def _json(path: Path) -> Any:
     data = _read(path, Path.read_bytes)
     try:
         return json.loads(data)
-    except RecursionError:
-        raise InputError(f"{path}: this JSON is nested too deeply.") from None
-    except ValueError as error:
-        raise InputError(f"{path}: this is not JSON ({error}).") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {reasons.of_json(error)}.") from None
 
 
 def _npy(path: Path) -> np.ndarray:
     try:
         array = _read(path, lambda file: npy.load(file))
+    except InputError:
+        raise
     except npy.BROKEN as error:
         raise InputError(
             f"{path}: this is not an .npy file of numbers or text ({npy.reason(path, error)})."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
-import shutil
+import re
 import signal
 import socket
 import subprocess
@@ -15,8 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny_disks import mounted
 
-from benchkit.base import files
+from benchkit.base import files, outputs
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic
 
@@ -130,13 +132,89 @@ def test_partial_files_of_possible_writers_are_kept(tmp_path: Path, live: int, d
     assert messages == []
 
 
+def test_a_writer_that_fails_removes_the_folders_that_it_created(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "old" / "new" / "er" / "a") as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    assert names(tmp_path / "old") == []
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "old" / "new" / "er" / "a") as partial:
+        (tmp_path / "old" / "new" / "another").write_text("kept")
+        raise ZeroDivisionError
+    assert names(tmp_path / "old" / "new") == ["another"]
+
+
+LONG = ["a" * 229, "a" * 230, "\u00e9" * 127, "a.b" * 80 + ".partial", "n\udcff" * 127, "a" * 255]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_names_of_up_to_255_bytes_are_written_and_cleaned_up(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    with atomic(target) as partial:
+        partial.write_text("first")
+    assert names(tmp_path) == [name]
+    pid = os.fork()
+    if pid == 0:
+        with atomic(target):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert len(names(tmp_path)) == 2
+    messages: list[str] = []
+    with atomic(target, messages.append) as partial:
+        partial.write_text("second")
+    assert len(messages) == 1 and "its writer was interrupted" in messages[0]
+    assert names(tmp_path) == [name]
+    assert target.read_text() == "second"
+
+
+def test_hidden_names_hold_the_target_or_its_digest(tmp_path: Path) -> None:
+    with atomic(tmp_path / "a.h5") as partial:
+        partial.write_text("x")
+        assert re.fullmatch(r"\.a\.h5\.[0-9a-f]{16}\.partial", partial.parent.name)
+    with atomic(tmp_path / ("a" * 230)) as partial:
+        partial.write_text("x")
+        digest = hashlib.sha256(b"a" * 230).hexdigest()
+        assert partial.parent.name.startswith(f".sha256-{digest}.")
+
+
+def test_a_long_name_set_aside_is_restored_under_its_own_name(tmp_path: Path) -> None:
+    target = tmp_path / ("a" * 240)
+    digest = hashlib.sha256(b"a" * 240).hexdigest()
+    partial = tmp_path / f".sha256-{digest}.0123456789abcdef.partial"
+    (partial / ".old0").mkdir(parents=True)
+    (partial / ".old0" / "one").write_text("old")
+    (partial / ".lock").write_text("")
+    files.remove_all_unfinished(tmp_path, lambda _: None)  # it does not know the name
+    assert names(tmp_path) == [partial.name]
+    files.remove_unfinished(target, lambda _: None)
+    assert names(tmp_path) == [target.name]
+    assert (target / "one").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "path", ["a" * 256, "\u00e9" * 128, f"new/{'a' * 256}/b", "a/" * 2048 + "b"]
+)
+def test_an_impossible_name_is_refused_in_a_sentence(tmp_path: Path, path: str) -> None:
+    limit = 255 if len(path) < 1000 else 4095
+    message = rf"cannot be written: a (file name|path) of \d+ bytes is too long, at most {limit}"
+    for write in (
+        lambda target: outputs.writable(target),
+        lambda target: outputs.make_folder(target),
+        lambda target: atomic(target).__enter__(),
+    ):
+        with pytest.raises(BenchkitError, match=message) as caught:
+            write(tmp_path / path)
+        assert str(caught.value).startswith(str(tmp_path / path))
+    assert names(tmp_path) == []
+
+
 # --------------------------------------------------------------------------- killed writers
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from benchkit.base import files
+from benchkit.base import files, outputs
 
 def killed_after(calls, function):
     def counted(*arguments, **options):
@@ -379,24 +457,12 @@ def test_an_impossible_target_is_an_error(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def mounted(options: str, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command with a small file system mounted at its last argument."""
-    mount = f'mount -t tmpfs -o {options} tmpfs "$1" && shift && exec "$@"'
-    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", command[-1]]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*isolated, "true"], capture_output=True).returncode
-    ):
-        pytest.skip("mounting a small file system is not permitted here")
-    return subprocess.run([*isolated, *command], capture_output=True, text=True)
-
-
 TINY_DISK = """
 import errno, json, os, sys
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
-from benchkit.base import files
+from benchkit.base import files, outputs
 from benchkit.split import file as split_file
 from benchkit.base.errors import BenchkitError
 from benchkit.split.model import Part, Split
@@ -486,66 +552,6 @@ def test_a_locked_file_is_refused_until_it_is_closed(tmp_path: Path) -> None:
         files.lock(second, "never shown")
 
 
-def test_a_writable_path_gets_its_folder(tmp_path: Path) -> None:
-    files.writable(tmp_path / "a" / "b" / "split.h5")
-    assert (tmp_path / "a" / "b").is_dir()
-    with pytest.raises(BenchkitError, match=r"a is a folder; --out takes the path of a file"):
-        files.writable(tmp_path / "a")
-
-
-UNWRITABLE = """
-import sys
-from pathlib import Path
-from benchkit.base import files
-from benchkit.base.errors import BenchkitError
-disk = Path(sys.argv[1])
-try:
-    (disk / "ballast").write_bytes(bytes(2**20))
-except OSError:
-    pass
-for check in (files.writable_folder, lambda path: files.writable(path / "page.html")):
-    try:
-        check(disk)
-    except BenchkitError as error:
-        print(error)
-print(sorted(path.name for path in disk.iterdir() if path.name != "ballast"))
-"""
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ("size=64k", "no disk space to write {}; free some space and try again"),
-        ("size=64k,ro", "{} cannot be written: Read-only file system"),
-    ],
-)
-def test_a_full_or_read_only_disk_is_noticed_before_anything_is_computed(
-    tmp_path: Path, options: str, sentence: str
-) -> None:
-    result = mounted(options, [sys.executable, "-c", UNWRITABLE, str(tmp_path)])
-    assert result.stderr == ""
-    assert result.stdout.splitlines() == [sentence.format(tmp_path)] * 2 + ["[]"]
-
-
-def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    message = r"file is not a folder, and a folder is needed here"
-    for check in (files.make_folder, files.writable_folder):
-        with pytest.raises(BenchkitError, match=message):
-            check(tmp_path / "file")
-    message = r"file/page\.html cannot be written: .*/file is not a folder$"
-    with pytest.raises(BenchkitError, match=message):
-        files.writable(tmp_path / "file" / "page.html")
-    files.writable_folder(tmp_path / "new" / "runs")
-    assert names(tmp_path / "new" / "runs") == []
-
-
-def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(BenchkitError, match=r"file/sub cannot be created: Not a directory"):
-        files.make_folder(tmp_path / "file" / "sub")
-
-
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
 def test_a_target_that_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
     target, other = tmp_path / "target", tmp_path / "other"
@@ -555,7 +561,7 @@ def test_a_target_that_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> 
         target.symlink_to(other)
         if kind == "link":
             other.write_text("old")
-    for write in (lambda: files.writable(target), lambda: atomic(target).__enter__()):
+    for write in (lambda: outputs.writable(target), lambda: atomic(target).__enter__()):
         with pytest.raises(BenchkitError, match="is not replaced; give the path of a file"):
             write()
     assert target.is_symlink() or target.is_fifo()

@@ -51,3 +51,8 @@ def test_the_named_exceptions_become_usage_errors() -> None:
         raise BenchkitError("no such name")
     with pytest.raises(ValueError, match=r"^other$"), terminal.wrong_call(BenchkitError):
         raise ValueError("other")
+
+
+def test_a_message_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.log("wrote a\nb\x1b[31m.h5")
+    assert capsys.readouterr().err == "wrote a\\nb\\x1b[31m.h5\n"

@@ -387,7 +387,7 @@ def test_a_split_without_features_cannot_be_run(shared: Path, tmp_path: Path) ->
         (("--method", "bce", "--recipe", "featurs"), ("'featurs'", "'features'")),
         (("--method", "bce", "--recipe", "epoch=3"), ("'epoch'", "'epochs'")),
         (("--method", "bce", "--recipe", "lr=fast"), ("lr='fast'", "number")),
-        (("--method", "bce", "--recipe", "epochs=0"), ("epochs=0", "1")),
+        (("--method", "bce", "--recipe", "epochs=-1"), ("epochs=-1", "0")),
         (("--method", "bce", "--recipe", "optimiser=lion"), ("optimiser='lion'", "adamw")),
         (("--method", "bce", "--recipe", "head=deep"), ("head='deep'", "hidden:WIDTH")),
         (("--method", "bce", "--recipe", "nowhere.toml"), ("nowhere.toml",)),
@@ -442,7 +442,7 @@ from baselines.core import Method, MethodInfo
 
 class Failing(Method):
     info = MethodInfo(
-        key="failing", title="Failing", paper="none", year=2024, equation="L", unknown="negative"
+        key="failing-in-a-test", title="F", paper="no", year=2024, equation="L", unknown="negative"
     )
 
     def loss(self, run, logits, batch, clock, draw):
@@ -466,24 +466,24 @@ def test_a_method_that_fails_spares_the_others(
     shared: Path, tmp_path: Path, loss: str, why: str
 ) -> None:
     (tmp_path / "failing.py").write_text(FAILING.format(loss=loss))
-    words = ("run", "--split", shared / "good.h5", "--method", "failing,bce", *FAST)
+    words = ("run", "--split", shared / "good.h5", "--method", "failing-in-a-test,bce", *FAST)
     words = (*words, "--plugin", tmp_path / "failing.py", "--out", tmp_path / "runs")
     for done, kept in ((1, 0), (0, 1)):  # a failure is tried again, a success is not
         code, out, err = call(*words)
         assert code == 1
         assert out.startswith(f"{done} runs done, {kept} kept, 1 failed, 0 methods skipped\n")
-        assert "failing seed 0 failed: " in err and why in err
+        assert "failing-in-a-test seed 0 failed: " in err and why in err
         assert "Traceback" not in err
     (failure,) = (tmp_path / "runs" / "failures").glob("*.json")
     assert why in json.loads(failure.read_text())["error"]
     code, out, _ = call("report", tmp_path / "runs", "--format", "markdown")
     assert code == 0
-    assert "failing" in out and why in out
+    assert "failing-in-a-test" in out and why in out
 
 
 def test_a_broken_rule_is_refused_with_any_number_of_seeds(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING.format(loss="logits.sum() * logits.sum().item()"))
-    words = ("run", "--split", shared / "good.h5", "--method", "failing,bce", *FAST)
+    words = ("run", "--split", shared / "good.h5", "--method", "failing-in-a-test,bce", *FAST)
     sentences = set()
     for seeds in (1, 3):
         runs = ("--seeds", seeds, "--plugin", tmp_path / "failing.py", "--out", tmp_path / "runs")
@@ -503,10 +503,11 @@ def test_a_method_that_fails_in_evaluation(shared: Path, tmp_path: Path) -> None
     )
     code += "        return super().logits(run, features)\n"
     (tmp_path / "failing.py").write_text(FAILING.format(loss="logits.mean()") + code)
-    words = ("run", "--split", shared / "good.h5", "--method", "failing,bce", *FAST)
+    words = ("run", "--split", shared / "good.h5", "--method", "failing-in-a-test,bce", *FAST)
     said = call(*words, "--plugin", tmp_path / "failing.py", "--out", tmp_path / "runs")
     assert (
-        said.code == 1 and "failing seed 0 failed: failing.py, line 13: SystemExit: 0" in said.err
+        said.code == 1
+        and "failing-in-a-test seed 0 failed: failing.py, line 13: SystemExit: 0" in said.err
     )
     assert said.out.startswith("1 runs done, 0 kept, 1 failed, 0 methods skipped\n")
 
@@ -517,13 +518,16 @@ def test_plugins_that_end_the_program_or_lie_about_themselves(shared: Path, tmp_
     for text, names in (
         ("exit(0)", ("cannot be imported: SystemExit: 0 (line 1)",)),
         (good.replace("year=2024", "year='x'"), ("info.year is 'x'", "such as 2024")),
-        (good.replace('key="failing"', 'key="../x"'), ("info.key is '../x'", "lower case")),
+        (
+            good.replace('key="failing-in-a-test"', 'key="../x"'),
+            ("info.key is '../x'", "lower case"),
+        ),
         (good.replace('unknown="', 'regimes="pal", unknown="'), ("info.regimes is 'pal'", "tuple")),
     ):
         path.write_text(text)
         refuse(1, path, *names, arguments=bce(shared, tmp_path / "r", "--plugin", path))
         refuse(1, path, *names, arguments=("methods", "--plugin", path))
-        refuse(1, path, *names, arguments=("methods", "failing", "--plugin", path))
+        refuse(1, path, *names, arguments=("methods", "failing-in-a-test", "--plugin", path))
     assert not (tmp_path / "r").exists()
 
 

@@ -394,15 +394,17 @@ def test_selection_on_validation_and_the_oracle_on_test(place: Path, tmp_path: P
 def test_all_methods_run_or_say_why_not(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     plugin = tmp_path / "narrow.py"
-    narrow = TINY_METHOD.format(key="narrow").replace("year=2024,", 'year=2024, regimes=("spl",),')
+    narrow = TINY_METHOD.format(key="narrow-in-a-test").replace(
+        "year=2024,", 'year=2024, regimes=("spl",),'
+    )
     plugin.write_text(narrow)
     words = ("--method", "all", "--plugin", plugin, *FAST, "--out", out)
     said = succeed("run", "--split", place / "tiny.h5", *words)
     skipped = dict(re.findall(r"^skipping (\S+): (.+)$", said.err, re.M))
-    assert skipped["narrow"] == "meant for spl labels; this split is pal"
+    assert skipped["narrow-in-a-test"] == "meant for spl labels; this split is pal"
     assert all(reason.endswith("; this split is pal") for reason in skipped.values())
     ran = {key for key, _ in records(out)}
-    assert ran | set(skipped) == {*registry.builtin(), "narrow"}
+    assert ran | set(skipped) == {*registry.builtin(), "narrow-in-a-test"}
     assert not ran & set(skipped)
     assert {"bce", "asl", "db-focal"} <= ran
     counts = f"{len(ran)} runs done, 0 kept, 0 failed, {len(skipped)} methods skipped\n"
@@ -451,12 +453,20 @@ def test_hyperparameters_may_widen_the_regimes_of_a_method(place: Path, tmp_path
 
 def test_a_plugin_of_ten_lines_is_a_method(place: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "hinge.py"
-    plugin.write_text(TINY_METHOD.format(key="hinge"))
-    assert "hinge" in succeed("methods", "--plugin", plugin).out
-    assert "Hinge (2024)" in succeed("methods", "hinge", "--plugin", plugin).out
-    words = ("run", "--split", place / "tiny.h5", "--method", "bce,hinge", "--plugin", plugin)
+    plugin.write_text(TINY_METHOD.format(key="plugin-of-a-test"))
+    assert "plugin-of-a-test" in succeed("methods", "--plugin", plugin).out
+    assert "Hinge (2024)" in succeed("methods", "plugin-of-a-test", "--plugin", plugin).out
+    words = (
+        "run",
+        "--split",
+        place / "tiny.h5",
+        "--method",
+        "bce,plugin-of-a-test",
+        "--plugin",
+        plugin,
+    )
     succeed(*words, *FAST, "--out", tmp_path / "runs")
-    first = records(tmp_path / "runs")["hinge", 0]
+    first = records(tmp_path / "runs")["plugin-of-a-test", 0]
     assert first["method"]["kind"] == "plugin"
     assert ["--plugin", str(plugin)] == first["command"][-4:-2]
     # An edit is another run, and only of the plugin.
@@ -466,12 +476,12 @@ def test_a_plugin_of_ten_lines_is_a_method(place: Path, tmp_path: Path) -> None:
 
 
 def test_keys_that_clash_are_refused(place: Path, tmp_path: Path) -> None:
-    for name, key in (("one", "hinge"), ("two", "hinge"), ("thief", "asl")):
+    for name, key in (("one", "plugin-of-a-test"), ("two", "plugin-of-a-test"), ("thief", "asl")):
         (tmp_path / f"{name}.py").write_text(TINY_METHOD.format(key=key))
     words = ("run", "--split", place / "tiny.h5", "--method", "bce", "--out", tmp_path / "r")
     both = call(*words, "--plugin", tmp_path / "one.py", "--plugin", tmp_path / "two.py")
     assert both.code == 1
-    assert both.err == "error: two plugins define the method 'hinge'; rename one\n"
+    assert both.err == "error: two plugins define the method 'plugin-of-a-test'; rename one\n"
     thief = call(*words, "--plugin", tmp_path / "thief.py")
     assert thief.code == 1
     assert "thief.py" in thief.err and "both define the method 'asl'" in thief.err

@@ -348,13 +348,27 @@ def test_ctrl_c_is_one_sentence(split: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run.log"]
 
 
+def run_interrupted(program: str, **environment: str) -> tuple[int, str, str]:
+    """The exit code and the output of a program that sends itself a Ctrl-C."""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
 def interrupted_in_import(folder: Path, module: str) -> tuple[int, str, str]:
     """The end of a command that imports a module, in which an interrupt comes, and then sleeps."""
     (folder / "slow.py").write_text(module)
     program = """
 import time
 from benchkit import cli
-cli._PATIENCE = 1.0
+cli.interrupts.IMPORT_LIMIT = 1.0
 def command(**_):
     import slow
     try:
@@ -364,16 +378,71 @@ def command(**_):
 cli.benchkit = command
 cli.main()
 """
-    found = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        timeout=60,
-        check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    return found.returncode, found.stdout, found.stderr
+    return run_interrupted(program, PYTHONPATH=str(folder))
+
+
+INTERRUPTED = """
+import os, signal, time, weakref
+from benchkit import cli
+
+def interrupt(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    sum(range(100_000))
+
+class Final:
+    __del__ = interrupt
+
+class Plain:
+    pass
+
+def command(**_):
+    MOMENT
+    time.sleep(20)
+    print("lost")
+
+cli.benchkit = command
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "interrupt()",
+        "Final()",
+        "plain = Plain(); reference = weakref.ref(plain, interrupt); del plain",
+    ],
+)
+def test_ctrl_c_is_not_lost(moment: str) -> None:
+    """Python drops what a finaliser or a weakref callback raises."""
+    assert run_interrupted(INTERRUPTED.replace("MOMENT", moment)) == (130, "", SENTENCE)
+
+
+def test_a_method_that_catches_ctrl_c_does_not_keep_it(split: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "deaf.py"
+    plugin.write_text("""
+import os, signal
+from baselines.core import Method, MethodInfo, positives
+from baselines.core.losses import bce_terms
+
+class Deaf(Method):
+    info = MethodInfo("deaf-in-a-test", "Deaf", "none", 2026, "L", "negative")
+    def loss(self, run, logits, batch, clock, draw):
+        if clock.epoch == 3 and clock.step == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                sum(range(100_000))
+            except BaseException:
+                pass
+        return bce_terms(logits, positives(batch.observed)).mean()
+""")
+    out = tmp_path / "runs"
+    arguments = ["--method", "deaf-in-a-test", "--plugin", str(plugin), "--out", str(out)]
+    arguments = ["benchkit", "run", "--split", str(split), *arguments, "--recipe", "epochs=5"]
+    program = f"import sys; sys.argv = {arguments!r}; from benchkit.cli import main; main()"
+    code, shown, err = run_interrupted(program)
+    assert (code, shown, err.strip()) == (130, "", SENTENCE.strip())
+    assert [path.name for path in out.iterdir()] == ["run.log"]
 
 
 def test_ctrl_c_waits_for_an_import(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from baselines.bce import BCE
 from baselines.core import MethodInfo
 
 class Guest(BCE):
-    info = MethodInfo("guest", "Guest", "nobody, 2024", 2024, "L = 0", "negative")
+    info = MethodInfo("guest-of-a-test", "Guest", "nobody, 2024", 2024, "L = 0", "negative")
 """
 
 
@@ -169,9 +169,9 @@ def test_a_terminal_of_ascii_and_names_of_other_letters(tmp_path: Path, name: st
         ("show", f"{stem}.h5"),
         ("verify", f"{stem}.h5"),
         ("diff", f"{stem}.h5", f"{stem}.h5"),
-        ("methods", "guest", "--plugin", f"{stem}.py"),
-        (*grid, "--method", "bce,guest", "--out", runs),
-        (*grid, "--method", "bce,guest", "--out", runs),
+        ("methods", "guest-of-a-test", "--plugin", f"{stem}.py"),
+        (*grid, "--method", "bce,guest-of-a-test", "--out", runs),
+        (*grid, "--method", "bce,guest-of-a-test", "--out", runs),
         ("report", runs),
         ("report", runs, "--format", "html", "--out", f"{stem}.html"),
     ):

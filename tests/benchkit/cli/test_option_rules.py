@@ -37,6 +37,11 @@ WITHOUT_EFFECT: dict[str, tuple[str, str, str]] = {
     "generator": ("dbl", "", "--long-tail pareto or exponential or --target-counts"),
     "test_fraction": ("0.3", "", "the source has a test part"),
     "val_fraction": ("0.3", "arrays:val.npz", "the source has a validation part"),
+    "val_from": (
+        "left-out",
+        "arrays:val.npz --long-tail pareto --max 9",
+        "the source has a validation part",
+    ),
     "regime": ("spl", "-o observed=Y", "the source has observed labels of its own"),
 }
 
@@ -109,6 +114,23 @@ def test_options_without_effect_on_other_sources(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("--val-from left-out", "must be used with --long-tail pareto or exponential or --target"),
+        ("--val-from left-out --long-tail natural", "must be used with --long-tail pareto"),
+        ("--val-from left-out --published voc-lt", "must be used with --long-tail pareto"),
+        ("--val-from left-out --target-counts rates.csv --val-fraction 0", "without effect"),
+        ("--val-from train", "--val-from train must be used with --val-fraction"),
+    ],
+)
+def test_a_validation_part_from_no_images(folder: Path, arguments: str, text: str) -> None:
+    before = sorted(folder.rglob("*"))
+    command = ("make-split", "arrays:a.npz", *arguments.split(), "--out", "out/new.h5")
+    refuse(2, text, arguments=command)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
     ("source", "arguments", "text"),
     [
         ("scenes", "-o images=x", "source scenes has no option 'images'"),
@@ -139,6 +161,9 @@ def test_options_of_sources_and_variants_of_regimes_without_effect(
         "--regime candidates:0.2,by-class=frequency,by-image=0.5",
         "--regime missing:0.2,by-class=rates.csv,counts=bernoulli",
         "--feature-type float16",
+        "--target-counts rates.csv --val-from left-out",
+        "--target-counts rates.csv --val-from left-out --val-fraction 0.5",
+        "--val-from train --val-fraction 0.2",
     ],
 )
 def test_options_with_effect_are_accepted(folder: Path, arguments: str) -> None:

@@ -253,6 +253,23 @@ def test_changed_labels_are_refused_by_every_command(file: Path) -> None:
     assert "the fingerprint of the labels is" in call("verify", file).err
 
 
+def test_a_changed_name_is_refused_by_every_command(file: Path, tmp_path: Path) -> None:
+    with h5py.File(file, "r+") as content:
+        content.attrs["name"] = np.bytes_(b"coco-lt")
+    out = ("--out", tmp_path / "runs")
+    problem = "its name, recipe, thresholds, paths or provenance do not match their digest"
+    for arguments, code in [
+        (("show", file), 1),
+        (("diff", file, file), 2),
+        (("run", "--split", file, "--method", "bce", *out), 1),
+        (("evaluate", "--split", file, "--scores", file, "--name", "mine", *out), 1),
+    ]:
+        refuse(code, file, f"was changed after it was written: {problem}", arguments=arguments)
+    result = call("verify", file)
+    assert (result.code, result.err) == (1, f"{file}: {problem}\n")
+    assert not (tmp_path / "runs").exists()
+
+
 # ----------------------------------------------------------------------------- drawings
 
 

@@ -191,9 +191,9 @@ def test_a_tar_that_is_cut_or_damaged_between_two_members_is_refused(tmp_path: P
     archive = make(tmp_path / "x.tar", {"a": b"1" * 512, "b": b"2" * 512})
     content = archive.read_bytes()
     archive.write_bytes(content[:1024])
-    refused(archive, "no end after byte 1024")
+    refused(archive, "no end after byte 1,024")
     archive.write_bytes(content[:1024] + b"\xff" * 512 + content[1536:])
-    refused(archive, "no end after byte 1024")
+    refused(archive, "no end after byte 1,024")
 
 
 def test_wrong_bytes_and_encryption_in_a_zip_are_refused(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from loopback import Answer, Site
 
 from benchkit.base import files
 from benchkit.base.errors import BenchkitError
 from benchkit.base.terminal import bar
 from benchkit.download import fetch as fetching
+from benchkit.download import network
 from benchkit.download.catalogue import File
 
 BODY = hashlib.shake_256(b"a data set").digest(300_000)
@@ -278,7 +280,7 @@ def test_when_every_mirror_fails_one_message_names_them(site: Site, tmp_path: Pa
         f"{urls[0]}: 404 Not Found",
         f"{urls[1]}: 503 Service Unavailable (5 tries)",
         f"{urls[2]}: no connection (5 tries)",
-        f"{urls[3]}: InvalidSchema",
+        f"{urls[3]}: the address is not valid",
     ]
     assert message == f"x.bin was not downloaded; {'; '.join(expected)}; no part of it was kept"
     assert names(tmp_path) == set()
@@ -289,3 +291,17 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
     assert path.read_bytes() == BODY
     assert len(site.requests) == 4
     assert "x.bin: 503 Service Unavailable, at 0 bytes; trying again" in messages
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (requests.exceptions.TooManyRedirects(), "the server redirects without end"),
+        (requests.exceptions.InvalidURL(), "the address is not valid"),
+        (requests.exceptions.ContentDecodingError(), "the request failed"),
+        (requests.exceptions.ReadTimeout(), "the server timed out"),
+        (requests.exceptions.SSLError(), "the certificate is not trusted"),
+    ],
+)
+def test_network_errors_in_a_few_words(error: requests.RequestException, text: str) -> None:
+    assert network.reason(error) == text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 import tempfile
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +31,44 @@ def zip_bytes(method: int) -> bytes:
     return raw.getvalue()
 
 
+class Pipe(io.RawIOBase):
+    """A file that cannot seek, so that zip writes sizes and checksums after the data."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.content += data
+        return len(data)
+
+
+def piped_zip(large: bool) -> bytes:
+    """A zip file with data descriptors, with sizes of 64 bits if `large`; one file is empty."""
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as file:
+        for name, data in {**FILES, "d/empty": b""}.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with file.open(info, "w", force_zip64=large) as member:
+                member.write(data)
+    return bytes(pipe.content)
+
+
+def commented_zip() -> bytes:
+    """A zip file with a folder, sizes of 64 bits and a comment."""
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as file:
+        file.mkdir("d")
+        for name, data in FILES.items():
+            with file.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+                member.write(data)
+        file.comment = b"a comment"
+    return raw.getvalue()
+
+
 def tar_bytes(mode: str, layout: int) -> bytes:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode=mode, format=layout) as file:  # type: ignore[call-overload]
@@ -44,9 +84,13 @@ ARCHIVES = {
     "deflated.zip": zip_bytes(zipfile.ZIP_DEFLATED),
     "bzip2.zip": zip_bytes(zipfile.ZIP_BZIP2),
     "lzma.zip": zip_bytes(zipfile.ZIP_LZMA),
+    "piped.zip": piped_zip(False),
+    "piped64.zip": piped_zip(True),
+    "commented.zip": commented_zip(),
     "pax.tar": tar_bytes("w", tarfile.PAX_FORMAT),
     "gnu.tar": tar_bytes("w", tarfile.GNU_FORMAT),
     "pax.tgz": tar_bytes("w:gz", tarfile.PAX_FORMAT),
+    "stored.tar.gz": gzip.compress(tar_bytes("w", tarfile.GNU_FORMAT), compresslevel=0),
 }
 
 
@@ -75,6 +119,23 @@ def refused(folder: Path, name: str, content: bytes) -> str:
     message = str(error.value)
     assert "\n" not in message and name in message
     return message
+
+
+def unpacked(name: str, content: bytes) -> dict[str, bytes] | None:
+    """The files of an archive; None if it is refused with one sentence and nothing is unpacked."""
+    with tempfile.TemporaryDirectory() as outer:
+        folder = Path(outer)
+        (folder / name).write_bytes(content)
+        try:
+            archives.extract(folder / name, no_log, no_bar)
+        except BenchkitError as error:
+            assert "\n" not in str(error)
+            assert [path.name for path in folder.iterdir()] == [name]
+            return None
+        (folder / name).unlink()
+        archives.marker(folder / name).unlink()
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("kind", [b"x", b"g", b"X", b"L", b"K"])
@@ -178,3 +239,152 @@ def test_a_damaged_archive_is_unpacked_inside_or_not_at_all(case: tuple[str, byt
         assert [path.name for path in Path(outer).iterdir()] == ["in"]
         assert all(path.is_dir() or path.is_file() for path in folder.rglob("*"))
         assert not any(path.is_symlink() for path in folder.rglob("*"))
+
+
+# ----------------------------------------------------------------------------- checksums and ends
+
+
+def files_of(name: str) -> dict[str, bytes]:
+    return {**FILES, "d/empty": b""} if name.startswith("piped") else FILES
+
+
+def data_blocks() -> set[int]:
+    """The blocks of the tar files that no checksum protects: contents and long names."""
+    return {1, 3, 5, 7, 8}
+
+
+@st.composite
+def changed_once(draw: st.DrawFn) -> tuple[str, bytes]:
+    """An archive with one bit flipped, or some bytes removed, or inserted, or cut off."""
+    name = draw(st.sampled_from(sorted(ARCHIVES)))
+    content = ARCHIVES[name]
+    start = draw(st.integers(0, len(content) - 1))
+    change = draw(st.sampled_from(["flip", "remove", "insert", "cut"]))
+    if change == "flip":
+        if name.endswith(".tar") and start // BLOCK in data_blocks():
+            start = 0
+        flipped = content[start] ^ 1 << draw(st.integers(0, 7))
+        return name, content[:start] + bytes([flipped]) + content[start + 1 :]
+    if change == "insert":
+        return name, content[:start] + draw(st.binary(min_size=1, max_size=40)) + content[start:]
+    length = len(content) if change == "cut" else draw(st.integers(1, 40))
+    return name, content[:start] + content[start + length :]
+
+
+@settings(max_examples=400, deadline=None)
+@given(changed_once())
+def test_one_change_is_refused_or_changes_no_file(case: tuple[str, bytes]) -> None:
+    name, content = case
+    assert unpacked(name, content) in (None, files_of(name))
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_archives_of_ordinary_programs_are_unpacked(name: str) -> None:
+    assert unpacked(name, ARCHIVES[name]) == files_of(name)
+
+
+@pytest.mark.parametrize("name", ["pax.tgz", "stored.tar.gz"])
+def test_the_trailer_of_gzip_is_compared(name: str, tmp_path: Path) -> None:
+    content = ARCHIVES[name]
+    for back, text in ((8, "does not match its checksum"), (4, "not have the length that it")):
+        changed = bytearray(content)
+        changed[-back] ^= 1
+        assert text in refused(tmp_path, name, bytes(changed))
+    for length in range(1, 9):
+        assert "it ends too early" in refused(tmp_path, name, content[:-length])
+    assert "other data follow" in refused(tmp_path, name, content + b"more")
+    assert unpacked(name, content + bytes(5)) == FILES
+
+
+def test_a_changed_bit_of_stored_data_is_seen_by_the_checksum_alone(tmp_path: Path) -> None:
+    content = bytearray(ARCHIVES["stored.tar.gz"])
+    content[content.index(b"first ") + 2] ^= 4
+    assert "checksum" in refused(tmp_path, "stored.tar.gz", bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [
+        (bytes(BLOCK), "no end after byte 4,608"),
+        (bytes(2 * BLOCK - 1), "no end after byte 4,608"),
+        (bytes(2 * BLOCK + 1), "no end after byte 4,608"),
+        (bytes(2 * BLOCK) + b"x" * BLOCK, "other data follow its end at byte 4,608"),
+        (bytes(BLOCK) + header(b"0", 0) + bytes(2 * BLOCK), "other data follow its end"),
+        (b"", "no end after byte 4,608"),
+    ],
+)
+def test_the_end_of_a_tar_file(end: bytes, text: str, tmp_path: Path) -> None:
+    members = ARCHIVES["gnu.tar"][: 9 * BLOCK]
+    assert unpacked("a.tar", members + bytes(2 * BLOCK)) == FILES
+    assert text in refused(tmp_path, "a.tar", members + end)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])
+def test_an_archive_without_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    folder = header(tarfile.DIRTYPE, 0, "d") + bytes(2 * BLOCK)
+    if name == "a.zip":
+        raw = io.BytesIO()
+        with zipfile.ZipFile(raw, "w") as file:
+            file.mkdir("d")
+        empty, folder = b"PK\5\6" + bytes(18), raw.getvalue()
+    elif name == "a.tgz":
+        empty, folder = gzip.compress(bytes(2 * BLOCK)), gzip.compress(folder)
+    else:
+        empty = bytes(2 * BLOCK)
+        refused(tmp_path, name, bytes(3 * BLOCK - 1))
+    for content in (empty, folder):
+        assert "holds no file; nothing was unpacked" in refused(tmp_path, name, content)
+
+
+def directory(content: bytes) -> tuple[bytes, list[bytes], bytes]:
+    """The members, the entries of the directory and the end record of a zip file."""
+    end = content.rindex(b"PK\5\6")
+    start = int.from_bytes(content[end + 16 : end + 20], "little")
+    entries = [b"PK\1\2" + entry for entry in content[start:end].split(b"PK\1\2")[1:]]
+    return content[:start], entries, content[end:]
+
+
+def joined(members: bytes, entries: list[bytes], end: bytes, count: int) -> bytes:
+    """A zip file whose end record fits the size and the position of the directory."""
+    length = sum(map(len, entries))
+    numbers = count.to_bytes(2, "little") * 2 + length.to_bytes(4, "little")
+    return (
+        members
+        + b"".join(entries)
+        + end[:8]
+        + numbers
+        + len(members).to_bytes(4, "little")
+        + end[20:]
+    )
+
+
+def test_a_directory_that_lists_fewer_files_is_refused(tmp_path: Path) -> None:
+    members, entries, end = directory(ARCHIVES["deflated.zip"])
+    assert unpacked("a.zip", joined(members, entries, end, 3)) == FILES
+    for count in (2, 4):
+        text = refused(tmp_path, "a.zip", joined(members, entries, end, count))
+        assert "its directory and its end record list different numbers of files" in text
+    gap = int.from_bytes(entries[1][42:46], "little")
+    for kept, place in (([0, 2], gap), ([1, 2], 0), ([], 0)):
+        listed = [entries[number] for number in kept]
+        text = refused(tmp_path, "a.zip", joined(members, listed, end, len(kept)))
+        assert f"its directory does not list the data at byte {place:,})" in text
+    zeroed = members + bytes(sum(map(len, entries))) + end
+    assert "is damaged" in refused(tmp_path, "a.zip", zeroed)
+    assert "is damaged" in refused(tmp_path, "a.zip", b"more" + ARCHIVES["deflated.zip"])
+    assert "not at its end" in refused(tmp_path, "a.zip", ARCHIVES["deflated.zip"] + b"more")
+
+
+def test_the_texts_of_libraries_do_not_appear(tmp_path: Path) -> None:
+    content = bytearray(ARCHIVES["stored.zip"])
+    for place in (content.index(b"PK\1\2") + 10, 8):
+        content[place] = 9
+    message = refused(tmp_path, "a.zip", bytes(content))
+    assert message == (
+        f"{tmp_path / 'a.zip'} uses a compression or an encryption that is not supported; unpack "
+        f"it with another program"
+    )
+    (tmp_path / "a.zip").unlink()
+    message = refused(tmp_path, "a.tgz", b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 40)
+    assert "(its compressed content cannot be decompressed); delete it" in message
+    assert "(it is not a gzip file, or " in refused(tmp_path, "a.tgz", b"<html>" * 9)

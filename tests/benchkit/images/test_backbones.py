@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import urllib.error
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_bad_names_and_weights_are_errors(tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / "numbers.pt")
     with pytest.raises(BenchkitError, match="must map names to tensors only"):
         backbones.build("resnet18", str(tmp_path / "numbers.pt"))
-    with pytest.raises(BenchkitError, match="does not accept images of 100 pixels"):
+    with pytest.raises(BenchkitError, match=r"of 100 pixels; use --image-size 224$"):
         backbones.build("vit_b_32", "random", image_size=100)
 
 
@@ -241,10 +242,17 @@ def test_changed_bytes_of_weights_are_refused_or_read(
 
 
 def test_a_failed_download_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_, **__):
-        raise urllib.error.URLError("no route to host")
-
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(BenchkitError, match=r"'resnet18' could not be downloaded .*no route"):
-        backbones.build("resnet18", "imagenet")
+    for error, reason in (
+        (urllib.error.URLError(OSError(-2, "Name or service not known")), "no connection to the"),
+        (urllib.error.HTTPError("", 403, "", Message(), None), "the server answered with the st"),
+        (OSError(28, "No space left on device"), "no space left on device"),
+        (RuntimeError('invalid hash value (expected "1", got "2")'), "is not the published one"),
+    ):
+
+        def refuse(*_, error: Exception = error, **__):
+            raise error
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+        with pytest.raises(BenchkitError, match=rf"could not be downloaded \(.*{reason}.*\); ch"):
+            backbones.build("resnet18", "imagenet")

@@ -153,6 +153,8 @@ def test_a_killed_writer_leaves_no_set(tmp_path: Path) -> None:
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
     assert not target.exists()
-    scenes.write(target, images=3, test_images=1)
+    messages: list[str] = []
+    scenes.write(target, images=3, test_images=1, log=messages.append)
+    assert len(messages) == 1 and messages[0].endswith("its writer was interrupted")
     assert len(list((target / "train").glob("*.jpg"))) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -85,7 +85,7 @@ def test_without_locks_nothing_is_claimed_by_others(
         assert first == second == set(RUNS)
 
 
-def test_a_lock_that_is_never_released_and_a_folder_in_the_way_are_errors(
+def test_a_lock_that_is_never_released_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "_PATIENCE", 0.05)
@@ -97,13 +97,62 @@ def test_a_lock_that_is_never_released_and_a_folder_in_the_way_are_errors(
             claims.claim(tmp_path, RUNS),
         ):
             pytest.fail("the block must not be entered")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / claims.FOLDER).write_text("")
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_what_is_in_the_place_of_the_folder_of_claims_is_named(tmp_path: Path, kind: str) -> None:
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    runs.mkdir()
+    elsewhere.mkdir()
+    folder = runs / claims.FOLDER
+    {
+        "file": lambda: folder.write_text(""),
+        "link": lambda: folder.symlink_to(elsewhere),
+        "dangling": lambda: folder.symlink_to(tmp_path / "nowhere"),
+    }[kind]()
+    sentence = f"{folder} is in the place of the folder of claims and is no folder; move it away"
+    with pytest.raises(BenchkitError, match=sentence), claims.claim(runs, RUNS):
+        pytest.fail("the block must not be entered")
+    with pytest.raises(BenchkitError, match=sentence):
+        claims.remove_void(runs, print)
+    assert list(elsewhere.iterdir()) == []
+    (tmp_path / "other" / claims.FOLDER / "lock").mkdir(parents=True)
     with (
-        pytest.raises(BenchkitError, match=r"other cannot be written: File exists"),
+        pytest.raises(
+            BenchkitError, match=r"other/\.claims/lock cannot be written: Is a directory"
+        ),
         claims.claim(tmp_path / "other", RUNS),
     ):
         pytest.fail("the block must not be entered")
+
+
+def test_void_claims_are_removed_and_logged(tmp_path: Path) -> None:
+    folder = tmp_path / claims.FOLDER
+    messages: list[str] = []
+    claims.remove_void(tmp_path, messages.append)
+    claims.remove_void(tmp_path / "absent", messages.append)
+    assert messages == []
+    sentence = f"ignoring and removing claims in {folder}: their process was interrupted"
+    for names in (("lock",), ("old.claim",), ("lock", "old.claim", "older.claim")):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(RUNS[0])
+        claims.remove_void(tmp_path, messages.append)
+        assert list(tmp_path.iterdir()) == []
+        assert messages.pop() == sentence
+    with claims.claim(tmp_path, RUNS[:1]):
+        (folder / "old.claim").write_text(RUNS[1])
+        claims.remove_void(tmp_path, messages.append)
+        assert messages.pop() == sentence
+        claims.remove_void(tmp_path, messages.append)
+        with (folder / "lock").open("w") as held:
+            files.lock(held, "never shown")
+            (folder / "old.claim").write_text(RUNS[1])
+            claims.remove_void(tmp_path, messages.append)
+        assert messages == []
+        with claims.claim(tmp_path, RUNS) as others:
+            assert others == set(RUNS[1:])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_log_has_one_line_per_event_and_epochs_every_ten_seconds(tmp_path: Path) -> None:

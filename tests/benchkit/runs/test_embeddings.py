@@ -27,6 +27,15 @@ def test_arrays_without_columns_are_refused(tmp_path: Path) -> None:
         embeddings.read(path, 3)
 
 
+def test_absurd_widths_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.npy"
+    np.save(path, np.zeros((3, embeddings.MOST_COLUMNS), np.float32))
+    assert embeddings.read(path, 3)[0].shape == (3, 16_384)
+    np.save(path, np.zeros((3, embeddings.MOST_COLUMNS + 1), np.float32))
+    with pytest.raises(BenchkitError, match="16,385 numbers for each class; at most 16,384 are"):
+        embeddings.read(path, 3)
+
+
 def test_pipes_devices_and_other_formats_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.npy")
     with pytest.raises(BenchkitError, match=r"pipe\.npy is a named pipe"):

@@ -45,8 +45,9 @@ def run_id(grid: Grid, spec: Spec = SPEC, seed: int = 0) -> str:
 
 
 def test_run_ids_never_change(grid: Grid) -> None:
+    grid = replace(grid, recipe=recipes.parse(["features-v1", "epochs=2"]))
     assert run_id(grid) == "6b89e937e69a9c17"
-    defaults = replace(grid, recipe=Recipe())
+    defaults = replace(grid, recipe=recipes.DEFAULTS["1"])
     assert run_id(defaults, Spec(ASL, ASLHyper()), seed=5) == "ec7a4d67d422112a"
     assert run_id(replace(grid, embeddings_digest="00")) == "4ab517b88a075e6b"
 
@@ -54,10 +55,10 @@ def test_run_ids_never_change(grid: Grid) -> None:
 def test_the_arguments_hold_every_value_and_name_the_departures(grid: Grid) -> None:
     arguments = run_arguments(grid, SPEC, 0)
     assert arguments.hyperparameters == asdict(SPEC.hyper)
-    assert arguments.recipe == asdict(grid.recipe)
+    assert arguments.recipe == grid.recipe.values()
     assert arguments.split == "bb" * 32
     assert arguments.departures is not None
-    assert arguments.departures.recipe_defaults == recipes.DEFAULTS_VERSION
+    assert arguments.departures.recipe_defaults == "2"
     assert arguments.departures.recipe == ("epochs",)
     assert arguments.departures.hyperparameters == ("clip",)
     assert arguments.identity["hyperparameters"] == {"clip": 0.1}
@@ -80,7 +81,7 @@ def test_paths_and_devices_are_not_in_the_run_id(grid: Grid) -> None:
 
 
 def test_the_current_defaults_are_those_of_the_recipe() -> None:
-    assert recipes.DEFAULTS[recipes.DEFAULTS_VERSION] == Recipe()
+    assert recipes.DEFAULTS[Recipe().defaults] == Recipe()
     assert recipes.departures(Recipe()) == {}
 
 
@@ -109,7 +110,7 @@ def test_a_field_that_is_added_later_changes_no_run_id(
 ) -> None:
     before = run_id(grid)
     monkeypatch.setattr(recipes, "FIELDS", (*recipes.FIELDS, Field("accumulate", 1)))
-    monkeypatch.setitem(recipes.DEFAULTS, recipes.DEFAULTS_VERSION, LongerRecipe())
+    monkeypatch.setitem(recipes.DEFAULTS, "2", LongerRecipe())
     longer = replace(grid, recipe=LongerRecipe(epochs=2))
     spec = Spec(LongerASL, LongerHyper(clip=0.1))
     arguments = run_arguments(longer, spec, 0)

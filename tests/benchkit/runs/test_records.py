@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -16,12 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unprivileged import public_folder, unprivileged
 
 from benchkit.base.errors import BenchkitError
 from benchkit.runs import records
 from benchkit.runs.records import NotRecordableError, damage, find, write, write_failure
 from benchkit.split.model import Split
 from benchkit.split.options import Options
+from leaderboard import seal
 from leaderboard.record import Record, RunArguments
 from leaderboard.records import load, read_record
 from splits.regimes import Regime
@@ -41,7 +44,8 @@ def test_a_written_record_is_complete_and_reads_back(tmp_path: Path, record: Rec
     assert damage(folder) is None
     assert damage(folder, IDS) is None
     assert sorted(path.name for path in folder.iterdir()) == ["run.json", "scores.npz"]
-    assert read_record(folder / "run.json") == record
+    digest = records.scores_digest(SCORES.astype(np.float32), IDS)
+    assert read_record(folder / "run.json") == replace(record, scores_digest=digest)
     with np.load(folder / "scores.npz", allow_pickle=False) as file:
         assert file["scores"].dtype == np.float32
         np.testing.assert_array_equal(file["scores"], SCORES.astype(np.float32))
@@ -104,17 +108,17 @@ def saved(folder: Path, **arrays: np.ndarray) -> None:
 
 ONE = np.float32([[1]])
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda f: (f / "scores.npz").write_bytes(b""), "File is not a zip file"),
-    "text": (lambda f: (f / "scores.npz").write_text("scores"), "File is not a zip file"),
+    "empty": (lambda f: (f / "scores.npz").write_bytes(b""), "it is not a complete .npz file"),
+    "text": (lambda f: (f / "scores.npz").write_text("scores"), "it is not a complete .npz file"),
     "pipe": (
         lambda f: ((f / "scores.npz").unlink(), os.mkfifo(f / "scores.npz")),
         "it is missing",
     ),
     "truncated": (
         lambda f: (f / "scores.npz").write_bytes((f / "scores.npz").read_bytes()[:-30]),
-        "File is not a zip file",
+        "it is not a complete .npz file",
     ),
-    "no ids": (lambda f: saved(f, scores=SCORES.astype(np.float32)), "no item named 'ids.npy'"),
+    "no ids": (lambda f: saved(f, scores=SCORES.astype(np.float32)), "the array 'ids' is missing"),
     "wrong shape": (
         lambda f: saved(f, scores=ONE, ids=IDS),
         "scores has the shape [1, 1] and the type float32",
@@ -169,6 +173,80 @@ def test_a_record_in_the_folder_of_another_run_does_not_count(
     assert damage(other, IDS[:1]) is not None
 
 
+def test_the_digest_of_the_scores_covers_names_types_shapes_and_bytes() -> None:
+    digest = hashlib.sha256()
+    for name, kind, shape, content in (
+        ("scores", "<f4", [2, 1], SCORES.astype("<f4").tobytes()),
+        ("ids", "<U1", [2], "äb".encode("utf-32-le")),
+    ):
+        digest.update(json.dumps([name, kind, shape], separators=(",", ":")).encode() + b"\0")
+        digest.update(content)
+    assert records.scores_digest(SCORES.astype(np.float32), IDS) == digest.hexdigest()
+    assert records.scores_digest(SCORES.astype(">f4"), IDS) == digest.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("scores", "ids"),
+    [
+        (SCORES.astype(np.float32) + 1, IDS),
+        (SCORES, IDS),  # float64
+        (SCORES.astype(np.float32), np.array(["ä", "c"])),
+        (SCORES.astype(np.float32), IDS.astype("U2")),
+    ],
+)
+def test_changed_scores_do_not_count_as_done(
+    tmp_path: Path, record: Record, scores: np.ndarray, ids: np.ndarray
+) -> None:
+    folder = write(tmp_path, record, SCORES, IDS, quiet)
+    saved(folder, scores=scores, ids=ids)
+    path = folder / "scores.npz"
+    assert damage(folder) == (
+        f"{path} does not match its digest in run.json, so it was changed afterwards"
+    )
+    assert damage(folder, most=2) is not None
+    assert damage(folder, most=1) is None
+    assert find(tmp_path, {record.run_id}) == {}
+
+
+@pytest.mark.parametrize("format", [1, 2])
+def test_older_formats_have_no_digests(tmp_path: Path, record: Record, format: int) -> None:
+    folder = write(tmp_path, replace(record, format=format), SCORES, IDS, quiet)
+    values = json.loads((folder / "run.json").read_text())
+    assert values["format"] == format
+    assert not {"digest", "scores_digest"} & values.keys()
+    saved(folder, scores=SCORES.astype(np.float32) + 1, ids=IDS)
+    assert damage(folder, IDS) is None
+
+
+def test_an_edited_record_does_not_count_as_done(tmp_path: Path, record: Record) -> None:
+    folder = write(tmp_path, record, SCORES, IDS, quiet)
+    path = folder / "run.json"
+    path.write_text(path.read_text().replace('"lr": 0.001', '"lr": 0.002'))
+    messages: list[str] = []
+    assert find(tmp_path, {record.run_id}, messages.append, IDS) == {}
+    assert messages == [
+        f"the record {folder} is damaged and does not count as done: {path}: the content does not "
+        "match its digest, so the file was changed after it was written: repeat the run"
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o555])
+def test_a_folder_that_may_not_be_replaced_is_named_before_training(
+    record: Record, mode: int
+) -> None:
+    with public_folder() as runs:
+        folder = write(runs, record, SCORES, IDS, quiet)
+        with unprivileged():
+            assert find(runs, {record.run_id}) == {record.run_id: folder}
+        (folder / "scores.npz").write_bytes(b"")
+        folder.chmod(mode)
+        sentence = f"{folder} is in the place of a record and may not be replaced; change its perm"
+        with unprivileged(), pytest.raises(BenchkitError, match=sentence):
+            find(runs, {record.run_id})
+        with unprivileged():
+            assert find(runs, {"0" * 16}) == {}
+
+
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_what_is_in_the_place_of_a_record_is_named_before_training(
     tmp_path: Path, record: Record, kind: str
@@ -185,6 +263,7 @@ def test_flipped_bytes_are_noticed_or_harmless(record: Record, data: st.DataObje
     """A flipped byte in a record folder never raises; the record is then read or named."""
     with tempfile.TemporaryDirectory() as runs:
         folder = write(Path(runs), record, SCORES, IDS, quiet)
+        written = read_record(folder / "run.json")
         path = folder / data.draw(st.sampled_from(["run.json", "scores.npz"]))
         content = bytearray(path.read_bytes())
         for _ in range(data.draw(st.integers(1, 3))):
@@ -196,8 +275,9 @@ def test_flipped_bytes_are_noticed_or_harmless(record: Record, data: st.DataObje
         loaded = load(Path(runs))
         assert len(loaded.records) + len(loaded.unreadable) == 1
         if folders:
-            assert loaded.records[0].run_id == record.run_id
+            assert loaded.records[0] == written
             with np.load(folder / "scores.npz", allow_pickle=False) as file:
+                np.testing.assert_array_equal(file["scores"], SCORES.astype(np.float32))
                 assert file["ids"].tolist() == IDS.tolist()
 
 
@@ -209,7 +289,7 @@ def test_records_of_format_1_are_found_by_their_arguments(
     folder = write(tmp_path, old, SCORES, IDS, quiet)
     other = with_seed(4).run_id
     assert find(tmp_path, {record.run_id, other}) == {record.run_id: folder}
-    # A record in format 2 is found by the name of its folder only.
+    # A record in a newer format is found by the name of its folder only.
     new = replace(record, run_id=other, arguments=with_seed(4))
     write(tmp_path, new, SCORES, IDS, quiet).rename(tmp_path / "fedcba9876543210")
     assert find(tmp_path, {other}) == {}
@@ -236,12 +316,13 @@ def test_a_failure_is_recorded_and_removed_on_success(
     write_failure(tmp_path, arguments, "the loss is not finite in epoch 2", quiet)
     path = tmp_path / "failures" / f"{record.run_id}.json"
     assert json.loads(path.read_text()) == {
-        "format": 2,
+        "format": 3,
         "run_id": record.run_id,
         "method": "asl",
         "seed": 3,
         "error": "the loss is not finite in epoch 2",
-        "science": arguments.to_json(2),
+        "science": arguments.to_json(3),
+        "digest": seal.content_digest(json.loads(path.read_text())),
     }
     assert find(tmp_path, {record.run_id}) == {}
     other = with_seed(4)

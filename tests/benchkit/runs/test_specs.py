@@ -117,12 +117,12 @@ def test_defaults_follow_the_regime_unless_they_are_set() -> None:
 
 
 def test_a_plugin_is_checked_with_its_values(tmp_path: Path) -> None:
-    path = plugin(tmp_path, "mine")
+    path = plugin(tmp_path, "plugin-of-a-test")
     text = "    def regimes(self):\n        return () if self.hyper.gamma == 1 else 1 / 0\n"
     path.write_text(path.read_text() + WITH_GAMMA + text)
-    assert [spec.hyper.gamma for spec in specs("mine", plugins=[path])] == [1.0]
+    assert [spec.hyper.gamma for spec in specs("plugin-of-a-test", plugins=[path])] == [1.0]
     with pytest.raises(MethodError, match=r"regimes\(\) fails: ZeroDivisionError: .* \(line \d+\)"):
-        specs("mine", plugins=[path], settings={"mine": {"gamma": "2"}})
+        specs("plugin-of-a-test", plugins=[path], settings={"plugin-of-a-test": {"gamma": "2"}})
 
 
 def test_classes_that_are_no_methods() -> None:
@@ -135,19 +135,19 @@ def test_classes_that_are_no_methods() -> None:
 
 
 def test_a_plugin_has_a_version_of_its_own(tmp_path: Path) -> None:
-    path = plugin(tmp_path, "mine")
-    (first,) = specs("mine", plugins=[path])
+    path = plugin(tmp_path, "plugin-of-a-test")
+    (first,) = specs("plugin-of-a-test", plugins=[path])
     assert (first.kind, first.version[:2], len(first.version)) == ("plugin", "1+", 14)
     path.write_text(path.read_text() + "# edited\n")
-    (second,) = specs("mine", plugins=[path])
+    (second,) = specs("plugin-of-a-test", plugins=[path])
     assert second.version != first.version
     assert [(s.kind, s.version) for s in specs("bce")] == [("builtin", "1")]
 
 
 def test_two_plugins_with_one_key(tmp_path: Path) -> None:
-    paths = [plugin(tmp_path, "mine"), plugin(tmp_path, "mine", "Other")]
-    with pytest.raises(BenchkitError, match="two plugins define the method 'mine'"):
-        specs("mine", plugins=paths)
+    paths = [plugin(tmp_path, "plugin-of-a-test"), plugin(tmp_path, "plugin-of-a-test", "Other")]
+    with pytest.raises(BenchkitError, match="two plugins define the method 'plugin-of-a-test'"):
+        specs("plugin-of-a-test", plugins=paths)
 
 
 def test_a_class_that_takes_the_key_of_a_builtin_method() -> None:
@@ -160,8 +160,10 @@ def test_a_class_that_takes_the_key_of_a_builtin_method() -> None:
 
 def test_a_class_without_source() -> None:
     namespace: dict[str, Any] = {}
-    exec(PLUGIN.format(key="typed-in", name="TypedIn"), namespace)
-    with pytest.raises(UsageError, match="the source of the method 'typed-in' cannot be read"):
+    exec(PLUGIN.format(key="typed-in-a-test", name="TypedIn"), namespace)
+    with pytest.raises(
+        UsageError, match="the source of the method 'typed-in-a-test' cannot be read"
+    ):
         specs(namespace["TypedIn"])
 
 

@@ -24,6 +24,7 @@ from splits.sources import arrays
 SourceMaker = Callable[..., Source]
 REGIMES = ["full", "pal:0.4", "ppl:0.5", "spl", "missing:0.5", "candidates:0.3"]
 TAIL = LongTail("pareto", maximum=30, minimum=2)
+TINY = LongTail("pareto", maximum=8, minimum=2)
 
 
 def made(source: Source, *, regime: str = "full", **options: Any) -> Split:
@@ -221,6 +222,49 @@ def test_fractions_nest(make_source: SourceMaker) -> None:
     assert [len(v) for v in vals] == [0, 8, 40]
     assert vals[0] < vals[1] < vals[2]
     assert "val" not in made(source).parts
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_left_out_images_cost_no_training_image(make_source: SourceMaker, regime: str) -> None:
+    source = make_source(300)
+    plain = by_id(made(source, regime=regime, long_tail=TAIL))
+    options = dict(regime=regime, long_tail=TAIL, val_from="left-out")
+    split = made(source, **options, val_fraction=0.5)
+    parts, size = by_id(split), len(plain["train"])
+    assert {name: parts[name] for name in plain} == plain
+    assert list(split.parts) == ["train", "val", "test"]
+    assert len(parts["val"]) == (size + 1) // 2
+    # The labels that an annotator reveals are those of a split that keeps all images.
+    every_image = by_id(made(source, regime=regime))["train"]
+    assert parts["val"].items() <= every_image.items()
+    assert not parts["val"].keys() & plain["train"].keys()
+    assert split.recipe["labels"]["val_from"] == "left-out"
+    # Parts of other sizes nest, and take all images at most.
+    small = by_id(made(source, **options, val_fraction=0.01))["val"]
+    most = by_id(made(source, **{**options, "long_tail": TINY}, val_fraction=1.0))
+    assert len(small) == 1
+    assert small.keys() < parts["val"].keys()
+    assert len(most["val"]) == len(most["train"])
+    large = LongTail("pareto", maximum=120, minimum=60)
+    rest = by_id(made(source, **{**options, "long_tail": large}, val_fraction=1.0))
+    assert len(rest["val"]) == 200 - len(rest["train"]) < len(rest["train"])
+
+
+def test_left_out_images_do_not_depend_on_their_order(make_source: SourceMaker) -> None:
+    source = make_source(90)
+    other = permuted(source, np.argsort(source.features[:, 0, 0]))
+    options = dict(long_tail=TAIL, val_from="left-out", val_fraction=0.2, seed=3)
+    assert by_id(made(source, **options)) == by_id(made(other, **options))
+
+
+def test_a_long_tail_that_keeps_all_images_has_none_to_validate_on(
+    make_source: SourceMaker,
+) -> None:
+    everything = LongTail("pareto", maximum=1000, minimum=1000)
+    source = make_source(60)
+    source.labels[:, 0] = 1  # an image without positives is always left out
+    with pytest.raises(InputError, match="the long tail keeps every training image"):
+        made(source, long_tail=everything, val_from="left-out", val_fraction=0.5)
 
 
 def test_the_recipe_records_all_decisions(make_source: SourceMaker) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from toy_splits import assert_same_split
 
 from benchkit.base.errors import BenchkitError
 from benchkit.split.checks import has_repeats
@@ -28,26 +29,6 @@ from splits.regimes import Regime
 
 ToyMaker = Callable[..., Split]
 SMALL = Options(many=10, few=5)
-
-
-def assert_same(one: Split, two: Split, features: bool = True) -> None:
-    """Equal in values, shapes and types, field by field."""
-    assert (one.name, one.class_names) == (two.name, two.class_names)
-    for name in ("recipe", "thresholds", "provenance"):
-        assert getattr(one, name) == getattr(two, name)
-    for name in ("train_count", "observed_count", "shot"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), strict=True)
-    assert list(one.parts) == list(two.parts)
-    for name, part in one.parts.items():
-        other = two.parts[name]
-        for field in ("ids", "paths", "true", "observed", *(["features"] if features else [])):
-            mine, theirs = getattr(part, field), getattr(other, field)
-            if mine is None:
-                assert theirs is None
-            elif field in ("ids", "paths"):
-                assert mine.tolist() == theirs.tolist()
-            else:
-                np.testing.assert_array_equal(mine, theirs, strict=True)
 
 
 def counted(parts: dict[str, Part], names: tuple[str, ...], regime: str) -> Split:
@@ -108,14 +89,14 @@ def test_a_split_is_read_as_it_was_written(split: Split) -> None:
         path, again = Path(folder) / "a.h5", Path(folder) / "b.h5"
         fingerprints = write(split, path)
         got = read(path)
-        assert_same(split, got)
+        assert_same_split(split, got)
         assert (
             fingerprints == split.fingerprints() == got.fingerprints() == stored_fingerprints(path)
         )
         assert verify(path) == []
         bare = read(path, features=False)
         assert all(part.features is None for part in bare.parts.values())
-        assert_same(bare, split, features=False)
+        assert_same_split(bare, split, features=False)
         write(got, again)
         assert path.read_bytes() == again.read_bytes()
         assert sorted(p.name for p in Path(folder).iterdir()) == ["a.h5", "b.h5"]
@@ -141,7 +122,7 @@ def changed(split: Split, part: str, **fields: Any) -> Split:
     return dataclasses.replace(split, parts=parts)
 
 
-def test_the_identity_leaves_out_name_provenance_and_paths(split: Split) -> None:
+def test_the_fingerprint_leaves_out_name_provenance_and_paths(split: Split) -> None:
     fingerprints = split.fingerprints()
     assert (
         fingerprints["both"]
@@ -492,6 +473,68 @@ def test_changed_names_counts_and_recipes_are_refused(path: Path) -> None:
         with pytest.raises(BenchkitError, match="its three fingerprints do not match each other"):
             read(path)
         path.write_bytes(content)
+
+
+def texts(name: str, old: bytes, new: bytes, group: str = "/") -> Edit:
+    def edit(file: h5py.File) -> None:
+        content = file[group].attrs[name]
+        assert old in content
+        file[group].attrs[name] = np.bytes_(content.replace(old, new))
+
+    return edit
+
+
+METADATA: dict[str, Edit] = {
+    "the name": texts("name", b"toy", b"toz"),
+    "the recipe of the features": texts("recipe", b'"kind":"raw"', b'"kind":"war"'),
+    "another key of the recipe": texts("recipe", b'{"features"', b'{"a":1,"features"'),
+    "a seed": texts("json", b'"seed":0', b'"seed":1', "provenance"),
+    "a key of the provenance": texts("json", b'"seed"', b'"sead"', "provenance"),
+    "a path": lambda file: file["val/path"].__setitem__(3, b"3.jpe"),
+    "paths removed": replaced("test/path", None),
+    "paths added": lambda f: f.create_dataset("train/path", data=encode([*map(str, range(32))])),
+    "the digest": attribute("metadata_digest", np.bytes_(b"0" * 64)),
+}
+
+
+@pytest.mark.parametrize("case", METADATA)
+def test_changed_metadata_are_refused(split: Split, path: Path, case: str) -> None:
+    for part in ("val", "test"):
+        names = np.array([f"{row}.jpg" for row in range(len(split.parts[part].ids))])
+        split = changed(split, part, paths=names)
+    write(split, path)
+    assert verify(path) == []
+    edited(path, METADATA[case])
+    problem = "its name, recipe, thresholds, paths or provenance do not match their digest"
+    for features in (True, False):
+        with pytest.raises(BenchkitError, match=rf"after it was written: {problem}; m") as caught:
+            read(path, features=features)
+        assert str(caught.value).startswith(str(path))
+    assert problem in verify(path)
+    assert read(path, check=False).class_names == split.class_names
+
+
+def test_a_known_metadata_digest(path: Path, split: Split) -> None:
+    names = np.array([f"{row}.jpg" for row in range(32)])
+    write(changed(split, "train", paths=names), path)
+    head = b'["train/path","|S6",[32]]\0' + b"".join(b"%d.jpg\0" % row for row in range(10))
+    document = {
+        "format": 1,
+        "name": split.name,
+        "recipe": split.recipe,
+        "thresholds": split.thresholds,
+        "provenance": split.provenance,
+    }
+    text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\0"
+    content = head + b"".join(b"%d.jpg" % row for row in range(10, 32)) + text
+    with h5py.File(path) as file:
+        assert file.attrs["metadata_digest"] == hashlib.sha256(content).hexdigest().encode()
+
+
+def test_files_of_earlier_versions_have_no_metadata_digest(path: Path, split: Split) -> None:
+    edited(path, attribute("metadata_digest", None))
+    assert verify(path) == []
+    assert_same_split(read(path), split)
 
 
 def test_changed_features_are_left_to_verify(path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchkit.base.errors import UsageError
+from benchkit.base.errors import BenchkitError, UsageError
 from benchkit.split import file as split_file
 from benchkit.split.make import make
 from benchkit.split.request import CHOICES, Request
+from splits.errors import InputError
 
 
 @pytest.fixture
@@ -37,6 +38,47 @@ def test_the_result_is_the_split_in_the_file(source: str, tmp_path: Path) -> Non
         f"{source}: 1 of 3 classes have no positive image",
         f"{out}: 15 train, 5 test images, 3 classes, spl labels",
     ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"regime": "bogus"},
+        {"source": "arrays:absent.npz"},
+        {"backbone": "resnet18"},
+        {"backbone": "glyphs", "source_options": {"features": "none"}},
+        {"source_options": {"minus_one": "unknown"}},  # no known negative in the test part
+        {"val_fraction": 0.999},
+    ],
+)
+def test_a_refusal_creates_no_folder(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    labels = np.where(np.arange(40).reshape(20, 2) % 3 == 0, 1, -1)
+    np.savez(tmp_path / "a.npz", Y=labels, X=np.eye(20, dtype=np.float32))
+    with pytest.raises((BenchkitError, InputError)):
+        source = f"arrays:{tmp_path / 'a.npz'}"
+        make(Request(**{"source": source, "out": tmp_path / "new" / "er" / "a.h5", **arguments}))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_an_unwritable_output_is_refused_before_the_source_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for out, message in [
+        (tmp_path, "is a folder; --out takes the path of a file"),
+        (tmp_path / "file" / "a.h5", "file is not a folder"),
+        (tmp_path / f"{'a' * 253}.h5", "a file name of 256 bytes is too long, at most 255"),
+    ]:
+        with pytest.raises(BenchkitError, match=message):
+            make(Request("arrays:absent.npz", out))
+
+
+def test_leftovers_of_interrupted_drawings_are_logged(tmp_path: Path) -> None:
+    leftover = tmp_path / ".scenes.0123456789abcdef.partial"
+    leftover.mkdir()
+    messages: list[str] = []
+    options = {"train": 20, "test": 10}
+    request = Request("scenes", tmp_path / "a.h5", source_options=options, backbone="none")
+    make(request, messages.append)
+    assert f"ignoring and removing {leftover}: its writer was interrupted" in messages
 
 
 @pytest.mark.parametrize("argument", CHOICES)
@@ -66,6 +108,19 @@ def test_a_wrong_call_writes_nothing(
     with pytest.raises(UsageError, match=message):
         make(Request(source, tmp_path / "a.h5", **arguments))
     assert not (tmp_path / "a.h5").exists()
+
+
+def test_left_out_images_are_as_many_as_training_images_by_default(
+    source: str, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = dict(long_tail="pareto", maximum=3, minimum=1)
+    split = make(Request(source, tmp_path / "a.h5", val_from="left-out", **arguments))
+    assert split.val is not None
+    assert len(split.val.ids) == len(split.train.ids)
+    recipe = split.recipe["labels"]
+    assert (recipe["val_fraction"], recipe["val_from"]) == (1.0, "left-out")
+    plain = make(Request(source, tmp_path / "b.h5", **arguments)).recipe["labels"]
+    assert plain.keys() == recipe.keys() - {"val_from"}
 
 
 def test_a_default_without_effect_is_no_error(source: str, tmp_path: Path) -> None:

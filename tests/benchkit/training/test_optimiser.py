@@ -31,7 +31,7 @@ def test_parameters_are_grouped_by_rate_and_frozen_ones_left_out() -> None:
     fast, undecayed = Rate(multiplier=10.0), Rate(decay=False)
     rates = {"labels": fast, "head.bias": undecayed, "head": fast}  # the first match counts
     recipe = Recipe(optimiser="sgd", lr=0.5, momentum=0.8, weight_decay=0.1)
-    optimiser = make_optimiser(params, ("head", "labels"), rates, recipe)
+    optimiser = make_optimiser(params, ("head", "labels"), rates, [recipe])
     groups = {group["rate"]: group for group in optimiser.param_groups}
     assert groups.keys() == {fast, undecayed}
     assert [id(p) for p in groups[fast]["params"]] == [
@@ -51,7 +51,7 @@ def test_parameters_are_grouped_by_rate_and_frozen_ones_left_out() -> None:
 def test_the_kind_of_optimiser(name: str, kind: type[torch.optim.Optimizer]) -> None:
     params = {"head.weight": torch.ones(2)}
     recipe = Recipe(optimiser=name, lr=0.5, momentum=0.8)
-    optimiser = make_optimiser(params, (), {}, recipe)
+    optimiser = make_optimiser(params, (), {}, [recipe])
     assert type(optimiser) is kind
     (group,) = optimiser.param_groups
     assert (group["rate"], group["lr"], group["fused"]) == (Rate(), 0.5, True)
@@ -65,8 +65,8 @@ def test_rates_of_one_step_by_hand() -> None:
     params = {name: torch.ones(2) for name in ("plain", "fast", "stepped")}
     rates = {"fast": Rate(multiplier=10.0), "stepped": Rate(2.0, step_every=2, step_factor=0.5)}
     recipe = Recipe(lr=0.1, schedule="step", milestones="3", factor=0.1)
-    optimiser = make_optimiser(params, (), rates, recipe)
-    set_rates(optimiser, recipe, Clock(stage=0, epoch=4, epochs=4, step=1, steps=2))
+    optimiser = make_optimiser(params, (), rates, [recipe])
+    set_rates(optimiser, Clock(stage=0, epoch=4, epochs=4, step=1, steps=2))
     # After milestone 3 the schedule is 0.1; the stepped group has 0.5^(4 / 2) of its own instead.
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.01, 0.1, 0.05])
 

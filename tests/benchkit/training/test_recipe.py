@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import subprocess
@@ -18,8 +17,9 @@ from benchkit.base.errors import BenchkitError
 from benchkit.training import recipe as recipes
 from benchkit.training.recipe import (
     DEFAULTS,
-    DEFAULTS_VERSION,
+    FEWEST_EPOCHS,
     LARGEST,
+    MOST_EPOCHS,
     RECIPES,
     Recipe,
     departures,
@@ -31,16 +31,19 @@ from benchkit.training.recipe import (
 
 
 def test_no_arguments_give_the_default() -> None:
-    assert parse([]) == Recipe() == RECIPES["features"][1]
+    assert parse([]) == Recipe() == RECIPES["features"][1] == DEFAULTS["2"]
 
 
 def test_the_published_schedules() -> None:
     dbl = parse(["dbl"])
     assert (dbl.optimiser, dbl.lr, dbl.momentum, dbl.weight_decay) == ("sgd", 0.02, 0.9, 1e-4)
-    assert (dbl.warmup_steps, dbl.warmup_ratio, dbl.epochs, dbl.batch) == (500, 1 / 3, 8, 32)
+    assert (dbl.warmup, dbl.warmup_ratio, dbl.epochs, dbl.batch) == (0.09, 1 / 3, 8, 32)
+    assert dbl.for_classes(80).lr == pytest.approx(1.6)  # a loss that is a sum over classes
     assert (dbl.milestones, dbl.factor, dbl.clip) == ("5,7", 0.1, 35.0)
     spml = parse(["spml-linear"])
     assert (spml.optimiser, spml.epochs, spml.batch, spml.schedule) == ("adam", 25, 16, "constant")
+    assert (spml.standardise, spml.row_norm, spml.weight_decay) == ("off", 0.0, 0.0)
+    assert spml.make_head() == LinearHead(uniform=True)
     comic = parse(["comic"])
     assert (comic.optimiser, comic.lr, comic.weight_decay) == ("adam", 1e-3, 1e-4)
     assert (comic.epochs, comic.batch, comic.schedule) == (40, 32, "constant")
@@ -57,8 +60,9 @@ def test_arguments_apply_from_left_to_right(tmp_path: Path) -> None:
 
 
 def test_heads() -> None:
-    assert Recipe().make_head() == LinearHead(scaled=True)
-    assert parse(["head=linear"]).make_head() == LinearHead(scaled=False)
+    assert Recipe().make_head() == LinearHead(scaled=True, row_norm=16.0)
+    assert parse(["row_norm=0"]).make_head() == LinearHead(scaled=True)
+    assert parse(["head=linear", "row_norm=0"]).make_head() == LinearHead(scaled=False)
     assert parse(["head=hidden:12"]).make_head() == HiddenHead(12)
 
 
@@ -80,7 +84,7 @@ def test_values_take_the_type_of_their_field(tmp_path: Path) -> None:
         ("lr = -1", r"r\.toml: lr=-1\.0 is less than 0\.0"),
         ("optimiser = 3", r"optimiser=3 is not text"),
         ("epoch = 5", r"r\.toml has no option 'epoch'; did you mean 'epochs'\?"),
-        ("lr = ", r"r\.toml is not valid TOML"),
+        ("lr = ", r"r\.toml is not valid TOML at (line 1, column 6|end of document); give FIELD"),
     ],
 )
 def test_invalid_toml(tmp_path: Path, text: str, message: str) -> None:
@@ -100,7 +104,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (b"lr = " + b"[" * 50_000, r"r\.toml is nested too deeply; give FIELD = VALUE"),
         (b"epochs = " + b"1" * 5000, r"r\.toml has a number of too many digits"),
         (b"epochs = 0x" + b"f" * 5000, r"epochs=0xf{118}\.\.\. is greater than 2147483647"),
-        (b"epochs = 1\nepochs = 2\n", r"r\.toml is not valid TOML: Cannot overwrite a value"),
+        (b"epochs = 1\nepochs = 2\n", r"r\.toml sets a field twice at (line 2|end of document)"),
         (b"lr = nan", "lr=nan is not a finite number"),
         (b"lr = -inf", "lr=-inf is not a finite number"),
         (b"epochs = 3.5", "epochs=3.5 is not a whole number"),
@@ -144,8 +148,8 @@ def test_a_damaged_file_is_a_recipe_or_a_sentence(
     except BenchkitError as error:
         assert str(file) in str(error)
     else:
-        assert math.isfinite(recipe.lr) and 1 <= recipe.epochs <= LARGEST
-        assert math.isfinite(recipe.rate_factor(1, 0, 4))
+        assert math.isfinite(recipe.lr) and 0 <= recipe.epochs <= LARGEST
+        assert math.isfinite(recipe.rate_factor(1, 0, 4, recipe.epochs_of(100)))
         recipe.make_head()
 
 
@@ -153,14 +157,19 @@ def test_a_damaged_file_is_a_recipe_or_a_sentence(
     ("argument", "message"),
     [
         ("feature", r"no recipe 'feature'; did you mean 'features'\?"),
-        ("zzz", r"no recipe 'zzz'; known: features, dbl"),
+        ("zzz", r"no recipe 'zzz'; known: features, features-v1"),
         ("epoch=3", r"no option 'epoch'; did you mean 'epochs'\?"),
         ("zzz=3", r"no option 'zzz'; known: optimiser, lr"),
         ("=3", r"--recipe '=3' is not NAME=VALUE, as in epochs=20"),
         ("epochs=5.7", r"epochs='5.7' is not a whole number"),
-        ("epochs=0", r"epochs=0 is less than 1"),
+        ("epochs=-1", r"epochs=-1 is less than 0"),
+        ("steps=0", r"steps=0 is less than 1"),
         ("batch=0", r"batch=0 is less than 1"),
-        ("warmup_steps=-1", r"warmup_steps=-1 is less than 0"),
+        ("warmup=-1", r"warmup=-1.0 is outside"),
+        ("warmup=1.5", r"warmup=1.5 is outside"),
+        ("row_norm=-1", r"row_norm=-1.0 is less than 0"),
+        ("lr_scale=2", r"lr_scale='2' is not one of none, classes"),
+        ("defaults=1", r"no option 'defaults'"),
         ("lr=nan", r"lr=nan is not a finite number"),
         ("lr=-1", r"lr=-1.0 is less than 0"),
         ("momentum=nan", r"momentum=nan is not a finite number"),
@@ -173,9 +182,18 @@ def test_a_damaged_file_is_a_recipe_or_a_sentence(
         ("schedule=linear", r"schedule='linear' is not one of constant, cosine, step"),
         ("sampler=none", r"sampler='none' is not one of method, shuffle, class-aware"),
         ("standardise=yes", r"standardise='yes' is not one of on, off"),
-        ("head=hidden", r"head='hidden' is not one of linear-scaled, linear, hidden:WIDTH"),
-        ("head=hidden:0", r"head='hidden:0' is not one of linear-scaled, linear, hidden:WIDTH"),
-        ("head=hidden:²", r"head='hidden:²' is not one of linear-scaled, linear, hidden:WIDTH"),
+        (
+            "head=hidden",
+            r"head='hidden' is not one of linear-scaled, linear, linear-uniform, hidden:WIDTH",
+        ),
+        (
+            "head=hidden:0",
+            r"head='hidden:0' is not one of linear-scaled, linear, linear-uniform, hidden:WIDTH",
+        ),
+        (
+            "head=hidden:²",
+            r"head='hidden:²' is not one of linear-scaled, linear, linear-uniform, hidden:WIDTH",
+        ),
         ("head=hidden:" + "9" * 5000, r"WIDTH \(WIDTH from 1 to 1048576\)"),
         ("milestones=" + "9" * 5000, r"milestones='9+\.\.\. is not a list of epochs such as 5,7"),
         ("epochs=" + "9" * 5000, r"epochs='9+\.\.\. is not a whole number"),
@@ -194,8 +212,8 @@ def test_invalid_arguments(argument: str, message: str) -> None:
 
 
 def test_recipes_made_in_python_are_checked() -> None:
-    with pytest.raises(BenchkitError, match="recipe: epochs=0 is less than 1"):
-        Recipe(epochs=0)
+    with pytest.raises(BenchkitError, match="recipe: epochs=-1 is less than 0"):
+        Recipe(epochs=-1)
 
 
 def test_recipes_can_be_listed_without_torch() -> None:
@@ -208,34 +226,66 @@ def test_recipes_can_be_listed_without_torch() -> None:
 
 def test_the_defaults_of_version_1_never_change() -> None:
     """Run ids depend on them. A new field is added here with the value of the old behaviour."""
-    assert DEFAULTS_VERSION == "1"
-    assert dataclasses.asdict(DEFAULTS["1"]) == {
+    assert DEFAULTS["1"].defaults == "1" and RECIPES["features-v1"][1] == DEFAULTS["1"]
+    assert DEFAULTS["1"].values() == {
         "optimiser": "adam",
         "lr": 0.001,
+        "lr_scale": "none",
         "momentum": 0.9,
         "weight_decay": 0.0001,
         "schedule": "cosine",
         "milestones": "",
         "factor": 0.1,
-        "warmup_steps": 0,
+        "warmup": 0.0,
         "warmup_ratio": 1 / 3,
+        "steps": 2000,
         "epochs": 20,
         "batch": 32,
         "clip": 0.0,
         "sampler": "method",
         "head": "linear-scaled",
         "standardise": "on",
+        "row_norm": 0.0,
     }
 
 
+def test_the_defaults_of_version_2_never_change() -> None:
+    assert DEFAULTS["2"].defaults == "2"
+    changed = {"optimiser": "adamw", "weight_decay": 8.0, "epochs": 0, "row_norm": 16.0}
+    assert DEFAULTS["2"].values() == {**DEFAULTS["1"].values(), **changed}
+
+
 def test_departures_from_the_defaults() -> None:
-    assert departures(DEFAULTS[DEFAULTS_VERSION]) == {}
-    assert departures(parse(["spml-linear", "lr=0.001", "batch=8"])) == {
+    assert departures(DEFAULTS["1"]) == departures(DEFAULTS["2"]) == {}
+    assert departures(parse(["features-v1", "epochs=40"])) == {"epochs": 40}
+    assert departures(parse(["spml-linear", "lr=0.001", "batch=8", "standardise=on"])) == {
+        "optimiser": "adam",
         "weight_decay": 0.0,
         "schedule": "constant",
         "epochs": 25,
         "batch": 8,
+        "head": "linear-uniform",
+        "row_norm": 0.0,
     }
+
+
+# ----------------------------------------------------------------------------- budget
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [
+        (1434, 46),  # 44 steps per epoch: 2024 steps
+        (1440, 45),  # 45 steps per epoch: 2000 steps
+        (594, 112),
+        (100, MOST_EPOCHS),
+        (7, MOST_EPOCHS),  # a batch of 7
+        (82_081, FEWEST_EPOCHS),
+    ],
+)
+def test_the_budget_in_steps_gives_the_number_of_epochs(rows: int, epochs: int) -> None:
+    assert Recipe().epochs_of(rows) == epochs
+    assert Recipe(epochs=3).epochs_of(rows) == 3
 
 
 # ----------------------------------------------------------------------------- learning rates
@@ -247,42 +297,36 @@ def test_milestones() -> None:
 
 
 def test_a_constant_schedule() -> None:
-    recipe = Recipe(schedule="constant", epochs=3, warmup_steps=0)
-    assert [recipe.rate_factor(epoch, step, 4) for epoch in (1, 2, 3) for step in (0, 3)] == [
+    recipe = Recipe(schedule="constant", warmup=0.0)
+    assert [recipe.rate_factor(epoch, step, 4, 3) for epoch in (1, 2, 3) for step in (0, 3)] == [
         1.0
     ] * 6
 
 
 def test_dbl_warms_up_and_steps_after_epochs_5_and_7() -> None:
-    recipe, steps = parse(["dbl"]), 150  # warm-up ends in epoch 4: 500 = 3 * 150 + 50
-    for t in (0, 1, 149, 150, 250, 499):
-        expected = 1 - (1 - t / 500) * (1 - 1 / 3)
-        assert recipe.rate_factor(1 + t // steps, t % steps, steps) == pytest.approx(expected)
-    assert recipe.rate_factor(1, 0, steps) == pytest.approx(1 / 3)
-    assert recipe.rate_factor(2, 100, steps) == pytest.approx(2 / 3)  # t = 250, half of the warm-up
-    assert recipe.rate_factor(4, 50, steps) == 1.0
-    by_epoch = [recipe.rate_factor(e, s, steps) for e in (5, 6, 7, 8) for s in (0, 149)]
-    assert by_epoch == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+    recipe, steps = parse(["dbl"]), 150  # warm-up: 0.09 * 8 * 150 = 108 steps
+    for t in (0, 1, 27, 54, 107):
+        expected = 1 - (1 - t / 108) * (1 - 1 / 3)
+        assert recipe.rate_factor(1, t, steps, 8) == pytest.approx(expected)
+    assert recipe.rate_factor(1, 0, steps, 8) == pytest.approx(1 / 3)
+    assert recipe.rate_factor(1, 54, steps, 8) == pytest.approx(2 / 3)
+    assert recipe.rate_factor(1, 108, steps, 8) == recipe.rate_factor(5, 149, steps, 8) == 1.0
+    by_epoch = [recipe.rate_factor(e, s, steps, 8) for e in (6, 7, 8) for s in (0, 149)]
+    assert by_epoch == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_warm_up_and_milestones_multiply() -> None:
-    recipe = parse(["dbl"])
-    # With 64 steps per epoch, epoch 6 begins at t = 320, within the warm-up.
-    assert recipe.rate_factor(6, 0, 64) == pytest.approx(0.1 * (1 - 0.36 * 2 / 3))
+    recipe = parse(["dbl", "warmup=0.8"])
+    # With 10 steps per epoch, epoch 6 begins at t = 50 of 80, within the warm-up of 64 steps.
+    assert recipe.rate_factor(6, 0, 10, 8) == pytest.approx(0.1 * (1 - (1 - 50 / 64) * 2 / 3))
 
 
 def test_cosine_falls_from_one_to_zero() -> None:
-    recipe = Recipe(schedule="cosine", epochs=4)
-    assert recipe.rate_factor(1, 0, 10) == 1.0
-    assert recipe.rate_factor(3, 0, 10) == pytest.approx(0.5)
-    assert recipe.rate_factor(2, 0, 10) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-    assert recipe.rate_factor(4, 9, 10) == pytest.approx((1 + math.cos(math.pi * 39 / 40)) / 2)
-    assert recipe.rate_factor(5, 0, 10) == 0.0
-
-
-def test_cosine_ends_with_the_stage() -> None:
-    recipe = Recipe(schedule="cosine", epochs=4)
-    assert recipe.rate_factor(5, 0, 10, epochs=8) == pytest.approx(0.5)
-    falling = [recipe.rate_factor(e, 0, 10, epochs=8) for e in range(1, 10)]
-    assert falling == sorted(falling, reverse=True)
-    assert falling[-1] == 0.0
+    recipe = Recipe(schedule="cosine")
+    assert recipe.rate_factor(1, 0, 10, 4) == 1.0
+    assert recipe.rate_factor(3, 0, 10, 4) == pytest.approx(0.5)
+    assert recipe.rate_factor(2, 0, 10, 4) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert recipe.rate_factor(4, 9, 10, 4) == pytest.approx((1 + math.cos(math.pi * 39 / 40)) / 2)
+    assert recipe.rate_factor(5, 0, 10, 4) == 0.0
+    falling = [recipe.rate_factor(e, 0, 10, 8) for e in range(1, 10)]
+    assert falling == sorted(falling, reverse=True) and falling[4] == pytest.approx(0.5)

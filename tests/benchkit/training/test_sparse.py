@@ -83,7 +83,7 @@ def test_stacks_are_narrower_if_there_are_many_labels(
     partial: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = grid_of(build_split(partial, val_fraction=0.2), tmp_path)
-    assert runs._stack_width(grid) == grids.DEFAULT_WIDTH
+    assert runs.stack_width(grid) == grids.DEFAULT_WIDTH
     for limit, width in ((48 * 5 * 3, 3), (48 * 5 - 1, 1)):
         monkeypatch.setattr(label_tables, "MOST_WHOLE", limit)
-        assert runs._stack_width(grid) == width
+        assert runs.stack_width(grid) == width

@@ -92,12 +92,14 @@ RECIPES = {
         weight_decay=1e-2,
         schedule="step",
         milestones="2",
-        warmup_steps=6,
+        warmup=0.4,
         epochs=3,
         batch=7,
         clip=0.05,
     ),
-    "adam": Recipe(lr=0.05, weight_decay=1e-2, schedule="cosine", epochs=3, batch=8),
+    "adam": Recipe(
+        optimiser="adam", lr=0.05, weight_decay=1e-2, schedule="cosine", epochs=3, batch=8
+    ),
     "adamw": Recipe(
         optimiser="adamw", lr=0.05, weight_decay=0.1, schedule="constant", epochs=2, batch=16
     ),
@@ -190,11 +192,13 @@ def test_a_stage_restarts_its_head_and_freezes_the_rest(
 
 
 def test_crt_with_a_linear_head_does_not_depend_on_its_first_stage(data: TrainingSet) -> None:
-    recipe = Recipe(epochs=2, batch=8, lr=0.05)
-    (short,) = train([CRT()], [3], data, recipe)
-    (long,) = train([CRT()], [3], data, replace(recipe, epochs=4))
+    recipe, crt = Recipe(epochs=2, batch=8, lr=0.05), CRT(CRT.Hyper(classifier_epochs=10))
+    (short,) = train([crt], [3], data, recipe)
+    (long,) = train([crt], [3], data, replace(recipe, epochs=4))
     assert len(short.curve) == 12
     assert torch.equal(parameters(short), parameters(long))
+    (same,) = train([CRT()], [3], data, replace(recipe, epochs=4))
+    assert [entry["stage"] for entry in same.curve] == ["representation"] * 4 + ["classifier"] * 4
 
 
 # ----------------------------------------------------------------------------- failures

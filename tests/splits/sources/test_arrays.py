@@ -142,8 +142,12 @@ def test_not_an_archive(tmp_path):
     np.save(tmp_path / "one.npy", np.eye(2))
     (tmp_path / "text.npz").write_text("label,image")
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name in ("one.npy", "text.npz", "empty.npz"):
-        with pytest.raises(InputError, match=f"{name}: this is not an .npz file"):
+    for name, reason in (
+        ("one.npy", r"this is one array without a name \(.npy\), not an .npz file"),
+        ("text.npz", "this is not an .npz file"),
+        ("empty.npz", "the file is empty"),
+    ):
+        with pytest.raises(InputError, match=f"{name}: {reason}; write an .npz file with"):
             arrays.load(tmp_path / name)
 
 
@@ -152,7 +156,7 @@ def test_truncated_or_overwritten_files(write):
     content = path.read_bytes()
     for length in (10, len(content) // 2, len(content) - 5):
         path.write_bytes(content[:length])
-        with pytest.raises(InputError, match=r"not an .npz file, or it is truncated"):
+        with pytest.raises(InputError, match=r"this \.npz file is truncated, because its end"):
             arrays.load(path)
     path.write_bytes(content[:1000] + b"\x07" * 50 + content[1050:])
     with pytest.raises(InputError, match="the array 'Y' is damaged and cannot be read"):

@@ -130,10 +130,10 @@ def without(key, position, field):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", r"not JSON, or it is truncated: .* line 1, column 1 \(character 0\)"),
-        (json.dumps(TOY)[:200], r"it is truncated: .* line 1, column \d+ \(character \d+\)"),
+        ("", r"not JSON, or it is truncated, from line 1, column 1 on\.$"),
+        (json.dumps(TOY)[:200], r"it is truncated, from line 1, column \d+ on\.$"),
         ("[" * 100_000, "this JSON is nested too deeply"),
-        ("1" * 5000, r"cannot be read as JSON \("),
+        ("1" * 5000, r"has a number of more than 4,300 digits\.$"),
         ("[1, 2]", "not a COCO annotation file, because it has no list 'images'"),
         ({"images": [], "annotations": {}}, "it has no list 'annotations'"),
         ({"images": [], "annotations": []}, "it has no list 'categories'"),
@@ -151,7 +151,7 @@ def without(key, position, field):
         (changed("images", 2, file_name="/b.jpg"), "image 20 is outside its folder"),
         (changed("annotations", 1, image_id=7), "annotation 2 has the image_id 7, which is not in"),
         (changed("annotations", 1, category_id=4), "annotation 2 has the category_id 4, which is"),
-        (without("annotations", 1, "image_id"), "annotation 2 has the image_id None"),
+        (without("annotations", 1, "image_id"), "annotation 2 has no .image_id."),
         (changed("annotations", 1, image_id=[1]), r"annotation 2 has the image_id \[1\]"),
         ({**TOY, "annotations": []}, "no image has a label"),
         ({**TOY, "images": [], "annotations": []}, "no image has a label"),

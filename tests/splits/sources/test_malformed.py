@@ -326,7 +326,7 @@ WRONG = {
             "a.json",
             '"category_id": 7',
             '"category": 7',
-            "annotation 2 has the category_id None",
+            "annotation 2 has no 'category_id'",
         ),
         ("voc", CATS, "2 -1", "2 -1 1", "cat_trainval.txt:2: a line must be an image id"),
         (

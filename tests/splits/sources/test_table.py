@@ -230,7 +230,7 @@ def test_a_broken_parquet_file(put, refused, monkeypatch):
 
     monkeypatch.setattr(pd, "read_parquet", broken)
     path = put("t.parquet", "PAR")
-    refused("t.parquet", "truncated (no magic bytes)", lambda: parquet.load(path))
+    refused("t.parquet", "this is not a Parquet file.", lambda: parquet.load(path))
 
 
 def test_the_table_of_chest_x_ray_14(put):
