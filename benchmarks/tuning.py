@@ -36,6 +36,8 @@ def main() -> None:
         split = make_split(folder)
         runs = arguments.draws * arguments.seeds
 
+        benchkit.run(split, "bce", out=folder / "warm", recipe={"epochs": 1})  # imports torch
+
         def search() -> None:
             tuning = benchkit.tune(
                 split,

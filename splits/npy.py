@@ -16,7 +16,7 @@ import numpy as np
 from splits import zip_layout
 from splits.errors import InputError
 
-BROKEN = (
+BROKEN_NPZ = (
     OSError,
     EOFError,
     SyntaxError,
@@ -26,18 +26,13 @@ BROKEN = (
     ArithmeticError,  # a shape with numbers beyond int64
     MemoryError,
     RecursionError,
-    tokenize.TokenError,
-)
-"""The errors of `numpy.load` for a damaged file or another format."""
-
-BROKEN_NPZ = (
-    *BROKEN,
     RuntimeError,  # an encrypted member, or an unknown compression
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
 )
-"""The errors of `numpy.load` and of reading a member, for a file that should be an .npz."""
+"""The errors of `load` and `member` for a damaged file or another format."""
 
 
 class _SizeError(ValueError):

@@ -34,7 +34,7 @@ def writable(out: Path, log: Log = no_log) -> None:
     if out.is_dir():
         raise BenchkitError(f"{out} is a folder; --out takes the path of a file")
     refuse_special(out)
-    parent = next(path for path in out.parents if os.path.lexists(path))
+    parent = next((path for path in out.parents if os.path.lexists(path)), out.parent)
     if not parent.is_dir():
         raise BenchkitError(f"{out} cannot be written: {parent} is not a folder")
     _probe(parent, log)

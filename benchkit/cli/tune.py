@@ -113,7 +113,7 @@ def tune(
             log=log,
             bar=bar,
         )
-    _print_choices(tuning.choices)
+    _print_choices(tuning.choices, "mAP" if select == "val" else "score")
     outcome = tuning.outcome
     counts = f"{len(outcome.done)} runs done, {len(outcome.cached)} kept"
     click.echo(f"{counts}, {len(outcome.failed)} failed, {len(outcome.skipped)} methods skipped")
@@ -122,16 +122,16 @@ def tune(
         raise click.exceptions.Exit(1)
 
 
-def _print_choices(choices: Iterable[Choice]) -> None:
+def _print_choices(choices: Iterable[Choice], kind: str) -> None:
     for choice in choices:
         before = "none" if choice.default_score is None else f"{100 * choice.default_score:.2f}"
         if choice.draw == 0:
-            text = f"the default is the best of {choice.draws} draws, validation mAP {before}"
+            text = f"the default is the best of {choice.draws} draws, validation {kind} {before}"
         else:
             changes = ", ".join(f"{name}={_short(v)}" for name, v in choice.changes.items())
             text = (
                 f"draw {choice.draw} of {choice.draws} ({changes}), "
-                f"validation mAP {before} -> {100 * choice.score:.2f}"
+                f"validation {kind} {before} -> {100 * choice.score:.2f}"
             )
         click.echo(f"{choice.method}: {text}")
 

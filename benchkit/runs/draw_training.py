@@ -19,9 +19,9 @@ from benchkit.runs import claims, draws
 from benchkit.runs.draws import DrawResult
 from benchkit.runs.execute import stack_width, threads
 from benchkit.runs.feature_check import FeatureCheck
-from benchkit.runs.options import SEARCH_SELECTIONS
 from benchkit.runs.plan import Grid, Job
 from benchkit.runs.run_log import RunLog
+from benchkit.runs.selection import CHOSEN, RULES, validation_score
 from benchkit.runs.workers import Send
 from benchkit.split.model import Part
 from benchkit.training import inputs, rehearsal
@@ -31,7 +31,6 @@ from benchkit.training.optimiser import shared_recipe
 from benchkit.training.recipe import Recipe
 from benchkit.training.stack import structure
 from benchkit.training.trainer import Trained, count_epochs, scores, train
-from leaderboard import metrics
 from splits import labels as matrices
 
 EPOCH = "epoch"
@@ -104,6 +103,11 @@ class DrawTraining:
         validation = torch.from_numpy(features["val"][:, 0].copy()).to(grid.device)
         return cls(grid, data, validation, grid.split.parts["val"], RunLog(grid.out))
 
+    @property
+    def estimator(self) -> str:
+        """The name of the estimator of the rule `val-observed`."""
+        return CHOSEN[self.grid.split.regime.kind]
+
     def epochs(self, stack: Sequence[Job]) -> int:
         """The number of epochs of a stack, which its draws share."""
         return count_epochs(self._method(stack[0]), self.data, self.grid.recipe_of(stack[0].spec))
@@ -118,7 +122,7 @@ class DrawTraining:
         out, jobs = self.grid.out, {f"draw-{job.run_id}": job for job in stack}
         with claims.claim(out, list(jobs)) as claimed:
             free = [job for name, job in jobs.items() if name in claimed]
-            known = draws.read(out, [job.run_id for job in free], no_log)
+            known = draws.read(out, [job.run_id for job in free], self.estimator, no_log)
             free = [job for job in free if job.run_id not in known]
             if not free:
                 return
@@ -138,7 +142,8 @@ class DrawTraining:
                 return
             seconds = (time.perf_counter() - started) / len(free)
             for job, (values, failure) in zip(free, results, strict=True):
-                draws.write(out, DrawResult(job.arguments, values, failure, seconds), no_log)
+                result = DrawResult(job.arguments, values, self.estimator, failure, seconds)
+                draws.write(out, result, no_log)
             self.run_log.write(f"{title}: done")
 
     def _method(self, job: Job) -> Method:
@@ -163,15 +168,17 @@ class DrawTraining:
 
     def _scored(self, result: Trained) -> tuple[Mapping[str, float | None], str | None]:
         """The scores of a draw by selection rule, and the reason why it has none."""
-        none: dict[str, float | None] = dict.fromkeys(SEARCH_SELECTIONS)
+        none: dict[str, float | None] = dict.fromkeys(RULES)
         if result.failure is not None:
             return none, result.failure
         logits = scores(result.method, result.run, self.features)
         if not np.isfinite(logits).all():
             return none, "the validation scores are not finite"
-        return {rule: self._score(logits, rule) for rule in SEARCH_SELECTIONS}, None
-
-    def _score(self, logits: np.ndarray, rule: str) -> float | None:
-        labels = matrices.dense(self.part.true)
-        value: float | None = metrics.summary(logits, labels, self.grid.split.shot)["map"]
-        return value
+        observed = self.part.observed
+        assert observed is not None  # checked by `split.file.read`
+        labels = dict(zip(RULES, (self.part.true, observed), strict=True))
+        regime = self.grid.split.regime
+        return {
+            rule: validation_score(logits, matrices.dense(labels[rule]), regime, rule)
+            for rule in RULES
+        }, None

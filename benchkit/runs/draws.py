@@ -4,7 +4,8 @@
 
 The id is that of a run with the same arguments, so a draw is trained once, however many searches
 ask for it. A file is written beside and renamed, and holds a digest of its content. A file that
-cannot be read, or that was changed afterwards, does not count.
+cannot be read, that was changed afterwards, or whose scores were estimated in another way, does not
+count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic, remove_all_unfinished
 from benchkit.base.messages import Log
-from benchkit.runs.options import SEARCH_SELECTIONS
+from benchkit.runs.selection import RULES
 from leaderboard import json_file, seal
 from leaderboard.errors import ReportError
 from leaderboard.reader import Reader
@@ -37,12 +38,14 @@ class DrawResult:
     Attributes:
         arguments: the arguments of a run with this setting and seed.
         scores: selection rule -> score on the validation part; None if it has none.
+        estimator: the name of the estimator of the rule `val-observed`.
         failure: the reason why there are no scores, or None.
         wall_seconds: the duration of training.
     """
 
     arguments: RunArguments
     scores: Mapping[str, float | None]
+    estimator: str
     failure: str | None = None
     wall_seconds: float = 0.0
 
@@ -58,6 +61,7 @@ class DrawResult:
             "run_id": self.arguments.run_id,
             "science": self.arguments.to_json(_ARGUMENTS_FORMAT),
             "scores": dict(self.scores),
+            "estimator": self.estimator,
             "failure": self.failure,
             "wall_seconds": self.wall_seconds,
         }
@@ -79,7 +83,8 @@ class DrawResult:
         scores = reader.object("scores")
         return cls(
             arguments,
-            {rule: _score(scores, rule) for rule in SEARCH_SELECTIONS},
+            {rule: _score(scores, rule) for rule in RULES},
+            reader.text("estimator"),
             reader.text("failure") if reader.has("failure") else None,
             float(reader.number("wall_seconds")),
         )
@@ -89,12 +94,13 @@ def _score(reader: Reader, rule: str) -> float | None:
     return float(reader.number(rule)) if reader.has(rule) else None
 
 
-def read(runs: Path, run_ids: Iterable[str], log: Log) -> dict[str, DrawResult]:
+def read(runs: Path, run_ids: Iterable[str], estimator: str, log: Log) -> dict[str, DrawResult]:
     """The trained draws among some ids.
 
     Args:
         runs: the folder of records.
         run_ids: the ids of the draws.
+        estimator: the estimator that their scores must have.
         log: receives a message for each file that cannot be read.
 
     Raises:
@@ -111,9 +117,14 @@ def read(runs: Path, run_ids: Iterable[str], log: Log) -> dict[str, DrawResult]:
         if not path.is_file():
             continue
         try:
-            results[run_id] = DrawResult.from_json(json_file.read(path), path)
+            result = DrawResult.from_json(json_file.read(path), path)
         except ReportError as error:
             log(f"the draw {path} does not count and is trained again: {error}")
+            continue
+        if result.estimator == estimator:
+            results[run_id] = result
+        else:
+            log(f"the draw {path} was scored by {result.estimator} and is trained again")
     return results
 
 

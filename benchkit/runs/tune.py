@@ -27,6 +27,7 @@ from benchkit.runs.draws import DrawResult
 from benchkit.runs.execute import check_size, execute
 from benchkit.runs.plan import Grid, Job, Outcome, Spec, reason_to_skip, run_arguments
 from benchkit.runs.search import Setting
+from benchkit.runs.selection import CHOSEN
 from benchkit.training import recipe as recipes
 from leaderboard.arguments import SEARCHED
 
@@ -210,7 +211,8 @@ def _train(
     grid = request.grid
     # Equal settings have one id, and are trained once.
     jobs = {job.run_id: job for c in candidates for runs in c.jobs for job in runs}
-    results = draws.read(grid.out, jobs, log)
+    estimator = CHOSEN[grid.split.regime.kind]
+    results = draws.read(grid.out, jobs, estimator, log)
     missing = [job for run_id, job in jobs.items() if run_id not in results]
     log(f"{len(jobs)} runs of draws: {len(missing)} to train, {len(results)} kept")
     failed: dict[str, str] = {}
@@ -222,7 +224,7 @@ def _train(
         stacks = draw_stacks(missing, grid)
         before = len(missing)
         failed |= _pass(training, stacks, bar)
-        results |= draws.read(grid.out, [job.run_id for job in missing], log)
+        results |= draws.read(grid.out, [job.run_id for job in missing], estimator, log)
         missing = [job for job in missing if job.run_id not in {*results, *failed}]
         if len(missing) == before:
             if not is_waiting:

@@ -144,7 +144,7 @@ def write(split: Split, path: Path, log: Log = no_log) -> dict[str, str]:
 
 
 def _metadata_digest(split: Split) -> str:
-    """The SHA-256 of everything in a file that its fingerprints do not cover."""
+    """The SHA-256 of the metadata and paths, which complete the fingerprints."""
     paths = (
         (f"{name}/path", encode(part.paths))
         for name, part in split.parts.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +188,8 @@ def standardised(split: Split, on: bool, row_norm: float = 0.0) -> dict[str, np.
     if on:
         _standardise(features, split)
     if row_norm:
-        _scale(features, row_norm, split)
+        with _no_overflow(split):
+            scale_rows(features, row_norm)
     return features
 
 
@@ -196,35 +197,39 @@ def _standardise(features: dict[str, np.ndarray], split: Split) -> None:
     train = features["train"]
     mean, deviation = moments(train.reshape(-1, train.shape[-1]))
     deviation[deviation < 1e-12] = 1.0
-    for name, array in features.items():
+    for array in features.values():
         for start in range(0, len(array), _BLOCK):
             block = array[start : start + _BLOCK]
-            with _no_overflow(name, split):
+            with _no_overflow(split):
                 block[...] = (block - mean) / deviation
 
 
 @contextlib.contextmanager
-def _no_overflow(part: str, split: Split) -> Iterator[None]:
+def _no_overflow(split: Split) -> Iterator[None]:
     try:
         with np.errstate(over="raise"):
             yield
     except FloatingPointError:
         raise BenchkitError(
-            f"the {part} part of split '{split.name}' has features that are too large after "
-            "standardising; scale them, or train with --recipe standardise=off"
+            f"split '{split.name}' has features that are too large after standardising; scale "
+            "them, or train with --recipe standardise=off"
         ) from None
 
 
-def _scale(features: dict[str, np.ndarray], row_norm: float, split: Split) -> None:
-    """Multiply all features by one factor that gives training rows their norm."""
+def scale_rows(features: Mapping[str, np.ndarray], row_norm: float) -> None:
+    """Multiply all features, in place, by the factor that gives training rows their norm.
+
+    Args:
+        features: part name -> float32 [N, V, D].
+        row_norm: see `Recipe.row_norm`.
+    """
     train = features["train"]
     rows = train.reshape(-1, train.shape[-1])
     blocks = (rows[k : k + _BLOCK].astype(np.float64) for k in range(0, len(rows), _BLOCK))
     norm = math.sqrt(sum(float((block * block).sum()) for block in blocks) / len(rows))
     if norm > 0:  # otherwise all features are zero
-        for name, array in features.items():
-            with _no_overflow(name, split):
-                array *= np.float32(scaled_norm(row_norm, rows.shape[-1]) / norm)
+        for array in features.values():
+            array *= np.float32(scaled_norm(row_norm, rows.shape[-1]) / norm)
 
 
 def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

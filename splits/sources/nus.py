@@ -180,7 +180,7 @@ def _arrays(root: Path, part: str) -> _Part:
 def _read_array(file: Path) -> np.ndarray:
     try:
         array = npy.load(file)
-    except npy.BROKEN as error:
+    except npy.BROKEN_NPZ as error:
         raise InputError(
             f"{file}: this is not an .npy file, or it is truncated ({npy.reason(file, error)})."
         ) from None

@@ -247,7 +247,7 @@ def test_corrections_reach_the_record():
         "missing",
         torch.tensor([0, 1, 2]),
     )
-    recipe = Recipe(epochs=8, batch=16, lr=0.02)
+    recipe = Recipe(optimiser="adam", weight_decay=1e-4, row_norm=0.0, epochs=8, batch=16, lr=0.02)
     on, off = train([COMIC(), COMIC(Hyper(rlc_weight=0.0))], [0, 0], data, recipe)
 
     def count(run, side):

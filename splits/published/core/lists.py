@@ -266,7 +266,7 @@ def _npy(path: Path) -> np.ndarray:
         array = _read(path, lambda file: npy.load(file))
     except InputError:
         raise
-    except npy.BROKEN as error:
+    except npy.BROKEN_NPZ as error:
         raise InputError(
             f"{path}: this is not an .npy file of numbers or text ({npy.reason(path, error)})."
         ) from None

@@ -166,6 +166,36 @@ def test_truncated_or_overwritten_files(write):
         arrays.load(path)
 
 
+def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    """Also in the names of the arrays: without its name, an optional array would be ignored."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, Y=np.eye(2, dtype=np.int8), X=np.ones((2, 1)), split=[0, 1])
+    content = path.read_bytes()
+    read = 0
+    for place in range(len(content)):
+        flipped = content[place] ^ 1 << place % 8
+        path.write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
+        try:
+            source = arrays.load(path)
+        except InputError:
+            continue
+        assert source.labels.tolist() == [[1, 0], [0, 1]]
+        assert source.features.tolist() == [[[1]], [[1]]] and source.part.tolist() == [0, 1]
+        read += 1
+    assert 0 < read < len(content) / 2
+
+
+def test_a_directory_that_lists_fewer_arrays_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, Y=np.eye(2), X=np.ones((2, 1)))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"X.npy", b"W.npy").replace(b"W.npy", b"X.npy", 1))
+    with pytest.raises(
+        InputError, match=r"a\.npz: the file is damaged .*contradicts its dir"
+    ):
+        arrays.load(path)
+
+
 def test_members_that_are_not_arrays(tmp_path):
     with zipfile.ZipFile(tmp_path / "raw.npz", "w") as file:
         file.writestr("Y", b"not an array")
