@@ -133,7 +133,8 @@ def bce_maps(x, observed, true, grid, steps, validation_map) -> np.ndarray:  # t
         torch.zeros(true.shape[1], dtype=torch.int64),
     )
     recipes = [replace(recipe, lr=rate, weight_decay=decay) for rate, decay in grid]
-    results = train([BCE() for _ in grid], [0] * len(grid), data, recipes)
+    methods = [BCE(head=recipe.make_head()) for _ in grid]
+    results = train(methods, [0] * len(grid), data, recipes)
     rows = torch.from_numpy(scaled["val"][:, 0])
     return np.array([validation_map(scores(r.method, r.run, rows)) for r in results])
 

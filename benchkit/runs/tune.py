@@ -78,9 +78,10 @@ class Tuning:
     """The results of a search.
 
     Attributes:
-        outcome: the run ids of the default and the tuned rows by outcome; draws that raised an
-            exception are among the failures.
-        choices: one per method.
+        outcome: the run ids of the default and the tuned rows by outcome. Among the failures is one
+            entry for each method without a choice, with the id of its first draw.
+        choices: one per method, except for methods whose draws raised an exception or have no
+            score.
     """
 
     outcome: Outcome
@@ -130,6 +131,7 @@ def tune(request: Search, log: Log, bar: Bar = no_bar) -> Tuning:
     ]
     results, failed = _train(request, candidates, log, bar)
     tuning, specs = Tuning(Outcome()), list(grid.specs)
+    untuned: dict[str, str] = {}
     for candidate in candidates:
         errors = [
             failed[job.run_id] for runs in candidate.jobs for job in runs if job.run_id in failed
@@ -138,13 +140,13 @@ def tune(request: Search, log: Log, bar: Bar = no_bar) -> Tuning:
         if chosen is None:
             reason = errors[0] if errors else "no draw has a validation score"
             log(f"{candidate.spec.key} is not tuned: {reason}")
-            failed.setdefault(candidate.jobs[0][0].run_id, reason)
+            untuned[candidate.jobs[0][0].run_id] = reason
             continue
         choice, spec = chosen
         tuning.choices.append(choice)
         specs.insert(specs.index(candidate.spec) + 1, spec)
     tuning.outcome = execute(replace(grid, specs=specs), log, bar)
-    tuning.outcome.failed |= failed
+    tuning.outcome.failed |= untuned
     return tuning
 
 

@@ -176,9 +176,7 @@ def test_the_command_of_a_tuned_row_repeats_it(tuned: Path, tmp_path: Path) -> N
     assert command[:2] == ["benchkit", "tune"]
     command[command.index("--out") + 1] = str(tmp_path)
     succeed(*command[1:])
-    assert {r.run_id for r in rows(tmp_path)["asl", 4]} == {
-        r.run_id for r in rows(tuned)["asl", 4]
-    }
+    assert {r.run_id for r in rows(tmp_path)["asl", 4]} == {r.run_id for r in rows(tuned)["asl", 4]}
 
 
 def test_the_report_names_the_budget(tuned: Path) -> None:
@@ -209,9 +207,7 @@ def test_observed_labels_choose_without_training_again(split: Path, tuned: Path)
         assert draw_files(tuned) == before
         for method in ("bce", "asl"):
             (record, *_) = [
-                r
-                for r in rows(tuned)[method, 4]
-                if r.arguments.search["select"] == "val-observed"
+                r for r in rows(tuned)[method, 4] if r.arguments.search["select"] == "val-observed"
             ]
             scores = means(tuned, method, "val-observed")
             values = [dict(record.arguments.hyperparameters), dict(record.arguments.recipe)]
@@ -253,15 +249,21 @@ def in_fork(function: Callable[[], object]) -> int:
     return pid
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, for at most a minute."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_killed_search_continues(
     split: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(workers, "worker_count", lambda pieces: count)
-    monkeypatch.setattr(benchkit, "api", None, raising=False)
     pid = in_fork(lambda: tune(split, tmp_path, "--draws", 4))
-    while not list(tmp_path.glob("draws/*.json")):
-        time.sleep(0.01)
+    wait_for(lambda: bool(list(tmp_path.glob("draws/*.json"))))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     kept = draw_files(tmp_path)
@@ -347,7 +349,8 @@ def test_a_draw_that_raises_leaves_its_method_untuned(split: Path, tmp_path: Pat
     grid = ("--method", "fragile,bce", "--plugin", plugin, "--draws", 3, *FAST)
     result = call("tune", "--split", split, *grid, "--out", tmp_path / "runs")
     assert result.code == 1
-    assert "fragile is not tuned: RuntimeError: out of luck" in result.err
+    assert "fragile is not tuned: fragile.py, line 21: RuntimeError: out of luck\n" in result.err
+    assert "\n6 runs done, 0 kept, 1 failed, 0 methods skipped\n" in result.out
     assert set(rows(tmp_path / "runs")) == {("bce", 0), ("bce", 3), ("fragile", 0)}
 
 
@@ -385,15 +388,11 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
             time.sleep(0.01)
 
     pid = in_fork(lambda: workers.run(2, work, lambda number: None))
-    while len(list(tmp_path.iterdir())) < 2:
-        time.sleep(0.01)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     children = [int(path.name) for path in tmp_path.iterdir()]
-    until = time.monotonic() + 20
-    while any(is_running(child) for child in children):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(lambda: not any(is_running(child) for child in children))
 
 
 def is_running(pid: int) -> bool:

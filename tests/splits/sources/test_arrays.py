@@ -190,9 +190,7 @@ def test_a_directory_that_lists_fewer_arrays_is_named(tmp_path):
     np.savez(path, Y=np.eye(2), X=np.ones((2, 1)))
     content = path.read_bytes()
     path.write_bytes(content.replace(b"X.npy", b"W.npy").replace(b"W.npy", b"X.npy", 1))
-    with pytest.raises(
-        InputError, match=r"a\.npz: the file is damaged .*contradicts its dir"
-    ):
+    with pytest.raises(InputError, match=r"a\.npz: the file is damaged .*contradicts its dir"):
         arrays.load(path)
 
 
