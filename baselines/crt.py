@@ -46,9 +46,9 @@ class CRT(Decoupled):
         needs=("class counts", "class-aware sampling", "two stages"),
         family="long-tailed",
         summary="classifier re-training",
-        finding="With a linear head on frozen features the first stage has no effect, and the method "
-        "is class-aware sampling alone. On validation images of NUS-WIDE it is 2.1 (full labels), "
-        "4.3 (ppl:0.5) and 6.9 mAP (spl) below BCE.",
+        finding="With a linear head on frozen features the first stage has no effect, and the "
+        "method is class-aware sampling alone. On validation images of NUS-WIDE it is 2.1 (full "
+        "labels), 4.3 (ppl:0.5) and 6.9 mAP (spl) below BCE.",
     )
     Hyper = Hyper
 

@@ -37,10 +37,10 @@ from splits.labels import dense
 from splits.regimes import Regime, observe
 
 REGIMES = "full,pal:0.5,ppl:0.5,spl,missing:0.4,candidates:0.05"
-RATES, DECAYS = (3e-4, 1e-3, 3e-3), (2.0, 4.0, 8.0, 16.0)
+RATES, DECAYS = (3e-4, 1e-3, 3e-3), (8.0, 16.0, 32.0)
 PENALTIES = 10.0 ** np.arange(0, 6.5, 0.5)  # of ridge
 INVERSES = 10.0 ** np.arange(-5, 0.5)  # C of logistic regression
-MOST_CLASSES = 100
+MOST_CLASSES = 50
 
 
 def main() -> None:

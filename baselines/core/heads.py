@@ -19,13 +19,13 @@ from baselines.core.draw import Draw
 
 
 def scaled_norm(row_norm: float, inputs: int) -> float:
-    """The norm of the rows of D features: `row_norm` (1024 / D)^(1/4).
+    """The norm of the rows of D features: `row_norm` sqrt(1024 / D).
 
-    Decoupled weight decay bounds every weight, so the largest logit grows with sqrt(D) times the
-    norm of a row, while the best ridge penalty on real features suggests one norm for all D. The
-    fourth root lies between the two.
+    A step of an adaptive optimiser changes every weight by about the learning rate, and decoupled
+    weight decay bounds every weight. Both therefore act on a logit in proportion to the sum of the
+    absolute values of a row, which is then the same for few and many features.
     """
-    return row_norm * (1024.0 / inputs) ** 0.25
+    return row_norm * math.sqrt(1024.0 / inputs)
 
 
 class Head(Protocol):

@@ -16,6 +16,7 @@ UNKNOWN_TREATMENTS = ("negative", "ignored", "estimated")
 ORACLES = ("true_labels", "true_counts", "noise_rate", "expected_positives")
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+>")
 _RESERVED_KEY = "all"  # as in `--method all`
 _LONGEST_TEXT = {
     "title": 100,
@@ -140,9 +141,11 @@ def name_problems(where: str, names: Any, known: tuple[str, ...] | None) -> Iter
 
 
 def shown(value: Any) -> str:
-    """A value for a message, shortened."""
+    """A value for a message, shortened; the type of an object that has no text of its own."""
     try:
         text = ascii(value)
     except Exception:  # the value may be of the user's own type
         text = "a value that cannot be shown"
+    if _ADDRESS.search(text):
+        text = f"an object of the type {ascii(type(value).__name__)[1:-1]}"
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -29,6 +29,7 @@ from typing import IO, Any
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import atomic, disk_error, format_size, lock, require_space
 from benchkit.base.messages import Bar, Log
+from benchkit.base.paths import regular_file
 from splits import zip_layout
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -116,12 +117,14 @@ def is_extracted(archive: Path) -> bool:
 
     This is also true if the archive was deleted afterwards, but not if it has changed.
     """
+    if not marker(archive).is_file():
+        return False
     try:
         record = json.loads(marker(archive).read_text(encoding="utf-8"))
         if not all((archive.parent / name).exists() for name in record["top"]):
             return False
         return not archive.exists() or record["identity"] == _identity(archive)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged marker
         return False
 
 
@@ -144,12 +147,13 @@ def extract(archive: Path, log: Log, bar: Bar, limit: int | None = None) -> None
             and at least 64 MiB.
 
     Raises:
-        BenchkitError: the archive is unsafe, damaged or truncated, or the disk is full. In all
-            cases nothing is unpacked.
+        BenchkitError: the archive is not a regular file, or is unsafe, damaged or truncated, or the
+            disk is full. In all cases nothing is unpacked.
     """
     if is_extracted(archive):
         log(f"{archive.name}: unpacked already")
         return
+    regular_file(archive, "archive")
     limit = max(MAX_RATIO * archive.stat().st_size, MIN_LIMIT) if limit is None else limit
     try:
         with (

@@ -20,6 +20,7 @@ import requests
 from benchkit.base.errors import BenchkitError
 from benchkit.base.files import format_size, require_space
 from benchkit.base.messages import Bar, Log
+from benchkit.base.paths import regular_file
 from benchkit.download import archives, checks, network
 from benchkit.download.catalogue import File
 from benchkit.download.part import Part
@@ -51,7 +52,8 @@ def fetch(file: File, folder: Path, log: Log, bar: Bar) -> Path:
         The path of the complete, checked file.
 
     Raises:
-        BenchkitError: no mirror gave the file. The valid bytes are kept for the next attempt.
+        BenchkitError: something other than a file is in its place, or no mirror gave the file. The
+            valid bytes are kept for the next attempt.
     """
     target = folder / file.name
     if file.extract and not target.exists() and archives.is_extracted(target):
@@ -59,6 +61,7 @@ def fetch(file: File, folder: Path, log: Log, bar: Bar) -> Path:
         log(f"{file.name}: unpacked before, archive deleted; to download it again, delete {marker}")
         return target
     if target.exists():
+        regular_file(target, "file")
         problem = checks.problem(file, target)
         if problem is None:
             log(f"{file.name}: complete{checks.remark(file)}")

@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from benchkit.base.errors import BenchkitError
 from benchkit.base.files import disk_error, lock, sync
+from benchkit.base.paths import regular_file
 
 _UNKNOWN = '"unknown"'  # matches no version of a server
+_HEADER_ENCODING = "latin-1"  # of HTTP
+_MOST_CHARACTERS = 1000  # of a version
 
 
 class Part:
@@ -31,9 +35,14 @@ class Part:
         """Open and lock the part of `target`; on exit, an empty part is deleted.
 
         Raises:
-            BenchkitError: another process downloads the same file, or the disk cannot be written.
+            BenchkitError: another process downloads the same file, something other than a file is
+                in the place of the part, or the disk cannot be written.
         """
         path = target.with_name(f".{target.name}.part")
+        if path.is_symlink():
+            raise BenchkitError(f"{path} is a link, not an unfinished download; remove it")
+        if path.exists():
+            regular_file(path, "unfinished download")
         try:
             with path.open("ab") as handle:
                 lock(handle, f"{target} is being downloaded by another process")
@@ -56,9 +65,14 @@ class Part:
     def version(self) -> str:
         """The version of the file that the bytes belong to, as the server named it.
 
-        If the server named none, a text that equals the version of no server.
+        If the server named none, or the file that holds it is damaged, a text that equals the
+        version of no server.
         """
-        return self._version.read_text() if self._version.exists() else _UNKNOWN
+        if not self._version.is_file():
+            return _UNKNOWN
+        with self._version.open(encoding=_HEADER_ENCODING) as file:
+            text = file.read(_MOST_CHARACTERS + 1)
+        return text if text.isprintable() and len(text) <= _MOST_CHARACTERS else _UNKNOWN
 
     @property
     def has_version(self) -> bool:
@@ -70,7 +84,7 @@ class Part:
         self._handle.truncate(0)
         self._version.unlink(missing_ok=True)
         if version is not None:
-            self._version.write_text(version)
+            self._version.write_text(version, encoding=_HEADER_ENCODING)
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end."""

@@ -40,7 +40,7 @@ MOST_ATTEMPTS = 100
 
 RECIPE_VALUES: Mapping[str, tuple[Any, ...]] = {
     "lr": (3e-4, 1e-3, 3e-3, 1e-2),
-    "weight_decay": (0.5, 1.0, 2.0, 4.0, 8.0),
+    "weight_decay": (0.5, 2.0, 4.0, 8.0, 16.0),
     "steps": (1000, 2000, 4000),
 }
 """Recipe field -> the values to try. The rates and decays are meant for AdamW."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol
+
 import numpy as np
 
 from benchkit.split.model import Part, Split, encode
@@ -9,6 +12,19 @@ from splits import labels as matrices
 from splits import shots
 from splits.consistency import contradictions
 from splits.labels import SparseLabels
+
+
+class _Array(Protocol):
+    """An array in memory or in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of its axes."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+
 
 _BLOCK = 1 << 18  # elements of features checked at a time, so that they stay in the cache
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2^64 over the golden ratio
@@ -39,10 +55,7 @@ def shape_problem(split: Split) -> str | None:
         problem = _part_problem(name, part, classes)
         if problem is not None:
             return problem
-    kinds = {
-        None if part.features is None else part.features.shape[1:] for part in split.parts.values()
-    }
-    return "the features of its parts differ in shape" if len(kinds) > 1 else None
+    return features_problem({name: part.features for name, part in split.parts.items()}, split)
 
 
 def _part_problem(name: str, part: Part, classes: int) -> str | None:
@@ -60,17 +73,29 @@ def _part_problem(name: str, part: Part, classes: int) -> str | None:
             continue  # its codes were checked when it was created
         if labels.dtype != np.int8 or (labels.size and (labels.min() < -1 or labels.max() > 1)):
             return f"{name}/{kind} holds a label outside {{-1, 0, 1}}"
-    features = part.features
-    if features is None:
-        return None
-    if features.ndim != 3 or features.shape[0] != rows or 0 in features.shape[1:]:
-        return f"{name}/features has shape {_shape(features)}, not [{rows}, V, D]"
-    if features.dtype.kind != "f" or features.dtype.itemsize not in (2, 4):
-        return f"{name}/features does not hold float16 or float32 numbers"
     return None
 
 
-def _shape(array: np.ndarray | SparseLabels) -> str:
+def features_problem(features: Mapping[str, _Array | None], split: Split) -> str | None:
+    """The first features whose shape or type is wrong, as a phrase; None if all fit.
+
+    Args:
+        features: part -> its features, loaded or not; None for a part without features.
+        split: the split.
+    """
+    for name, array in features.items():
+        rows = len(split.parts[name].ids)
+        if array is None:
+            continue
+        if len(array.shape) != 3 or array.shape[0] != rows or 0 in array.shape[1:]:
+            return f"{name}/features has shape {_shape(array)}, not [{rows}, V, D]"
+        if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4):
+            return f"{name}/features does not hold float16 or float32 numbers"
+    kinds = {None if array is None else array.shape[1:] for array in features.values()}
+    return "the features of its parts differ in shape" if len(kinds) > 1 else None
+
+
+def _shape(array: _Array | SparseLabels) -> str:
     return str(list(array.shape))
 
 

@@ -208,7 +208,11 @@ def _read(path: Path, features: bool) -> tuple[Split, _Digests]:
         split = _load(path, file, items, features)
         digests = _Digests(_fingerprints(file), _stored_metadata_digest(file))
         _ = split.regime  # of valid options
-    problem = checks.shape_problem(split)
+        problem = checks.shape_problem(split)
+        if problem is None and not features:  # of features that are not loaded
+            names = {name: f"{name}/features" for name in split.parts}
+            stored = {k: _dataset(items, v) if v in items else None for k, v in names.items()}
+            problem = checks.features_problem(stored, split)
     if problem is not None:
         raise _damaged(path, problem)
     return split, digests

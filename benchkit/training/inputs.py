@@ -156,7 +156,7 @@ def standardised(split: Split, on: bool, row_norm: float = 0.0) -> dict[str, np.
     """The features of every part, standardised and scaled by the training part.
 
         x' = (x - mean) / deviation
-        x'' = x' row_norm (1024 / D)^(1/4) / sqrt(mean over rows of |x'|^2)
+        x'' = x' row_norm sqrt(1024 / D) / sqrt(mean over rows of |x'|^2)
 
     with the mean and standard deviation of each feature over all training rows and views. A
     feature that is constant in the training part (deviation below 1e-12) is only centred.

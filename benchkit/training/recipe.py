@@ -74,7 +74,7 @@ class Recipe:
         standardise: `on` subtracts the mean of the training features and divides by their standard
             deviation; `off` leaves features as they are.
         row_norm: all features are multiplied by one factor, after which the root mean square of the
-            norms of the training rows is `row_norm` (1024 / D)^(1/4), with D features; 0 leaves
+            norms of the training rows is `row_norm` sqrt(1024 / D), with D features; 0 leaves
             them. One rate and one weight decay then suit few and many features.
         defaults: the version of the defaults that the recipe departs from, a key of `DEFAULTS`. It
             names the recipe in a run id and changes nothing else.
@@ -87,7 +87,7 @@ class Recipe:
     lr: float = 1e-3
     lr_scale: str = "none"
     momentum: float = 0.9
-    weight_decay: float = 8.0
+    weight_decay: float = 16.0
     schedule: str = "cosine"
     milestones: str = ""
     factor: float = 0.1
@@ -259,7 +259,7 @@ DEFAULTS: dict[str, Recipe] = {
         lr=1e-3,
         lr_scale="none",
         momentum=0.9,
-        weight_decay=8.0,
+        weight_decay=16.0,
         schedule="cosine",
         milestones="",
         factor=0.1,

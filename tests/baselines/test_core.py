@@ -205,6 +205,8 @@ def test_metadata_of_a_wrong_type(changes: dict[str, Any], message: str) -> None
 def test_the_regimes_are_those_of_splits() -> None:
     assert REGIMES == regimes.KINDS
     assert next(problems("text")) == "info is 'text'; it must be a MethodInfo"
+    expected = "info is an object of the type property; it must be a MethodInfo"
+    assert next(problems(property())) == expected
 
 
 @pytest.mark.parametrize(

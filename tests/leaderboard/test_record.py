@@ -35,6 +35,14 @@ scalars = st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_
 values = st.dictionaries(texts, scalars | texts, max_size=4)
 
 
+searches = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(("protocol", "select"), texts),
+        **dict.fromkeys(("draws", "seeds", "draw"), counts),
+    }
+)
+
+
 def tuples(elements, **sizes):
     return st.lists(elements, **sizes).map(tuple)
 
@@ -57,6 +65,7 @@ def run_arguments(draw):
             recipe=tuple(name for name in recipe if draw(st.booleans())),
             hyperparameters=tuple(name for name in hyperparameters if draw(st.booleans())),
         ),
+        search=draw(st.just({}) | searches),
     )
 
 

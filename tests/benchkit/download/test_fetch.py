@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import signal
 import socket
@@ -75,6 +76,36 @@ def test_a_wrong_existing_file_is_downloaded_again(site: Site, tmp_path: Path) -
     path, messages = fetch(file_at(site.put("x", BODY)), tmp_path)
     assert path.read_bytes() == BODY
     assert f"has SHA256 {hashlib.sha256(b'old').hexdigest()}, expected {SHA256}" in messages[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "noun"), [("x.bin", "file"), (".x.bin.part", "unfinished download")]
+)
+def test_a_named_pipe_in_the_way_is_refused(
+    name: str, noun: str, site: Site, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / name)
+    file = file_at(site.put("x", BODY))
+    fails(file, tmp_path, f"the {noun} {tmp_path / name} is a named pipe; it must be a regular")
+    assert names(tmp_path) == {name} and site.requests == []
+
+
+def test_a_link_in_place_of_an_unfinished_download_is_refused(site: Site, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"precious")
+    (tmp_path / ".x.bin.part").symlink_to(other)
+    fails(file_at(site.put("x", BODY)), tmp_path, "is a link, not an unfinished download")
+    assert other.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("version", [b"\xff\xfe", b"a\nb: c", "é".encode(), b"x" * 100_000])
+def test_a_damaged_version_starts_again(version: bytes, site: Site, tmp_path: Path) -> None:
+    (tmp_path / ".x.bin.part").write_bytes(BODY[:1000][::-1])
+    (tmp_path / ".x.bin.part.version").write_bytes(version)
+    file = file_at(site.put("x", BODY, etag='"v1"'), sha256=None)
+    path, _ = fetch(file, tmp_path)
+    assert path.read_bytes() == BODY
+    assert names(tmp_path) == {"x.bin"}
 
 
 @pytest.mark.parametrize("checksum", [{"md5": MD5}, {}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import tempfile
 import tracemalloc
@@ -317,6 +318,15 @@ def test_the_end_of_a_tar_file(end: bytes, text: str, tmp_path: Path) -> None:
     members = ARCHIVES["gnu.tar"][: 9 * BLOCK]
     assert unpacked("a.tar", members + bytes(2 * BLOCK)) == FILES
     assert text in refused(tmp_path, "a.tar", members + end)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])
+def test_a_named_pipe_is_refused_instead_of_read(name: str, tmp_path: Path) -> None:
+    archive = tmp_path / name
+    os.mkfifo(archive)
+    with pytest.raises(BenchkitError, match="is a named pipe; it must be a regular file"):
+        archives.extract(archive, no_log, no_bar)
+    assert list(tmp_path.iterdir()) == [archive]
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])

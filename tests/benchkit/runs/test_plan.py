@@ -128,6 +128,31 @@ def test_the_command_names_the_departures_and_the_seeds_of_the_stack(grid: Grid)
     )
 
 
+def test_a_method_may_have_a_recipe_and_a_search_of_its_own(grid: Grid) -> None:
+    searched = {"protocol": "random-1", "draws": 4, "seeds": 2, "select": "val", "draw": 3}
+    fixed = ("--set", "asl.clip=0.1")
+    spec = replace(SPEC, recipe=Recipe(epochs=3), search=searched, fixed=fixed)
+    arguments = run_arguments(grid, spec, 0)
+    assert arguments.recipe["epochs"] == 3
+    assert arguments.search == searched
+    assert arguments.run_id != run_arguments(grid, replace(spec, search={}), 0).run_id
+    assert command(grid, spec, [Job(spec, arguments)]) == (
+        *("benchkit", "tune", "--split", "a.h5", "--method", "asl", "--draws", "4"),
+        *("--seeds", "2", "--select", "val", "--set", "asl.clip=0.1", "--out", "runs"),
+    )
+    jobs = jobs_of(replace(grid, specs=[SPEC, replace(SPEC, recipe=Recipe(epochs=3)), spec]))
+    stacks = stacks_of(jobs, grid.recipe, 16, lambda folder: 1)
+    assert [len(stack) for stack in stacks] == [2, 2, 2]
+
+
+def test_a_grid_of_values_shares_a_stack_and_its_commands_do_not(grid: Grid) -> None:
+    specs = [Spec(ASL, ASLHyper(clip=clip)) for clip in (0.0, 0.1)]
+    jobs = jobs_of(replace(grid, specs=specs))
+    (stack,) = stacks_of(jobs, grid.recipe, 16, lambda folder: 1)
+    assert len(stack) == 4
+    assert command(grid, specs[1], stack) == command(grid, specs[1], stack[2:])
+
+
 def test_stacks_hold_the_missing_runs_of_one_method(grid: Grid) -> None:
     specs = [Spec(BCE, BCE.Hyper()), SPEC]
     jobs = jobs_of(replace(grid, specs=specs, seeds=[0, 1, 2]))

@@ -95,6 +95,33 @@ def test_values_as_text_and_typed() -> None:
     assert specs("asl")[0].hyper == ASL.Hyper()
 
 
+def test_lists_of_values_make_a_row_for_each_combination() -> None:
+    settings = {"asl": {"clip": ["0", "0.05"], "gamma_negative": (2, 4.0), "gamma_positive": 1}}
+    rows = specs("bce,asl", settings=settings)
+    assert [row.key for row in rows] == ["bce", *["asl"] * 4]
+    assert [(row.hyper.clip, row.hyper.gamma_negative) for row in rows[1:]] == [
+        (0.0, 2.0),
+        (0.0, 4.0),
+        (0.05, 2.0),
+        (0.05, 4.0),
+    ]
+    assert {row.hyper.gamma_positive for row in rows[1:]} == {1.0}
+    assert {row.explicit for row in rows[1:]} == {frozenset(settings["asl"])}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["0.1", "0.10"], "method 'asl': clip has the value 0.1 twice"),
+        ([0.1, "x"], "clip='x' is not a number"),
+        ([], "method 'asl': clip has an empty list of values"),
+    ],
+)
+def test_wrong_lists_of_values(values: list[Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        specs("asl", settings={"asl": {"clip": values}})
+
+
 def test_published_values_and_settings() -> None:
     messages: list[str] = []
     (em,) = specs("em", papers=["voc", "coco"], log=messages.append)

@@ -403,16 +403,25 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
         "differ in shape",
     ),
     "features missing": (replaced("val/features", None), "differ in shape"),
+    "features integers": (
+        replaced("val/features", np.zeros((8, 2, 4), int)),
+        "val/features does not hold float16 or float32",
+    ),
+    "features a group": (
+        lambda f: replaced("val/features", None)(f) or f.create_group("val/features"),
+        "damaged",
+    ),
     "path short": (lambda f: f.create_dataset("test/path", data=encode("abc")), "test/path has sh"),
 }
 
 
+@pytest.mark.parametrize("features", [True, False])
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damage_is_a_sentence(path: Path, case: str) -> None:
+def test_damage_is_a_sentence(path: Path, case: str, features: bool) -> None:
     edit, message = DAMAGE[case]
     edited(path, edit)
     with pytest.raises(BenchkitError, match=message) as caught:
-        read(path)
+        read(path, features=features)
     assert str(caught.value).startswith(str(path))
     with pytest.raises(BenchkitError, match=message):
         verify(path)

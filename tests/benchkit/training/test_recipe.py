@@ -251,7 +251,7 @@ def test_the_defaults_of_version_1_never_change() -> None:
 
 def test_the_defaults_of_version_2_never_change() -> None:
     assert DEFAULTS["2"].defaults == "2"
-    changed = {"optimiser": "adamw", "weight_decay": 8.0, "epochs": 0, "row_norm": 16.0}
+    changed = {"optimiser": "adamw", "weight_decay": 16.0, "epochs": 0, "row_norm": 16.0}
     assert DEFAULTS["2"].values() == {**DEFAULTS["1"].values(), **changed}
 
 

@@ -160,6 +160,24 @@ def test_a_method_that_fails_alone_is_left_to_training(data: TrainingSet, tmp_pa
     assert rehearsal.failure(error.value, type(method)) == f"mine.py, line {LINE}: KeyError: 'soft'"
 
 
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("return logits.unique().sum()", SHAPE),
+        ("return logits.cpu().numpy().sum()", "the step converts a tensor to a list"),
+    ],
+)
+def test_a_rule_that_is_broken_by_a_step_that_fails_alone(
+    data: TrainingSet, tmp_path: Path, code: str, rule: str
+) -> None:
+    method = method_of(tmp_path, LOSS + f"        {code}\n")
+    assert rehearsal.violation(method, data, 5) is None
+    with pytest.raises(RuntimeError) as error:
+        rehearsal._rehearse(method, [0, 1], data, 5)
+    sentence = rehearsal.failure(error.value, type(method))
+    assert sentence.startswith(f"mine.py, line {LINE}: {rule}"), sentence
+
+
 def test_a_method_that_keeps_the_rules(data: TrainingSet) -> None:
     assert rehearsal.violation(BCE(), data, 5) is None
 
