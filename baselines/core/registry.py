@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import pkgutil
 import sys
@@ -23,7 +24,7 @@ import baselines
 from baselines.core import hyperparameters
 from baselines.core.contract import Method
 from baselines.core.errors import MethodError, is_interrupt, last_line, no_exit, one_line
-from baselines.core.info import ENTRY_POINTS, ORACLES, REGIMES, name_problems, problems
+from baselines.core.info import ENTRY_POINTS, ORACLES, REGIMES, name_problems, problems, shown
 
 
 def methods_of(module: ModuleType) -> list[type[Method]]:
@@ -132,14 +133,20 @@ def check(method: type[Method], where: str, hyper: Any = None) -> None:
         hyper: an instance of its `Hyper`; None for the defaults.
 
     Raises:
-        MethodError: a wrong `info` or `Hyper`, a method that cannot be created, or a wrong answer
-            of `regimes()`, `oracle()` or `defaults_for()`.
+        MethodError: a wrong `info` or `Hyper`, something else in place of a function, a method
+            that cannot be created, or a wrong answer of `regimes()`, `oracle()` or
+            `defaults_for()`.
     """
     for problem in problems(method.info):
         raise MethodError(f"{where}: {problem}")
     for problem in hyperparameters.problems(method.Hyper):
         raise MethodError(f"{where}, method '{method.info.key}': {problem}")
     where = f"{where}, method '{method.info.key}'"
+    for name, own in vars(Method).items():
+        if inspect.isfunction(own) and not callable(getattr(method, name)):
+            raise MethodError(
+                f"{where}: {name} is {shown(getattr(method, name))}; it must be a function"
+            )
     for name, known in (("regimes", REGIMES), ("oracle", ORACLES)):
         for problem in name_problems(f"{name}()", _answer(method, where, name, hyper), known):
             raise MethodError(f"{where}: {problem}")

@@ -355,7 +355,7 @@ def parse(arguments: Iterable[str | Mapping[str, Any]]) -> Recipe:
 
     Raises:
         BenchkitError: an unknown recipe or field (with the nearest known name), an invalid value,
-            or a file that cannot be read.
+            a rate and a decay that do not fit together, or a file that cannot be read.
     """
     recipe = Recipe()
     for argument in arguments:
@@ -374,7 +374,19 @@ def parse(arguments: Iterable[str | Mapping[str, Any]]) -> Recipe:
         else:
             hint = fields.nearest(argument, RECIPES)
             raise BenchkitError(f"there is no recipe {shown(argument)}; {hint}")
+    _check_decay(recipe)
     return recipe
+
+
+def _check_decay(recipe: Recipe) -> None:
+    """Refuse a decoupled decay that changes the sign of the weights in every step."""
+    product = recipe.lr * recipe.weight_decay
+    if recipe.optimiser == "adamw" and product >= 1:
+        raise BenchkitError(
+            f"recipe: lr={recipe.lr:g} times weight_decay={recipe.weight_decay:g} is {product:g}, "
+            "but adamw multiplies the weights by 1 minus this product in every step, so it must be "
+            "less than 1; lower weight_decay as well"
+        )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import dataclasses
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -282,10 +282,29 @@ def _check_step(
         where = _where(method, _line_of(method, name))
         form = f"of shape {list(out.loss.shape)}" if isinstance(out.loss, Tensor) else "no tensor"
         raise MethodError(f"{where}: the loss is {form}; it must be a single number (a mean)")
+    _check_written(out, run, len(rows), where)
+    with torch.no_grad():
+        shape = list(method.logits(run, features).shape)
+    if shape != list(observed.shape):
+        where = _where(method, _line_of(method, "logits"))
+        raise MethodError(
+            f"{where}: logits returns the shape {shape}; it must be {list(observed.shape)}, one "
+            "score per image and class"
+        )
+
+
+def _check_written(out: Step, run: Run, rows: int, where: str) -> None:
+    """Check the memory and the state that a step returns for a batch of some rows."""
+    for part, values in (("memory", out.memory), ("state", out.state)):
+        is_valid = isinstance(values, Mapping) and all(
+            isinstance(value, Tensor) for value in values.values()
+        )
+        if not is_valid:
+            raise MethodError(f"{where}: the {part} of the step must be a dictionary of tensors")
     for name, value in out.memory.items():
         if name not in run.memory:
             raise MethodError(f"{where}: setup does not create the memory '{name}' of the step")
-        expected = [len(rows), *run.memory[name].shape[1:]]
+        expected = [rows, *run.memory[name].shape[1:]]
         if list(value.shape) != expected:
             raise MethodError(
                 f"{where}: the step returns the memory '{name}' in the shape {list(value.shape)}; "
@@ -298,14 +317,6 @@ def _check_step(
                 f"{where}: the step returns the state '{name}' in the shape {list(value.shape)}; "
                 f"it must keep the shape {list(run.state[name].shape)}"
             )
-    with torch.no_grad():
-        shape = list(method.logits(run, features).shape)
-    if shape != list(observed.shape):
-        where = _where(method, _line_of(method, "logits"))
-        raise MethodError(
-            f"{where}: logits returns the shape {shape}; it must be {list(observed.shape)}, one "
-            "score per image and class"
-        )
 
 
 # ----------------------------------------------------------------------------- sentences

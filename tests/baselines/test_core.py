@@ -227,6 +227,11 @@ def test_the_regimes_are_those_of_splits() -> None:
         ),
         (
             "    Hyper = Some",
+            "    Hyper = Some\n    loss = None",
+            "loss is None; it must be a function",
+        ),
+        (
+            "    Hyper = Some",
             "    Hyper = Some\n    def oracle(self): return 'truth'",
             "oracle() is 'truth'; it must be a tuple of names",
         ),

@@ -105,6 +105,14 @@ STEP = """
             "so it must be [16, 5]",
         ),
         (
+            STEP.replace("RESULT", "return Step(loss, state=5)"),
+            "the state of the step must be a dictionary of tensors",
+        ),
+        (
+            STEP.replace("RESULT", 'return Step(loss, memory={"soft": None})'),
+            "the memory of the step must be a dictionary of tensors",
+        ),
+        (
             STEP.replace("RESULT", 'return Step(loss, memory={"hard": logits})'),
             "setup does not create the memory 'hard'",
         ),
