@@ -174,19 +174,31 @@ def _differing(rows: Sequence[RunArguments]) -> list[str]:
 
 
 def _departing(row: RunArguments, common: Mapping[str, str | None]) -> list[str]:
-    """Dotted keys in which the recipe of a row departs from that of most rows."""
+    """Dotted keys in which the recipe of a row departs from that of most rows.
+
+    The values that a search chose do not count.
+    """
     if row.external:
         return []
     identity = _recipe_identity(row)
-    return [key for key, value in common.items() if identity.get(key) != value]
+    keys = [key for key in common if not (row.search and _is_choice(key))]
+    return [key for key in keys if identity.get(key) != common[key]]
 
 
 def _common_identity(rows: Sequence[RunArguments]) -> dict[str, str | None]:
-    """Dotted recipe key -> its value in most rows; `None` is the default."""
-    identities = [_recipe_identity(row) for row in rows if not row.external]
+    """Dotted recipe key -> its value in most rows; `None` is the default.
+
+    Rows of a search do not count for the values that it chose.
+    """
+    trained = [row for row in rows if not row.external]
+    identities = [(row, _recipe_identity(row)) for row in trained]
     common = {}
-    for key in sorted({key for identity in identities for key in identity}):
-        counts = Counter(identity.get(key) for identity in identities)
+    for key in sorted({key for _, identity in identities for key in identity}):
+        counts = Counter(
+            identity.get(key)
+            for row, identity in identities
+            if not (row.search and _is_choice(key))
+        )
         common[key] = min(counts, key=lambda v: (-counts[v], v is not None, v or ""))
     return common
 

@@ -70,13 +70,17 @@ def no_exit() -> Iterator[None]:
             setattr(os, name, original)
 
 
+def message(error: BaseException) -> str:
+    """The message of an exception; empty if the class, which may be the user's, gives none."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def one_line(error: BaseException) -> str:
     """The type and the message of an exception of a user's code, as one printable line."""
-    kind = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:  # the exception class is the user's own
-        text = ""
+    kind, text = type(error).__name__, message(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     text = "".join(c if c.isprintable() else "?" for c in lines[0]) if lines else ""
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."

@@ -14,6 +14,7 @@ from baselines.core.info import REGIMES, MethodInfo
 from baselines.core.ledger import LedgerRow
 from benchkit.base.terminal import page, wrong_call
 from benchkit.cli.groups import Command
+from benchkit.cli.streams import protected
 from benchkit.cli.types import FILE
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def methods(key: str | None, plugins: tuple[Path, ...], show_ledger: bool) -> No
     if key is not None and "," in key:
         raise click.UsageError(f"'{key}' names several methods; describe one at a time")
     rows = ledger.read()
-    extra = _plugin_methods(plugins)
+    with protected():
+        extra = _plugin_methods(plugins)
     if key is None:
         infos = [*descriptions.read().values(), *(method.info for method in extra.values())]
         page().print(_ledger_table(infos, rows) if show_ledger else _list(infos))
@@ -65,7 +67,9 @@ def methods(key: str | None, plugins: tuple[Path, ...], show_ledger: bool) -> No
     if show_ledger:
         page().print(_ledger_table([method.info], rows))
     else:
-        click.echo(describe(method, rows.get(key)))
+        with protected():  # `defaults_for` may be a plugin's
+            text = describe(method, rows.get(key))
+        click.echo(text)
 
 
 def _plugin_methods(plugins: Iterable[Path]) -> dict[str, type[Method]]:

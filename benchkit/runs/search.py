@@ -16,8 +16,9 @@ train as one program. Such values, which are whole numbers, switches and texts, 
 only with every third draw: j = floor((k - 1) / 3) + 1.
 
 A value outside the limits of its hyperparameter is clipped to them. A combination for which
-`allowed` is false is drawn again with the next attempt; after `MOST_ATTEMPTS`, the default takes
-its place.
+`allowed` is false is drawn again with the next attempt, and so is a recipe whose learning rate
+times weight decay is 1 or more, which would turn the weights round in a step. After
+`MOST_ATTEMPTS`, the default takes its place.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MOST_ATTEMPTS = 100
 
 RECIPE_VALUES: Mapping[str, tuple[Any, ...]] = {
     "lr": (3e-4, 1e-3, 3e-3, 1e-2),
-    "weight_decay": (0.5, 2.0, 4.0, 8.0, 16.0),
+    "weight_decay": (2.0, 4.0, 8.0, 16.0, 32.0),
     "steps": (1000, 2000, 4000),
 }
 """Recipe field -> the values to try. The rates and decays are meant for AdamW."""
@@ -93,7 +94,13 @@ def settings(
     """
     result = [Setting(0, hyper, recipe)]
     for draw in range(1, draws):
-        drawn_recipe = dataclasses.replace(recipe, **draw_recipe(recipe, draw, fixed_recipe, seed))
+        drawn_recipe = recipe
+        for attempt in range(MOST_ATTEMPTS):
+            fields = draw_recipe(recipe, draw, fixed_recipe, attempt, seed)
+            candidate_recipe = dataclasses.replace(recipe, **fields)
+            if candidate_recipe.lr * candidate_recipe.weight_decay < 1:
+                drawn_recipe = candidate_recipe
+                break
         drawn_hyper = hyper
         for values in _attempts(method, draw, fixed, seed):
             candidate = dataclasses.replace(hyper, **values)
@@ -105,7 +112,7 @@ def settings(
 
 
 def draw_recipe(
-    recipe: Recipe, draw: int, fixed: Collection[str] = (), seed: int = 0
+    recipe: Recipe, draw: int, fixed: Collection[str] = (), attempt: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """The drawn recipe fields by name.
 
@@ -119,7 +126,7 @@ def draw_recipe(
             {"name": name, "default": getattr(recipe, name), "search": values},
             _RECIPE,
             draw,
-            0,
+            attempt,
             seed,
         )
         for name, values in RECIPE_VALUES.items()

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from benchkit.base.errors import BenchkitError
@@ -161,10 +162,10 @@ def fixed_fields(arguments: Sequence[str | Mapping[str, Any]]) -> frozenset[str]
             names |= argument.keys()
         elif "=" in argument:
             names.add(argument.partition("=")[0].strip())
-        elif recipes.parse([argument]) != recipes.Recipe():
-            is_named = argument in recipes.RECIPES
-            values, default = recipes.parse([argument]).values(), recipes.Recipe().values()
-            names |= {name for name, value in values.items() if is_named or value != default[name]}
+        elif argument.endswith(".toml"):
+            names |= recipes.read_toml(Path(argument)).keys()
+        elif recipes.RECIPES[argument][1] != recipes.Recipe():
+            names |= {entry.name for entry in recipes.FIELDS}
     return frozenset(names)
 
 

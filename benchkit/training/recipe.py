@@ -367,7 +367,7 @@ def parse(arguments: Iterable[str | Mapping[str, Any]]) -> Recipe:
             name, value = fields.assignment(argument, "--recipe", "epochs=20")
             recipe = dataclasses.replace(recipe, **_typed({name: value}, "recipe"))
         elif argument.endswith(".toml"):
-            values = _typed(_read_toml(Path(argument)), f"recipe {argument}")
+            values = _typed(read_toml(Path(argument)), f"recipe {argument}")
             recipe = dataclasses.replace(recipe, **values)
         elif argument in RECIPES:
             recipe = RECIPES[argument][1]
@@ -389,7 +389,8 @@ def _check_decay(recipe: Recipe) -> None:
         )
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The fields of a TOML file, not yet checked."""
     regular_file(path, "recipe")
     try:
         with path.open("rb") as file:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from baselines.core import Batch, Clock, LabelTable, Method, Run, Setup, Step
-from baselines.core.errors import MethodError, last_line, one_line
+from baselines.core.errors import MethodError, last_line, message, one_line
 from benchkit.base.draw import Draw
 from benchkit.base.errors import BenchkitError
 from benchkit.base.memory import shortage
@@ -124,15 +124,15 @@ def failure(error: BaseException, method: type[Method]) -> str:
     """The reason of a failed run as one sentence, with the line of a user's file."""
     if isinstance(error, (MethodError, BenchkitError)):
         return str(error)
-    message = shortage(error)
-    if message is not None:
-        return message
+    sentence = shortage(error)
+    if sentence is not None:
+        return sentence
     file = source_file(method)
     if file is None or method.__module__.startswith("baselines."):
         return one_line(error)
     line = last_line(error, file)
     # A step that also fails alone passes the rehearsal.
-    reason = _broken_rule(error) if _STACKED_MESSAGE.search(str(error)) else None
+    reason = _broken_rule(error) if _STACKED_MESSAGE.search(message(error)) else None
     place = f"{Path(file).name}{'' if line is None else f', line {line}'}"
     return f"{place}: {reason or one_line(error)}"
 
@@ -329,7 +329,7 @@ def _reason(error: BaseException) -> str:
 
 def _broken_rule(error: BaseException) -> str | None:
     """The rule that a step breaks, by the message of torch; None for other errors."""
-    text = str(error)
+    text = message(error)
     if _RANDOM_MESSAGE in text:
         return _RANDOM
     for pattern, reason in _REASONS:

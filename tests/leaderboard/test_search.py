@@ -103,6 +103,13 @@ def test_other_recipe_fields_stay_in_the_label_of_a_tuned_row(default, tuned):
     assert labels_of(default(), default("bce"), longer)[2] == "asl (tuned, 16 draws, epochs=40)"
 
 
+def test_a_tuned_row_does_not_count_for_the_values_that_were_chosen(default, tuned):
+    rates = default(recipe={"epochs": 20, "lr": 0.02})
+    assert labels_of(rates, tuned()) == ["asl (default)", "asl (tuned, 16 draws)"]
+    footer = dict(build(Records((rates, tuned()))).footer)
+    assert footer["recipe"] == "lr=0.02; otherwise defaults 1: epochs=20"
+
+
 def test_the_footer_names_protocol_and_rule_and_the_common_recipe(default, tuned):
     runs = (default(), tuned(), tuned("bce"), tuned("focal"))
     footer = dict(build(Records(runs)).footer)

@@ -370,7 +370,8 @@ def test_a_stack_that_lost_a_record_is_trained_as_it_was(
 def test_selection_on_validation_and_the_oracle_on_test(place: Path, tmp_path: Path) -> None:
     words = ("run", "--split", place / "tiny.h5", "--method", "bce,asl", "--out", tmp_path)
     for rule in ("val", "test-oracle"):
-        succeed(*words, "--recipe", "epochs=6", "--recipe", "lr=0.3", "--recipe", "weight_decay=0", "--select", rule)
+        recipe = ("--recipe", "epochs=6", "--recipe", "lr=0.3", "--recipe", "weight_decay=0")
+        succeed(*words, *recipe, "--select", rule)
     found = [json.loads(path.read_text()) for path in tmp_path.glob("*/run.json")]
     assert len({record["run_id"] for record in found}) == 4
     for record in found:

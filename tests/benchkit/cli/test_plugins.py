@@ -202,6 +202,14 @@ def test_plugins_named_like_packages_hide_nothing(tmp_path: Path) -> None:
     assert ended.stdout.startswith(f"{KEY}: Plugin (2026)\n")
 
 
+def test_the_list_of_methods_survives_a_plugin_that_closes_its_streams(tmp_path: Path) -> None:
+    path = write(tmp_path / "closing.py", CASES["closed"].line, in_loss=False)
+    program = [sys.executable, "-m", "benchkit", "methods", "--plugin", str(path)]
+    ended = subprocess.run(program, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line.split()[0] for line in ended.stdout.splitlines() if line.strip()][-1] == KEY
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

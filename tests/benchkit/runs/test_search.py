@@ -158,6 +158,12 @@ def test_recipe_fields_that_are_not_drawn() -> None:
     assert draw_recipe(Recipe(optimiser="sgd"), 1) == {}
 
 
+def test_a_decay_that_turns_the_weights_round_is_drawn_again() -> None:
+    fast = Recipe(lr=0.1, weight_decay=4.0)
+    drawn_recipes = search.settings(BCE, BCE.Hyper(), fast, 30, fixed_recipe={"lr"})
+    assert {s.recipe.weight_decay for s in drawn_recipes} == {2.0, 4.0, 8.0}
+
+
 def test_the_recipe_grid_holds_the_default() -> None:
     assert set(RECIPE_VALUES) == set(SEARCHED)
     for name, values in RECIPE_VALUES.items():

@@ -168,6 +168,16 @@ def test_a_method_that_fails_alone_is_left_to_training(data: TrainingSet, tmp_pa
     assert rehearsal.failure(error.value, type(method)) == f"mine.py, line {LINE}: KeyError: 'soft'"
 
 
+def test_an_exception_without_a_message(data: TrainingSet, tmp_path: Path) -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    method = method_of(tmp_path, LOSS + "        return terms.mean()\n")
+    assert rehearsal.failure(OddError(), type(method)) == "mine.py: OddError"
+    assert rehearsal._reason(OddError()).endswith("train together: OddError")
+
+
 @pytest.mark.parametrize(
     ("code", "rule"),
     [
