@@ -34,15 +34,8 @@ from benchkit.training.trainer import Trained, count_epochs, scores, train
 from splits import labels as matrices
 
 EPOCH = "epoch"
-"""The message of a finished epoch."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The message of a stack whose method raised an exception."""
-
-    run_ids: tuple[str, ...]
-    reason: str
+"""The message of a finished epoch. A stack whose method raised an exception sends a dictionary:
+run id -> reason."""
 
 
 def draw_stacks(jobs: Iterable[Job], grid: Grid) -> list[list[Job]]:
@@ -117,7 +110,7 @@ class DrawTraining:
 
         Args:
             stack: the draws.
-            send: called with `EPOCH` after every epoch, and with a `Failure`.
+            send: called with `EPOCH` after every epoch, and with the failed runs.
         """
         out, jobs = self.grid.out, {f"draw-{job.run_id}": job for job in stack}
         with claims.claim(out, list(jobs)) as claimed:
@@ -138,7 +131,7 @@ class DrawTraining:
                     raise
                 reason = rehearsal.failure(error, stack[0].spec.method)
                 self.run_log.write(f"{title}: failed: {reason}")
-                send(Failure(tuple(job.run_id for job in free), reason))
+                send({job.run_id: reason for job in free})
                 return
             seconds = (time.perf_counter() - started) / len(free)
             for job, (values, failure) in zip(free, results, strict=True):

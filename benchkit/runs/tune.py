@@ -23,7 +23,7 @@ from benchkit.base.errors import BenchkitError
 from benchkit.base.messages import Bar, Log, no_bar
 from benchkit.base.outputs import writable_folder
 from benchkit.runs import claims, draws, records, search, workers
-from benchkit.runs.draw_training import DrawTraining, Failure, draw_stacks
+from benchkit.runs.draw_training import EPOCH, DrawTraining, draw_stacks
 from benchkit.runs.draws import DrawResult
 from benchkit.runs.execute import check_size, execute
 from benchkit.runs.plan import Grid, Job, Outcome, Spec, reason_to_skip, run_arguments
@@ -251,10 +251,10 @@ def _pass(training: DrawTraining, stacks: Sequence[Sequence[Job]], bar: Bar) -> 
     with bar(f"{sum(map(len, stacks))} runs of draws", total) as advance:
 
         def receive(message: Any) -> None:
-            if isinstance(message, Failure):
-                failed.update(dict.fromkeys(message.run_ids, message.reason))
-            else:
+            if message == EPOCH:
                 advance(1)
+            else:
+                failed.update(message)
 
         workers.run(workers.worker_count(len(stacks)), work, receive)
     return failed

@@ -12,6 +12,7 @@ parent after every epoch.
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -28,7 +29,7 @@ from baselines.core.errors import Interrupt
 from benchkit.base.errors import BenchkitError
 
 Send = Callable[[Any], None]
-"""Sends a message to the process that started the worker."""
+"""Sends a message, a JSON value, to the process that started the worker."""
 
 Work = Callable[[Send], None]
 
@@ -89,14 +90,6 @@ def run(count: int, work: Work, receive: Send) -> None:
         )
 
 
-class _Failed:
-    """The message of a worker that ends by an error."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error if isinstance(error, BenchkitError) else None
-        self.trace = "".join(traceback.format_exception(error))
-
-
 def _receive_all(pipes: list[Connection], receive: Send) -> None:
     """Pass on messages until every worker has closed its pipe."""
     open_pipes = list(pipes)
@@ -104,13 +97,15 @@ def _receive_all(pipes: list[Connection], receive: Send) -> None:
         for pipe in wait(open_pipes):
             assert isinstance(pipe, Connection)
             try:
-                message = pipe.recv()
+                kind, value = json.loads(pipe.recv_bytes())
             except EOFError:
                 open_pipes.remove(pipe)
                 continue
-            if isinstance(message, _Failed):
-                raise message.error or RuntimeError(f"a worker failed:\n{message.trace}")
-            receive(message)
+            if kind == "sentence":
+                raise BenchkitError(value)
+            if kind == "trace":
+                raise RuntimeError(f"a worker failed:\n{value}")
+            receive(value)
 
 
 def _work(work: Work, pipe: Connection, parent: int) -> None:
@@ -123,7 +118,7 @@ def _work(work: Work, pipe: Connection, parent: int) -> None:
     def send(message: Any) -> None:
         if os.getppid() != parent:
             _interrupt(signal.SIGTERM, None)
-        pipe.send(message)
+        _send(pipe, "message", message)
 
     try:
         work(send)
@@ -131,9 +126,16 @@ def _work(work: Work, pipe: Connection, parent: int) -> None:
         pass
     except BaseException as error:
         with contextlib.suppress(OSError):
-            pipe.send(_Failed(error))
+            if isinstance(error, BenchkitError):
+                _send(pipe, "sentence", str(error))
+            else:
+                _send(pipe, "trace", "".join(traceback.format_exception(error)))
     finally:
         pipe.close()
+
+
+def _send(pipe: Connection, kind: str, value: Any) -> None:
+    pipe.send_bytes(json.dumps([kind, value]).encode())
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
