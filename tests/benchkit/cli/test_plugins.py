@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,8 @@ def results(split: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=300,
+        # A shell lets its background jobs ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert ended.returncode == 0, ended.stderr
     content: dict[str, list[Any]] = json.loads(ended.stdout)
