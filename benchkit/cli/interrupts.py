@@ -1,9 +1,10 @@
 """Ctrl-C on the command line: it ends the process once, and is never lost.
 
 Python raises KeyboardInterrupt wherever the main thread is. Inside an import it may abort the
-process or turn into another exception, and inside a finaliser or a weakref callback Python drops
-it. The handler of this module waits for imports, and repeats an interrupt that was dropped. The
-trainer also looks for interrupts that a method caught; see `baselines.core.errors.Interrupt`.
+process or turn into another exception, inside h5py it leaves a file that HDF5 cannot close, and
+inside a finaliser or a weakref callback Python drops it. The handler of this module waits for
+imports and for h5py, and repeats an interrupt that was dropped. The trainer also looks for
+interrupts that a method caught; see `baselines.core.errors.Interrupt`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
 
-IMPORT_LIMIT = 10.0  # seconds; a user's method may hang while it is being imported
+WAITING_LIMIT = 10.0  # seconds; a user's method may hang while it is being imported
 
 _DELAY = 0.05  # seconds until an interrupt is tried again
 _IMPORTING = "<frozen importlib._bootstrap>"
+_H5PY = f"{os.sep}h5py{os.sep}"  # in the name of a file
 
 
 class Handler:
@@ -35,10 +38,10 @@ class Handler:
         self.kind: type[KeyboardInterrupt] = KeyboardInterrupt
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Raise an interrupt, or wait for an import."""
+        """Raise an interrupt, or wait for an import or for h5py."""
         now = time.monotonic()
-        self.until = self.until or now + IMPORT_LIMIT
-        if now <= self.until and _in_import(frame):
+        self.until = self.until or now + WAITING_LIMIT
+        if now <= self.until and _must_wait(frame):
             repeat()
             return
         if hasattr(self.kind, "received"):
@@ -46,10 +49,14 @@ class Handler:
         raise self.kind
 
 
-def _in_import(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_filename != _IMPORTING:
+def _must_wait(frame: FrameType | None) -> bool:
+    """Whether a frame belongs to an import or to a call of h5py."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file == _IMPORTING or _H5PY in file:
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def repeat() -> None:

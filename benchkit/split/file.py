@@ -59,35 +59,39 @@ _ATTRIBUTE = 1 << 15  # bytes of text; HDF5 attributes must be smaller than 64 K
 
 
 class _Disk(io.FileIO):
-    """A file that stores its first write error instead of reporting it to HDF5.
+    """A file that stores its first write error or interrupt instead of reporting it to HDF5.
 
     If HDF5 meets a full disk while it closes a dataset, it was measured to drop the data, to report
-    nothing, and to crash at exit.
+    nothing, and to crash at exit. After a Ctrl-C inside a write it cannot close the file.
     """
 
-    error: OSError | None = None
+    error: OSError | KeyboardInterrupt | None = None
 
     def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        size = rest.nbytes
+        size = 0
         try:
+            rest = memoryview(data).cast("B")
+            size = rest.nbytes
             while rest and self.error is None:
                 rest = rest[super().write(rest) :]
-        except OSError as error:
-            self.error = error
+        except (OSError, KeyboardInterrupt) as error:
+            self.error = self.error or error
         return size
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
-        except OSError as error:
+        except (OSError, KeyboardInterrupt) as error:
             self.error = self.error or error
             return size or 0
+
+    def flush(self) -> None:  # Python does not find an inherited function during an interrupt
+        super().flush()
 
 
 @contextlib.contextmanager
 def _created(path: Path) -> Iterator[h5py.File]:
-    """Create an HDF5 file; on exit, raise the first OSError of a write."""
+    """Create an HDF5 file; on exit, raise the first error or interrupt of a write."""
     with _Disk(path, "w+") as disk:
         try:
             with h5py.File(disk, "w") as file:

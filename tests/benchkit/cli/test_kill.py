@@ -368,7 +368,7 @@ def interrupted_in_import(folder: Path, module: str) -> tuple[int, str, str]:
     program = """
 import time
 from benchkit import cli
-cli.interrupts.IMPORT_LIMIT = 1.0
+cli.interrupts.WAITING_LIMIT = 1.0
 def command(**_):
     import slow
     try:
@@ -416,6 +416,19 @@ cli.main()
 def test_ctrl_c_is_not_lost(moment: str) -> None:
     """Python drops what a finaliser or a weakref callback raises."""
     assert run_interrupted(INTERRUPTED.replace("MOMENT", moment)) == (130, "", SENTENCE)
+
+
+@pytest.mark.parametrize("function", ["write", "seek", "truncate", "flush"])
+def test_ctrl_c_waits_for_hdf5(function: str) -> None:
+    """After an exception in one of these functions HDF5 could not close the file."""
+    moment = f"""
+    import h5py, io
+    def inside(disk, *arguments):
+        interrupt()
+        return getattr(io.BytesIO, {function!r})(disk, *arguments)
+    with h5py.File(type("Disk", (io.BytesIO,), {{{function!r}: inside}})(), "w") as file:
+        file["x"] = 1"""
+    assert run_interrupted(INTERRUPTED.replace("    MOMENT", moment)) == (130, "", SENTENCE)
 
 
 def test_a_method_that_catches_ctrl_c_does_not_keep_it(split: Path, tmp_path: Path) -> None:

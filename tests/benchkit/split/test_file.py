@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as hnp
 from toy_splits import assert_same_split
 
 from benchkit.base.errors import BenchkitError
+from benchkit.split import file as split_file
 from benchkit.split.checks import has_repeats
 from benchkit.split.file import read, stored_fingerprints, verify, write
 from benchkit.split.model import Part, Split, decode, encode
@@ -112,6 +113,30 @@ def split(make_toy: ToyMaker) -> Split:
 def path(split: Split, tmp_path: Path) -> Path:
     write(split, tmp_path / "split.h5")
     return tmp_path / "split.h5"
+
+
+def test_an_interrupt_inside_a_write_is_raised_when_the_file_is_closed(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    writes, left = 0, -2  # so far, and before the interrupt
+
+    def view(data: Any) -> memoryview:
+        nonlocal writes, left
+        writes, left = writes + 1, left - 1
+        if left == -1:
+            raise KeyboardInterrupt
+        return memoryview(data)
+
+    monkeypatch.setattr(split_file, "memoryview", view, raising=False)
+    write(split, tmp_path / "a.h5")
+    content = (tmp_path / "a.h5").read_bytes()
+    for number in range(writes):
+        left = number
+        with pytest.raises(KeyboardInterrupt):
+            write(split, tmp_path / "a.h5")
+    assert (tmp_path / "a.h5").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+    assert capfd.readouterr().err == ""
 
 
 # ----------------------------------------------------------------------------- identity
