@@ -11,7 +11,8 @@ The balanced branch attends to the other two and alone predicts. A step
   (6) sums the multi-focal modifier loss (MFM) of the branches,
   (7) the reflective correction losses (RLC), and
   (8) the head-tail balancer (HTB).
-The branches also differ in the epochs at which their learning rates decay.
+The branches also differ in the epochs at which their learning rates decay. The paper states these
+epochs for a training of 40; by default they follow the length of the run.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from baselines.shared.comic_branch import (
     expected_of,
     modified_loss,
     project,
+    step_rate,
 )
 from baselines.shared.comic_losses import Correction, balancer_loss, correct, correction_loss
 from baselines.shared.comic_network import attend, dropped, fuse, weights
@@ -154,9 +156,10 @@ class COMIC(Method):
         "RLC: (B/N) MFM with y = 1 where p > max(0.7, P_c) and the label is unknown, n + "
         "corrections\n"
         "HTB: sum_k kappa_k MFM(softmax(z'_k) softmax(z_b)),  kappa_k ~ MFM(z'_k)^2\n"
-        "z = 16 cos(f, w_c);  z'_k: f + s cos(f, e) e,  s = -1 head, 2 tail;  "
-        "f_b + 0.1 attention(f_b; f_h, f_t)",
+        "z = 16 cos(f, w_c),  f = log softmax(P x);  z'_k: f + s cos(f, e) e,  "
+        "s = -1 head, 2 tail;  f_b + 0.1 attention(f_b; f_h, f_t)",
         unknown="estimated",
+        version="2",
         regimes=("missing", "ppl", "spl", "pal", "full"),
         needs=(
             "class counts",
@@ -174,8 +177,7 @@ class COMIC(Method):
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """Create branches, attention, counts, and the state of corrections and moving vectors."""
-        inputs, classes = problem.feature_dim, problem.num_classes
-        width = min(self.hyper.width, inputs)
+        inputs, classes, width = problem.feature_dim, problem.num_classes, self.hyper.width
         setup = Setup({}, constants=branch_constants(self.hyper, problem))
         counts = setup.constants["counts"]
         for name in self._names():
@@ -194,10 +196,10 @@ class COMIC(Method):
         """A step schedule per branch; classifiers at a tenth of the recipe's rate."""
         h = self.hyper
         return (
-            branch_rates(BALANCED, h.step_projection, h.step_classifier)
-            | branch_rates(HEAD, h.step_head, h.step_head)
-            | branch_rates(TAIL, h.step_tail, h.step_tail)
-            | {"attention.": Rate(step_every=h.step_attention)}
+            branch_rates(h, BALANCED, h.step_projection, h.step_classifier)
+            | branch_rates(h, HEAD, h.step_head, h.step_head)
+            | branch_rates(h, TAIL, h.step_tail, h.step_tail)
+            | {"attention.": step_rate(h, h.step_attention)}
         )
 
     def logits(self, run: Run, features: Tensor) -> Tensor:

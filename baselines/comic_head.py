@@ -32,8 +32,9 @@ class COMICHead(SingleBranch):
         year=2023,
         equation="L = -mean_{b,c} w_c [ y ln p + (1-y) (1-q)^(3 + w_c) ln q ],  "
         "q = min(1 - p + 0.05, 1),\nw_c = (1 - ln(n_c / max n))^(1/3),  z = 16 cos(f, w_c),  "
-        "rates * 0.1 every 40 epochs",
+        "f = log softmax(P x),\nrates * 0.1 every 40 of 40 epochs",
         unknown="negative",
+        version="2",
         regimes=("missing", "ppl", "spl", "pal", "full"),
         needs=("class counts", "class co-occurrence (mfm_kind=pfm)", "its own learning rates"),
         family="both",

@@ -51,7 +51,7 @@ from baselines.shared.candidate_bank import (
     update_quota,
     update_share,
 )
-from baselines.shared.candidate_labels import candidates_of, invert_prior
+from baselines.shared.candidate_labels import REGIMES, candidates_of, invert_prior
 from baselines.shared.distribution_balanced import class_bias, distribution_balanced_loss
 
 
@@ -137,10 +137,13 @@ class NDLP(Method):
         "t = 1[q > phi],  q = Q^gamma / sum Q^gamma,  Q <- 0.9 Q + 0.1 softmax_S(z)",
         unknown="estimated",
         version="2",
-        regimes=("candidates", "pal", "full"),
+        regimes=REGIMES,
         needs=("memory per image", "class counts", "class-aware sampler", "second forward pass"),
         family="candidates",
         summary="label confidence, a quota per class, mixup",
+        finding="With a linear head on frozen features and candidates:0.05 it is 10 (NUS-WIDE, 81 "
+        "classes) and 7 mAP (drawn scenes, 24 classes) below BCE on candidates. Under PAL labels, "
+        "where most labels would be candidates, it is outside its setting.",
     )
     Hyper = NDLPHyper
 

@@ -36,6 +36,12 @@ def momentum(epoch: int, epochs: int, start: float | Tensor, end: float | Tensor
 class Hyper:
     """Hyperparameters of PiCO-bank."""
 
+    start: str = hyper(
+        "ones",
+        "initial labels of an image's candidates S: ones; or shares, 1/|S| as in PiCO, which has "
+        "one true label per image",
+        choices=("ones", "shares"),
+    )
     momentum_start: float = hyper(
         0.95, "momentum of the bank at the beginning", search=(0.8, 0.99), low=0.0, high=1.0
     )
@@ -53,10 +59,11 @@ class PiCOBank(Method):
         paper="Wang et al., PiCO: Contrastive Label Disambiguation for Partial Label Learning, "
         "ICLR 2022",
         year=2022,
-        equation="L = mean BCE(z, Q), then Q <- m Q + (1-m) s 1[p > phi_c];  Q_0 = s/|S|,\n"
+        equation="L = mean BCE(z, Q), then Q <- m Q + (1-m) s 1[p > phi_c];  Q_0 = s,\n"
         "phi_c = mean of Q over the candidates of class c,  m from 0.95 to 0.8;  "
         "s = 0 only for known negatives",
         unknown="estimated",
+        version="2",
         regimes=REGIMES,
         needs=("memory per image",),
         family="candidates",
@@ -65,9 +72,10 @@ class PiCOBank(Method):
     Hyper = Hyper
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
-        """Create the head and the bank, uniform over the candidates of each image."""
+        """Create the head and the bank of soft labels [N, C]."""
         setup = super().setup(problem, draw)
-        setup.memory["bank"] = initial_bank(problem.observed)
+        start = candidates_of if self.hyper.start == "ones" else initial_bank
+        setup.memory["bank"] = start(problem.observed)
         return setup
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:

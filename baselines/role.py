@@ -130,7 +130,7 @@ class ROLE(Method):
 
     def rates(self) -> dict[str, Rate]:
         """The estimator has ten times the learning rate and no weight decay."""
-        return {"estimator": Rate(multiplier=10.0, decay=False)}
+        return {"estimator": Rate(multiplier=10.0, decay=0.0)}
 
     def step(self, run: Run, batch: Batch, clock: Clock, draw: Draw) -> Step:
         """Apply `role_loss` to the batch and its rows of the estimator."""

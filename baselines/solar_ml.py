@@ -116,7 +116,7 @@ class Hyper:
         high=1.0,
     )
     prior_rate: float = hyper(
-        0.1, "step size of the class prior per epoch", search=(0.01, 0.5), low=0.0, high=1.0
+        0.01, "step size of the class prior per epoch", search=(0.001, 0.1), low=0.0, high=1.0
     )
     iterations: int = hyper(50, "iterations of the transport", search=(20, 50, 100), low=1)
     queue: int = hyper(
@@ -142,7 +142,7 @@ class SoLarML(Method):
         "mixup_C) + (1-eta_t) mean_{not C} l(Q),\nthen Q <- m;  prior: moving mean of label "
         "shares;  s = 0 only for known negatives",
         unknown="estimated",
-        version="2",
+        version="3",
         regimes=REGIMES,
         needs=("memory per image", "predictions on the training set", "second forward pass"),
         family="candidates",

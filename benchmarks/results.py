@@ -104,50 +104,36 @@ def ridge_scores(path: Path) -> np.ndarray:
 
 
 def tables(frame: pd.DataFrame) -> list[str]:
-    """One Markdown table per set: methods by regimes, mAP in per cent over seeds."""
-    frame = frame[frame["selection"] == "last"].copy()
-    frame["set"] = frame["split"].str.rpartition("-")[0]
+    """One Markdown table per set and regime: mAP in per cent over seeds, default and tuned."""
+    frame = frame[frame["selection"] == "last"]
     lines = []
-    for name in dict.fromkeys(frame["set"]):
-        part = frame[frame["set"] == name]
-        regimes = [r for r in REGIMES.split(",") if r in set(part["regime"])]
-        default, tuned = (part[part["draws"].gt(0) == flag] for flag in (False, True))
-        cells = {kind: _cells(values) for kind, values in (("d", default), ("t", tuned))}
-        methods = sorted(
-            set(default["method"]),
-            key=lambda m: -np.mean([cells["d"][m, r][0] for r in regimes if (m, r) in cells["d"]]),
-        )
-        lines += ["", f"### {name}", "", f"| method | {' | '.join(regimes)} |"]
-        lines.append("|---|" + "---:|" * len(regimes))
-        oracle = set(default.loc[default["oracle"] != "", "method"])
-        for method in methods:
-            label = f"{method} †" if method in oracle else method
-            row = [_cell(cells, method, regime) for regime in regimes]
-            lines.append(f"| {label} | {' | '.join(row)} |")
-        for regime in regimes:
-            pairs = [
-                (cells["d"][m, regime][0], cells["t"][m, regime][0])
-                for m in methods
-                if (m, regime) in cells["d"] and (m, regime) in cells["t"]
-            ]
-            if len(pairs) > 2:
-                tau = stats.kendalltau(*zip(*pairs, strict=True)).statistic
-                lines += ["", f"{regime}: Kendall's tau of default and tuned order {tau:.2f}."]
+    for (name, regime), part in frame.groupby(["split", "regime"], sort=False):
+        default, tuned = (_cells(part[part["draws"].gt(0) == flag]) for flag in (False, True))
+        oracles = set(part.loc[part["oracle"] != "", "method"])
+        lines += [
+            "",
+            f"### {name} ({regime})",
+            "",
+            "| method | default | tuned |",
+            "|---|---:|---:|",
+        ]
+        for method, (mean, deviation) in sorted(default.items(), key=lambda item: -item[1][0]):
+            label = f"{method} †" if method in oracles else method
+            text = f"{mean:.1f}" if np.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
+            other = f"{tuned[method][0]:.1f}" if method in tuned else ""
+            lines.append(f"| {label} | {text} | {other} |")
+        common = [method for method in default if method in tuned]
+        if len(common) > 2:
+            pairs = ([values[m][0] for m in common] for values in (default, tuned))
+            tau = stats.kendalltau(*pairs).statistic
+            lines += ["", f"Kendall's tau of the default and the tuned order: {tau:.2f}."]
     return lines
 
 
-def _cells(frame: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
-    """(method, regime) -> mean and standard deviation over seeds, in per cent."""
-    totals = (100 * frame.set_index(["method", "regime"])["total"]).groupby(level=[0, 1])
+def _cells(frame: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Method -> mean and standard deviation over seeds, in per cent."""
+    totals = (100 * frame.set_index("method")["total"]).groupby(level=0)
     return {key: (values.mean(), values.std(ddof=1)) for key, values in totals}
-
-
-def _cell(cells: dict[str, dict[tuple[str, str], tuple[float, float]]], m: str, r: str) -> str:
-    if (m, r) not in cells["d"]:
-        return "–"
-    mean, deviation = cells["d"][m, r]
-    text = f"{mean:.1f}" if np.isnan(deviation) else f"{mean:.1f} ± {deviation:.1f}"
-    return f"{text} → {cells['t'][m, r][0]:.1f}" if (m, r) in cells["t"] else text
 
 
 if __name__ == "__main__":

@@ -186,13 +186,32 @@ class Rate:
         step_every: multiply the rate by `step_factor` every `step_every` epochs instead of
             following the recipe's schedule; None follows the recipe.
         step_factor: see above.
-        decay: whether weight decay applies.
+        schedule_epochs: the length in epochs of the training that `step_every` refers to. A stage
+            of another length decays at the same shares of its length. 0 counts the epochs of the
+            stage itself.
+        decay: factor on the recipe's weight decay.
     """
 
     multiplier: float = 1.0
     step_every: int | None = None
     step_factor: float = 0.1
-    decay: bool = True
+    schedule_epochs: int = 0
+    decay: float = 1.0
+
+    def steps_down(self, epoch: int, epochs: int) -> int:
+        """How often the rate has been multiplied by `step_factor`; 0 without a step schedule.
+
+            floor(e / step_every),   e = epoch, or epoch * schedule_epochs / epochs
+
+        Args:
+            epoch: the epoch of the stage, from 1.
+            epochs: the number of epochs of the stage.
+        """
+        if self.step_every is None:
+            return 0
+        if self.schedule_epochs == 0:
+            return epoch // self.step_every
+        return epoch * self.schedule_epochs // (epochs * self.step_every)
 
 
 @dataclass(frozen=True)

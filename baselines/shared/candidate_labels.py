@@ -1,4 +1,8 @@
-"""Candidates, their frequency, and the class counts estimated from them."""
+"""Candidates, their frequency, and the class counts estimated from them.
+
+The methods for candidates are not meant for PAL labels: they would take a known positive for a mere
+candidate, and most labels would be candidates. `docs/method_studies.md` has the figures.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from torch import Tensor
 
 from baselines.core import LabelTable
 
-REGIMES = ("candidates", "pal", "full")
+REGIMES = ("candidates", "full")
 CANDIDATE = (1, -1)  # the codes of a candidate
 
 

@@ -1,4 +1,9 @@
-"""One branch of COMIC, and the hyperparameters of all COMIC methods."""
+"""One branch of COMIC, and the hyperparameters of all COMIC methods.
+
+The cosine classifier has no bias. In the released code a log-softmax after the projection takes its
+place: all its outputs are negative, so all rows share a large component, and the weights along it
+set the level of each class. Standardised features have no such component of their own.
+"""
 
 from __future__ import annotations
 
@@ -56,16 +61,26 @@ class BranchHyper:
         "cosine", "normalised classifier, or a linear one", choices=("cosine", "linear")
     )
     scale: float = hyper(16.0, "rho of the cosine classifier", search=(8.0, 32.0), low=0.0)
-    width: int = hyper(
-        1024,
-        "width of a projection, at most the width of the features",
-        search=(256, 512, 1024),
-        low=1,
-    )
+    width: int = hyper(1024, "width of a projection", search=(256, 512, 1024), low=1)
     projection_activation: str = hyper(
-        "none",
-        "activation after the projection; log_softmax in the code",
-        choices=("none", "log_softmax"),
+        "log_softmax",
+        "activation after the projection: log_softmax in the code, none in the paper",
+        choices=("log_softmax", "none"),
+    )
+    schedule_epochs: int = hyper(
+        40,
+        "length in epochs of the training that the steps of the rates refer to; runs of another "
+        "length decay at the same shares; 0: the steps count the run's own epochs",
+        search=(0, 40),
+        paper={"coco": 40, "voc": 40},
+        low=0,
+    )
+    decay_divisor: int = hyper(
+        4,
+        "divisor of the recipe's weight decay",
+        search=(1, 4, 16),
+        paper={"coco": 1, "voc": 1},
+        low=1,
     )
 
 
@@ -77,11 +92,23 @@ def branch_params(
     return params | weights(f"{name}.classifier", width, outputs, draw)
 
 
-def branch_rates(name: str, projection: int, classifier: int) -> dict[str, Rate]:
+def step_rate(hyper: BranchHyper, step: int, multiplier: float = 1.0) -> Rate:
+    """A rate that falls by a factor of ten every `step` of `schedule_epochs` epochs."""
+    return Rate(
+        multiplier=multiplier,
+        step_every=step,
+        schedule_epochs=hyper.schedule_epochs,
+        decay=1.0 / hyper.decay_divisor,
+    )
+
+
+def branch_rates(
+    hyper: BranchHyper, name: str, projection: int, classifier: int
+) -> dict[str, Rate]:
     """Step schedules at the recipe's rate (projection) and at a tenth of it (classifier)."""
     return {
-        f"{name}.projection.": Rate(step_every=projection),
-        f"{name}.classifier.": Rate(multiplier=0.1, step_every=classifier),
+        f"{name}.projection.": step_rate(hyper, projection),
+        f"{name}.classifier.": step_rate(hyper, classifier, 0.1),
     }
 
 
@@ -179,13 +206,13 @@ class SingleBranch(Method):
 
     def setup(self, problem: Problem, draw: Draw) -> Setup:
         """Create projection and classifier; the recipe's head is not used."""
-        width = min(self.hyper.width, problem.feature_dim)
-        params = branch_params("single", problem.feature_dim, width, problem.num_classes, draw)
+        inputs, classes = problem.feature_dim, problem.num_classes
+        params = branch_params("single", inputs, self.hyper.width, classes, draw)
         return Setup(params, constants=branch_constants(self.hyper, problem))
 
     def rates(self) -> dict[str, Rate]:
         """The rates of both parts decay together."""
-        return branch_rates("single", self.hyper.step, self.hyper.step)
+        return branch_rates(self.hyper, "single", self.hyper.step, self.hyper.step)
 
     def logits(self, run: Run, features: Tensor) -> Tensor:
         """Compute the logits of the branch: [B, D] -> [B, C]."""

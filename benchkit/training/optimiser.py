@@ -81,7 +81,7 @@ def make_optimiser(
     param_groups: list[dict[str, Any]] = [
         {
             "params": leaves if runs is None else [leaf.detach()[runs] for leaf in leaves],
-            "weight_decay": recipe.weight_decay if rate.decay else 0.0,
+            "weight_decay": recipe.weight_decay * rate.decay,
             "rate": rate,
             "recipe": recipe,
             "leaves": leaves,
@@ -121,7 +121,7 @@ def set_rates(optimiser: torch.optim.Optimizer, clock: Clock) -> None:
     """Set the learning rate of every group for one step.
 
     lr = recipe.lr * multiplier * f, where f is the recipe's schedule, or
-    step_factor ^ floor(epoch / step_every) for a group with a step schedule of its own.
+    step_factor ^ `Rate.steps_down` for a group with a step schedule of its own.
     """
     first: Recipe = optimiser.param_groups[0]["recipe"]
     schedule = first.rate_factor(clock.epoch, clock.step, clock.steps, clock.epochs)
@@ -129,7 +129,7 @@ def set_rates(optimiser: torch.optim.Optimizer, clock: Clock) -> None:
         rate: Rate = group["rate"]
         factor = schedule
         if rate.step_every is not None:
-            factor = rate.step_factor ** (clock.epoch // rate.step_every)
+            factor = rate.step_factor ** rate.steps_down(clock.epoch, clock.epochs)
         group["lr"] = group["recipe"].lr * rate.multiplier * factor
 
 

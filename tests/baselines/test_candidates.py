@@ -116,7 +116,7 @@ def losses_and_gradients(
 def test_states_its_origin_and_its_regimes(key, origin):
     kind = registry.get(key)
     assert origin in (kind.__doc__ or "")
-    assert kind.info.regimes == ("candidates", "pal", "full")
+    assert kind.info.regimes == ("candidates", "full")
     assert kind.info.unknown == "estimated"
     assert kind().oracle() == ()
 

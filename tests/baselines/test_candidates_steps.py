@@ -191,6 +191,15 @@ def test_pico_trains_on_the_bank_then_moves_it_to_the_guess(check, epoch):
     check(method, run, batch, value, gradient, clock, bank=moved)
 
 
+def test_pico_starts_from_all_candidates_or_from_their_shares():
+    observed = torch.tensor([[1, 0, -1], [1, 0, 0], [0, 0, 0]], dtype=torch.int8)
+    problem = Problem(LabelTable.of(observed), FEATURES, "candidates", 3, Oracle({}, ()))
+    for kind, first in (("ones", [1.0, 0.0, 1.0]), ("shares", [0.5, 0.0, 0.5])):
+        bank = make(PiCOBank, start=kind).setup(problem, Draw(0).at(0, 0)).memory["bank"]
+        assert bank.tolist() == [first, [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert PiCOBank().hyper.start == "ones"
+
+
 @pytest.mark.parametrize("tau", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("epoch", [1, 4])
 def test_records_takes_the_bias_out_of_the_labels(check, assert_close, tau, epoch):
@@ -345,7 +354,10 @@ def test_solar_prior_follows_the_labels_of_the_predictions(assert_close):
     first = method.epoch_start(run, problem, features, replace(LATER, epoch=1), Draw(0))
     np.testing.assert_array_equal(first.state["prior"], before)
     later = method.epoch_start(run, problem, features, LATER, Draw(0))
-    assert_close(later.state["prior"], 0.9 * before + 0.1 * counts / counts.sum())
+    assert_close(later.state["prior"], 0.99 * before + 0.01 * counts / counts.sum())
+    faster = make(SoLarML, queue=16, prior_rate=0.5)
+    later = faster.epoch_start(run, problem, features, LATER, Draw(0))
+    assert_close(later.state["prior"], 0.5 * before + 0.5 * counts / counts.sum())
     assert counts.sum() > (share > 0).any(1).sum()  # some images have more than one label
 
 

@@ -22,6 +22,8 @@ from benchkit.training.recipe import Recipe
 from benchkit.training.trainer import train
 
 BRANCHES = ("balanced", "head_branch", "tail_branch")
+# Initial scores that differ from image to image, some of them high enough for a correction.
+SPREAD = Hyper(projection_activation="none", width=6)
 
 
 @dataclasses.dataclass
@@ -33,11 +35,13 @@ class Forward:
     directions: dict[str, Tensor]  # branch -> [D], the batch mean of its features
 
 
-def forward(run, batch):
+def forward(run, batch, activation="log_softmax"):
     params, features = run.params, {}
     for branch in BRANCHES:
         weight, bias = (params[f"{branch}.projection.{part}"] for part in ("weight", "bias"))
         features[branch] = batch.features @ weight + bias
+        if activation == "log_softmax":
+            features[branch] = features[branch] - features[branch].logsumexp(1, keepdim=True)
     keys = torch.stack([features["head_branch"], features["tail_branch"]], 1).detach()
     query, key, score = (params[f"attention.{k}.weight"] for k in ("query", "key", "score"))
     attention = network.attend(features["balanced"], keys, query, key, score[:, 0])
@@ -56,18 +60,23 @@ def forward(run, batch):
     return Forward(plain, shifted, directions)
 
 
-def test_step_is_the_sum_of_its_parts(toy_problem, first_step, assert_close):
-    method = COMIC(Hyper(attention_dropout=0.0))
+@pytest.mark.parametrize("activation", ["log_softmax", "none"])
+def test_step_is_the_sum_of_its_parts(toy_problem, first_step, assert_close, activation):
+    method = COMIC(
+        Hyper(attention_dropout=0.0, projection_activation=activation, rlc_tau=0.6, width=16)
+    )
     run, batch, step = first_step(method, toy_problem(2), 2)
     target, counts = (batch.observed == 1).float(), run.constants["counts"]
-    parts = forward(run, batch)
+    parts = forward(run, batch, activation)
 
     def mfm(logits, target=target, class_counts=counts, power=1 / 3):
         weight = losses.class_weight(class_counts, power)
         return losses.multi_focal_loss(logits, target, weight=weight, exponent=weight)
 
     def corrected(logits):
-        return losses.correct(logits, batch.observed, torch.full_like(counts, -1.0), counts)
+        return losses.correct(
+            logits, batch.observed, torch.full_like(counts, -1.0), counts, tau=0.6
+        )
 
     balanced = parts.plain["balanced"]
     head, tail = parts.shifted["head_branch"], parts.shifted["tail_branch"]
@@ -108,7 +117,7 @@ def test_each_branch_learns_from_its_own_loss(toy_problem, first_step):
 
 
 def test_every_epoch_resets_the_counts_but_not_the_mean(toy_problem, first_step, assert_close):
-    method, problem = COMIC(), toy_problem(3)
+    method, problem = COMIC(SPREAD), toy_problem(3)
     run, batch, step = first_step(method, problem, 3)
     assert step.corrected.any()
     run.state.update(step.state)
@@ -122,17 +131,22 @@ def test_every_epoch_resets_the_counts_but_not_the_mean(toy_problem, first_step,
     for name in ("head_branch", "tail_branch"):
         moved = 1.9 * step.state[f"{name}.direction"]  # mu e + mean, the parameters unchanged
         assert_close(second.state[f"{name}.direction"], moved, 2e-6)
-    late = COMIC(Hyper(rlc_start_epoch=3)).step(run, batch, Clock(0, 2, 10, 0, 3), draw)
+    late = COMIC(dataclasses.replace(SPREAD, rlc_start_epoch=3)).step(
+        run, batch, Clock(0, 2, 10, 0, 3), draw
+    )
     assert not late.corrected.any()
     assert set(late.state) == {"head_branch.direction", "tail_branch.direction"}
 
 
 def test_without_a_weight_nothing_is_corrected(toy_problem, first_step):
-    assert not first_step(COMIC(Hyper(rlc_weight=0.0)), toy_problem(3), 3)[2].corrected.any()
+    method = COMIC(dataclasses.replace(SPREAD, rlc_weight=0.0))
+    assert not first_step(method, toy_problem(3), 3)[2].corrected.any()
 
 
 def test_corrections_may_enter_the_modifier(toy_problem, first_step):
-    method = COMIC(Hyper(mfm_targets="corrected", branches="b", rlc_weight=0.0))
+    method = COMIC(
+        dataclasses.replace(SPREAD, mfm_targets="corrected", branches="b", rlc_weight=0.0)
+    )
     run, batch, step = first_step(method, toy_problem(3), 3)
     assert step.corrected.any()
     weight = losses.class_weight(run.constants["counts"], 1 / 3)
@@ -146,7 +160,7 @@ ABLATIONS = (
     "rlc_weight=0", "mfm_kind=pfm", "mfm_kind=asl", "mfm_kind=focal", "mfm_kind=bce",
     "branches=b classifier=linear", "branches=b", "classifier=linear", "htb_weight=0", "fusion=0",
     "mfm_gamma_negative=0", "mfm_head_tail=off", "mfm_class_weight=off", "rlc_momentum=0",
-    "projection_activation=log_softmax", "htb_alpha=0.5", "rlc_tau=0.5", "shift_tail=0", "width=3",
+    "projection_activation=none", "htb_alpha=0.5", "rlc_tau=0.5", "shift_tail=0", "width=3",
     "mfm_gamma_positive=1", "attention_dropout=0", "mfm_targets=corrected",
 )  # fmt: skip
 
@@ -181,27 +195,47 @@ def test_rates_follow_the_branches():
         name: next(rate for prefix, rate in rates.items() if name.startswith(prefix))
         for name in names
     }
-    assert rate_of["balanced.projection.bias"] == Rate(step_every=12)
-    assert rate_of["balanced.classifier.weight"] == Rate(multiplier=0.1, step_every=18)
-    assert rate_of["attention.score.weight"] == Rate(step_every=18)
-    assert rate_of["head_branch.projection.weight"] == Rate(step_every=24)
-    assert rate_of["head_branch.classifier.weight"] == Rate(multiplier=0.1, step_every=24)
-    assert rate_of["tail_branch.projection.weight"] == Rate(step_every=12)
-    assert rate_of["tail_branch.classifier.weight"] == Rate(multiplier=0.1, step_every=12)
+    of_forty = partial(Rate, schedule_epochs=40, decay=0.25)
+    assert rate_of["balanced.projection.bias"] == of_forty(step_every=12)
+    assert rate_of["balanced.classifier.weight"] == of_forty(multiplier=0.1, step_every=18)
+    assert rate_of["attention.score.weight"] == of_forty(step_every=18)
+    assert rate_of["head_branch.projection.weight"] == of_forty(step_every=24)
+    assert rate_of["head_branch.classifier.weight"] == of_forty(multiplier=0.1, step_every=24)
+    assert rate_of["tail_branch.projection.weight"] == of_forty(step_every=12)
+    assert rate_of["tail_branch.classifier.weight"] == of_forty(multiplier=0.1, step_every=12)
     for single, step in ((COMICHead(), 40), (COMICTail(), 12)):
-        assert single.rates()["single.projection."] == Rate(step_every=step)
-        assert single.rates()["single.classifier."] == Rate(multiplier=0.1, step_every=step)
+        assert single.rates()["single.projection."] == of_forty(step_every=step)
+        assert single.rates()["single.classifier."] == of_forty(multiplier=0.1, step_every=step)
+
+
+def test_rates_can_count_the_epochs_of_the_run():
+    rates = COMIC(Hyper(schedule_epochs=0, decay_divisor=1, step_attention=7)).rates()
+    assert rates["attention."] == Rate(step_every=7)
+    assert rates["tail_branch.classifier."] == Rate(multiplier=0.1, step_every=12)
+
+
+def test_branches_have_the_width_of_the_paper_whatever_the_width_of_the_features():
+    params = COMIC().setup(tiny_problem(), Draw(0).at(0, 0)).params
+    assert params["tail_branch.projection.weight"].shape == (4, 1024)
+    assert params["attention.key.weight"].shape == (1024, 1024)
+    params = COMICTail(COMICTail.Hyper(width=3)).setup(tiny_problem(), Draw(0).at(0, 0)).params
+    assert params["single.classifier.weight"].shape == (3, 2)
 
 
 @pytest.mark.parametrize("single", [COMICHead, COMICTail])
 @pytest.mark.parametrize("kind", ["mfm", "pfm"])
-def test_single_branch_is_the_modifier_alone(toy_problem, first_step, assert_close, single, kind):
+@pytest.mark.parametrize("activation", ["log_softmax", "none"])
+def test_single_branch_is_the_modifier_alone(
+    toy_problem, first_step, assert_close, single, kind, activation
+):
     problem = toy_problem(1)
-    method = single(single.Hyper(mfm_kind=kind))
+    method = single(single.Hyper(mfm_kind=kind, projection_activation=activation))
     run, batch, step = first_step(method, problem)
     params, target = run.params, (batch.observed == 1).float()
     weight, bias = (params[f"single.projection.{part}"] for part in ("weight", "bias"))
     projected = batch.features @ weight + bias
+    if activation == "log_softmax":
+        projected = projected - projected.logsumexp(1, keepdim=True)
     logits = network.cosine_logits(projected, params["single.classifier.weight"])
     assert_close(method.logits(run, batch.features), logits, 2e-6)
     positive = (problem.observed == 1).float()

@@ -17,7 +17,9 @@ real = np.real
 
 
 def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+    above = real(x) > 0
+    small = np.exp(np.where(above, -x, x))  # does not overflow
+    return np.where(above, 1, small) / (1 + small)
 
 
 def bce(logits, target):
@@ -131,7 +133,8 @@ class SingleBranch:
         weight, bias = (params[f"{branch}.projection.{part}"] for part in ("weight", "bias"))
         projected = self.features[rows] @ weight + bias
         if self.hyper.projection_activation == "log_softmax":
-            return np.log(softmax(projected))
+            lowered = projected - real(projected).max(1, keepdims=True)
+            return lowered - np.log(np.exp(lowered).sum(1, keepdims=True))
         return projected
 
     def classify(self, params, branch, features, direction=None, shift=0.0):
@@ -159,9 +162,8 @@ class Comic(SingleBranch):
         for branch in self.branches:
             self.carried[f"{branch}.counts"] = self.class_counts
             self.carried[f"{branch}.probability"] = -np.ones_like(self.class_counts)
-        width = min(hyper.width, features.shape[1])
         for branch in self.side_branches:
-            self.carried[f"{branch}.direction"] = np.zeros(width)
+            self.carried[f"{branch}.direction"] = np.zeros(hyper.width)
 
     def correct(self, branch, logits, observed, clock):
         """RLC: B / N times MFM with y = 1 where p > max(tau, P_c) and the label is unknown."""

@@ -180,7 +180,7 @@ def test_expected_positives_are_oracle_knowledge(toy_problem):
 
 
 def test_estimator_learns_faster_and_does_not_decay():
-    assert ROLE().rates() == {"estimator": Rate(multiplier=10.0, decay=False)}
+    assert ROLE().rates() == {"estimator": Rate(multiplier=10.0, decay=0.0)}
 
 
 def test_step_trains_the_rows_of_the_batch(toy_problem, first_step):

@@ -2,7 +2,8 @@
 
 `python tests/golden/recipes.py FOLDER` makes the splits, trains every method on six of them and
 prints the numbers as JSON; `tests/golden/numbers.json` holds those of version 0.1, except the
-digests of the files, which are those of the current file format.
+digests of the files, which are those of the current file format. Methods for candidates no longer
+take PAL labels.
 """
 
 from __future__ import annotations
@@ -53,6 +54,18 @@ RECIPES: dict[str, tuple[str, ...]] = {
         *("--regime", "ppl:0.6", "--many", "30", "--few", "10"),
     ),
 }
+OLD_DEFAULTS = (
+    *("pal.even_unknown=false", "crt.classifier_epochs=10"),
+    *("pico-bank.start=shares", "solar-ml.prior_rate=0.1"),
+    *(
+        f"{key}.{setting}"
+        for key in ("comic", "comic-head", "comic-tail")
+        # The width was at most that of the features, 12.
+        for setting in ("projection_activation=none", "width=12", "schedule_epochs=0")
+    ),
+    *(f"{key}.decay_divisor=1" for key in ("comic", "comic-head", "comic-tail")),
+)
+"""The defaults of version 0.1 that have changed since."""
 TRAINED = ("full", "pal-val", "ppl", "spl", "missing", "candidates")
 """The splits on which every method is trained, one for each regime."""
 
@@ -127,7 +140,7 @@ def train(folder: Path, name: str) -> dict[str, Any]:
     """Method -> metrics of seed 0 after two epochs; all methods that take the split."""
     benchkit(
         *(folder, "run", "--split", f"{name}.h5", "--method", "all", "--seeds", "2"),
-        *("--set", "pal.even_unknown=false", "--set", "crt.classifier_epochs=10"),
+        *(word for setting in OLD_DEFAULTS for word in ("--set", setting)),
         *("--recipe", "features-v1", "--recipe", "epochs=2", "--recipe", "batch=16"),
         *("--out", f"runs-{name}"),
     )

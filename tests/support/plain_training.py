@@ -117,7 +117,8 @@ class PlainRun:
     def groups(self) -> list[dict[str, Any]]:
         """Parameter groups: `params`, optionally `factor` of the rate, `every`, `weight_decay`.
 
-        `every` divides the rate by ten after that many epochs instead of following the recipe.
+        `every` divides the rate by ten after that many epochs, which may be a fraction, instead of
+        following the recipe.
         """
         return [{"params": list(self.params.values())}]
 
@@ -160,7 +161,7 @@ def plain_epochs(
             for group in optimiser.param_groups:
                 scheduled = schedule(recipe, run.epoch, run.step)
                 if group["every"]:
-                    scheduled = 0.1 ** (run.epoch // group["every"])
+                    scheduled = 0.1 ** int(run.epoch // group["every"])
                 group["lr"] = base * group["factor"] * scheduled
             optimiser.step()
             total += loss.item()

@@ -422,7 +422,7 @@ def test_methods_may_start_from_the_values_of_their_papers(place: Path, tmp_path
     said = succeed(*words, "--paper", "voc", "--paper", "coco", "--out", tmp_path / "runs")
     assert [line for line in said.err.splitlines() if "paper" in line] == [
         "em as in its paper: alpha=0.2",
-        "comic-head as in its paper: step=12",
+        "comic-head as in its paper: decay_divisor=1, step=12",
     ]
     runs = records(tmp_path / "runs").items()
     found = {key: record["science"]["hyperparameters"] for (key, _), record in runs}

@@ -28,7 +28,7 @@ def test_parameters_are_grouped_by_rate_and_frozen_ones_left_out() -> None:
     names = ("head.weight", "head.bias", "neck.weight", "labels")
     params = {name: torch.ones(2, requires_grad=True) for name in names}
     params["neck.weight"].grad = torch.ones(2)  # of an earlier stage
-    fast, undecayed = Rate(multiplier=10.0), Rate(decay=False)
+    fast, undecayed = Rate(multiplier=10.0, decay=0.25), Rate(decay=0.0)
     rates = {"labels": fast, "head.bias": undecayed, "head": fast}  # the first match counts
     recipe = Recipe(optimiser="sgd", lr=0.5, momentum=0.8, weight_decay=0.1)
     optimiser = make_optimiser(params, ("head", "labels"), rates, [recipe])
@@ -39,7 +39,7 @@ def test_parameters_are_grouped_by_rate_and_frozen_ones_left_out() -> None:
         id(params["labels"]),
     ]
     assert [id(p) for p in groups[undecayed]["params"]] == [id(params["head.bias"])]
-    assert (groups[fast]["weight_decay"], groups[undecayed]["weight_decay"]) == (0.1, 0.0)
+    assert (groups[fast]["weight_decay"], groups[undecayed]["weight_decay"]) == (0.025, 0.0)
     assert [name for name, p in params.items() if not p.requires_grad] == ["neck.weight"]
     assert params["neck.weight"].grad is None
 
@@ -69,6 +69,38 @@ def test_rates_of_one_step_by_hand() -> None:
     set_rates(optimiser, Clock(stage=0, epoch=4, epochs=4, step=1, steps=2))
     # After milestone 3 the schedule is 0.1; the stepped group has 0.5^(4 / 2) of its own instead.
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.01, 0.1, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("rate", "epochs", "expected"),
+    [
+        # epochs in which the exponent rises: of the run, or at the same shares of 40 epochs
+        (Rate(step_every=12), 40, [12, 24, 36]),
+        (Rate(step_every=12, schedule_epochs=40), 40, [12, 24, 36]),
+        (Rate(step_every=12, schedule_epochs=40), 20, [6, 12, 18]),
+        (Rate(step_every=12, schedule_epochs=40), 200, [60, 120, 180]),
+        (Rate(step_every=18, schedule_epochs=40), 10, [5, 9]),
+        (Rate(step_every=40, schedule_epochs=40), 10, [10]),
+        (Rate(step_every=12), 10, []),
+        (Rate(schedule_epochs=40), 40, []),
+    ],
+)
+def test_a_step_schedule_can_follow_the_length_of_the_stage(
+    rate: Rate, epochs: int, expected: list[int]
+) -> None:
+    steps = [rate.steps_down(epoch, epochs) for epoch in range(epochs + 1)]
+    assert [e for e in range(1, epochs + 1) if steps[e] > steps[e - 1]] == expected
+    assert steps[-1] == len(expected)
+
+
+def test_the_rates_of_a_schedule_that_follows_the_stage() -> None:
+    rates = {"w": Rate(step_every=12, schedule_epochs=40)}
+    optimiser = make_optimiser({"w": torch.ones(2)}, (), rates, [Recipe(lr=0.1)])
+    seen = []
+    for epoch in (5, 6, 18):
+        set_rates(optimiser, Clock(stage=0, epoch=epoch, epochs=20, step=0, steps=2))
+        seen.append(optimiser.param_groups[0]["lr"])
+    assert seen == pytest.approx([0.1, 0.01, 0.0001])
 
 
 class Slopes(Method):
@@ -118,7 +150,7 @@ def test_weight_decay_can_be_turned_off_for_a_group(data: TrainingSet) -> None:
             return Setup({"decayed": torch.ones(2), "kept": torch.ones(2)})
 
         def rates(self) -> dict[str, Rate]:
-            return {"kept": Rate(decay=False)}
+            return {"kept": Rate(decay=0.0)}
 
         def step(self, run: Run, batch: Batch, clock: Clock, draw: DrawInterface) -> Step:
             return Step(torch.stack([value.sum() * 0 for value in run.params.values()]).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -28,7 +29,10 @@ def test_a_stack_of_rates_equals_its_runs_alone(
     base = replace(BASE, optimiser=optimiser, clip=0.5 if key == "role" else 0.0)
     scale = 1.0 if optimiser == "adamw" else 1e-2  # L2 regularisation acts through the gradient
     recipes = [replace(base, lr=lr, weight_decay=decay * scale) for lr, decay in RATES]
-    method = registry.get(key)
+    kind = registry.get(key)
+    # Adam amplifies the rounding of gradients near zero, of which a width of 1024 has many.
+    hyper = kind.Hyper(width=8) if key == "comic" else kind.Hyper()
+    method = partial(kind, hyper)
     together = train([method() for _ in SEEDS], SEEDS, data, recipes)
     for seed, recipe, stacked in zip(SEEDS, recipes, together, strict=True):
         (alone,) = train([method()], [seed], data, recipe)
@@ -55,7 +59,7 @@ def test_equal_rates_use_the_stacked_tensors_themselves() -> None:
 def test_every_block_of_rates_is_a_slice_of_the_stack() -> None:
     params = {"head.weight": torch.ones(4, 2), "head.bias": torch.ones(4)}
     recipes = [replace(BASE, lr=lr, weight_decay=decay) for lr, decay in RATES]
-    optimiser = make_optimiser(params, (), {"head.bias": Rate(decay=False)}, recipes)
+    optimiser = make_optimiser(params, (), {"head.bias": Rate(decay=0.0)}, recipes)
     groups = [
         (group["runs"], group["weight_decay"], len(group["params"]))
         for group in optimiser.param_groups

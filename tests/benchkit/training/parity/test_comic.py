@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain_training import SEEDS, PlainRun, assert_equal_runs, plain_recipe, training_set
+from plain_training import EPOCHS, SEEDS, PlainRun, assert_equal_runs, plain_recipe, training_set
 from torch import Tensor
 
 from baselines.comic import COMIC
@@ -21,12 +21,16 @@ DECAY_EPOCHS = {
     "tail_branch": (1, 1),
     "attention": (2, 2),
 }
+WEIGHT_DECAY = 1e-3
 
 
 class PlainCOMIC(PlainRun):
     """Three branches with one backward pass; the losses are sums that are divided by B*C.
 
     Attributes:
+        log_softmax: whether a log-softmax follows the projections.
+        length: the epochs of the training to which `DECAY_EPOCHS` refer.
+        divisor: of the weight decay.
         counts: n_c [C], at least 1.
         dynamic: D [C] of every branch.
         probability: P [C] of every branch, from its first batch on.
@@ -34,8 +38,9 @@ class PlainCOMIC(PlainRun):
         corrections: how many labels were corrected so far.
     """
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, log_softmax: bool, length: int, divisor: int) -> None:
         super().__init__(*args)
+        self.log_softmax, self.length, self.divisor = log_softmax, length, divisor
         self.counts = (self.z == 1).sum(0).clamp(min=1).double()
         self.dynamic = dict.fromkeys(BRANCHES, self.counts)
         self.probability: dict[str, Tensor] = {}
@@ -48,7 +53,8 @@ class PlainCOMIC(PlainRun):
             owner, layer = name.split(".")[:2]
             classifier = layer == "classifier"
             factor, every = 0.1 if classifier else 1.0, DECAY_EPOCHS[owner][classifier]
-            groups.append({"params": [value], "factor": factor, "every": every})
+            group = {"params": [value], "factor": factor, "every": every * EPOCHS / self.length}
+            groups.append(group | {"weight_decay": WEIGHT_DECAY / self.divisor})
         return groups
 
     def memory(self) -> dict[str, Tensor]:
@@ -60,7 +66,8 @@ class PlainCOMIC(PlainRun):
 
     def project(self, name: str, x: Tensor) -> Tensor:
         weight = self.params[f"{name}.projection.weight"]
-        return x @ weight + self.params[f"{name}.projection.bias"]
+        z = x @ weight + self.params[f"{name}.projection.bias"]
+        return torch.log(torch.softmax(z, 1)) if self.log_softmax else z
 
     def classify(self, name: str, unit: Tensor) -> Tensor:
         w = self.params[f"{name}.classifier.weight"]
@@ -147,7 +154,11 @@ class PlainCOMIC(PlainRun):
 
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize("regime", ["missing:0.4", "full"])
-def test_comic_equals_a_plain_loop(regime: str, seeds: list[int]) -> None:
+@pytest.mark.parametrize("activation", ["none", "log_softmax"])
+@pytest.mark.parametrize(("length", "divisor"), [(0, 1), (4, 5)])
+def test_comic_equals_a_plain_loop(
+    regime: str, seeds: list[int], activation: str, length: int, divisor: int
+) -> None:
     hyper = COMIC.Hyper(
         mfm_kind="mfm",
         mfm_gamma_negative=3.0,
@@ -159,7 +170,9 @@ def test_comic_equals_a_plain_loop(regime: str, seeds: list[int]) -> None:
         classifier="cosine",
         scale=16.0,
         width=WIDTH,
-        projection_activation="none",
+        projection_activation=activation,
+        schedule_epochs=length,
+        decay_divisor=divisor,
         mfm_targets="observed",
         rlc_weight=0.2,
         rlc_tau=TAU,
@@ -181,7 +194,12 @@ def test_comic_equals_a_plain_loop(regime: str, seeds: list[int]) -> None:
         step_head=3,
         step_tail=1,
     )
-    data, recipe = training_set(regime), plain_recipe(lr=0.02, weight_decay=1e-4)
-    runs = assert_equal_runs(COMIC, hyper, PlainCOMIC, data, recipe, seeds)
+    data, recipe = training_set(regime), plain_recipe(lr=0.02, weight_decay=WEIGHT_DECAY)
+    runs = assert_equal_runs(
+        *(COMIC, hyper, PlainCOMIC, data, recipe, seeds),
+        log_softmax=activation == "log_softmax",
+        length=length or EPOCHS,
+        divisor=divisor,
+    )
     for run in runs:
         assert (run.corrections > 5) == (regime != "full")
