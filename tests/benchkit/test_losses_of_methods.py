@@ -157,7 +157,16 @@ class Case:
 SAMPLER = ("sampler", "sampler_labels", "length", "reduce")
 COUNTED = ("counts",)
 GROUPED = ("many", "few")
-NETWORK = ("mfm_kind", "classifier", "scale", "width", "projection_activation", "step")
+NETWORK = (
+    "mfm_kind",
+    "classifier",
+    "scale",
+    "width",
+    "projection_activation",
+    "step",
+    "schedule_epochs",
+    "decay_divisor",
+)
 
 CASES = {
     "binary_cross_entropy": Case("bce"),
@@ -367,7 +376,7 @@ def assert_same(moment: Moment, value: Tensor) -> None:
 def test_label_correction_is_the_term_of_comic() -> None:
     name = "reflective_label_correction_loss"
     hyper, arguments = changed(name)
-    fixed = {"branches": "b", "rlc_weight": 0.7}
+    fixed = {"branches": "b", "rlc_weight": 0.7, "projection_activation": "none"}
     moment = moment_of(Case("comic"), hyper | fixed)
     logits = moment.method.logits(moment.run, moment.batch.features)
     state = moment.run.state
