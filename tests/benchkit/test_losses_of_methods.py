@@ -376,7 +376,9 @@ def assert_same(moment: Moment, value: Tensor) -> None:
 def test_label_correction_is_the_term_of_comic() -> None:
     name = "reflective_label_correction_loss"
     hyper, arguments = changed(name)
-    fixed = {"branches": "b", "rlc_weight": 0.7, "projection_activation": "none"}
+    fixed: dict[str, Any] = {"branches": "b", "rlc_weight": 0.7}
+    fixed["projection_activation"] = "none"
+    fixed["width"] = toy_problem().feature_dim  # with these values some labels are corrected
     moment = moment_of(Case("comic"), hyper | fixed)
     logits = moment.method.logits(moment.run, moment.batch.features)
     state = moment.run.state
